@@ -1,0 +1,1 @@
+"""What the builder and the device both say: bytes <-> frozen dataclasses, no I/O."""

@@ -1,0 +1,85 @@
+"""Reading untrusted JSON: each function returns a value of the asked type or raises ContractError."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from neo.errors import NeoError
+
+T = TypeVar("T")
+
+MAX_JSON_BYTES = 1 << 20
+
+
+class ContractError(NeoError):
+    """A document or message that is not what the contract says."""
+
+    exit_code = 33
+
+
+def parse_object(data: bytes, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """One JSON object. Raises ContractError if it is larger than max_bytes, no JSON, or no object."""
+    if len(data) > max_bytes:
+        raise ContractError(f"{what} has {len(data)} bytes; at most {max_bytes} are read")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"{what} is not JSON: {error}") from error
+    return as_object(value, what)
+
+
+def dump_object(value: dict[str, Any]) -> bytes:
+    """Compact, key-sorted UTF-8: one value has one spelling."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def as_object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ContractError(f"{what} should be an object, found {_kind(value)}")
+    return value
+
+
+def get(obj: dict[str, Any], key: str, kind: type[T], what: str) -> T:
+    """obj[key] as kind; a bool is never taken for an int."""
+    value = obj.get(key)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ContractError(f"{what}.{key} should be {kind.__name__}, found {_kind(value)}")
+    return value
+
+
+def get_number(obj: dict[str, Any], key: str, what: str) -> float:
+    value = obj.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ContractError(f"{what}.{key} should be a number, found {_kind(value)}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ContractError(f"{what}.{key} is out of range") from error
+
+
+def get_size(obj: dict[str, Any], key: str, what: str) -> int:
+    """A whole number of bytes or items, 0 to 2**63 - 1."""
+    value = get(obj, key, int, what)
+    if not 0 <= value < 1 << 63:
+        raise ContractError(f"{what}.{key} should be between 0 and 2**63 - 1, found {value}")
+    return value
+
+
+def get_list(obj: dict[str, Any], key: str, read: Callable[[Any], T], what: str) -> tuple[T, ...]:
+    return tuple(read(item) for item in get(obj, key, list, what))
+
+
+def get_strings(obj: dict[str, Any], key: str, what: str) -> tuple[str, ...]:
+    return get_list(obj, key, lambda item: as_string(item, f"{what}.{key}[]"), what)
+
+
+def as_string(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ContractError(f"{what} should be a string, found {_kind(value)}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__

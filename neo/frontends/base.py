@@ -1,0 +1,82 @@
+"""What every frontend takes and gives.
+
+A frontend is one file with ``convert(request) -> SourceModel``. It runs in a subprocess of its own with limits on
+memory, time and file size (``neo.frontends.sandbox``), so it may import its framework at module level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from neo.contract.parity import Parity
+from neo.contract.tensors import TensorSpec
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionRequest:
+    """source: the model file or folder. framework: a key of ``neo.frontends.FRONTENDS``.
+
+    inputs: what the user said with --input, () if nothing. dims: sizes for named dynamic dimensions.
+    samples: how many random inputs are run through the source framework. golden: an .npz of the user's own with
+    one array per input and output name, used instead of random inputs (and instead of the framework's answer).
+    scratch: an empty folder that the frontend may fill.
+    """
+
+    source: Path
+    framework: str
+    scratch: Path
+    inputs: tuple[TensorSpec, ...] = ()
+    dims: Mapping[str, int] = field(default_factory=dict)
+    samples: int = 4
+    seed: int = 0
+    golden: Path | None = None
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """What ``convert`` returns, inside the subprocess.
+
+    onnx: the ONNX file (external data beside it). framework: name and version, as in "pytorch 2.13.0".
+    inputs, outputs: in the model's own order; names equal the ONNX file's. run: the model in the source framework
+    itself, arrays by input name to arrays by output name; None where the framework is not installed here.
+    """
+
+    onnx: Path
+    framework: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    run: Callable[[Arrays], Arrays] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One input of the model and what the source framework answers to it."""
+
+    inputs: Arrays
+    outputs: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What the parent process gets back from the sandbox.
+
+    reference: who answered the samples: "pytorch 2.13.0", "golden file x.npz", or, where no source framework is
+    at hand, "onnxruntime 1.32.0 on the converted model" (then parity says nothing about the conversion and is None).
+    parity: the ONNX file in onnxruntime against the samples' outputs, the worst of all samples.
+    """
+
+    onnx: Path
+    framework: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    samples: tuple[Sample, ...]
+    reference: str
+    parity: Parity | None
