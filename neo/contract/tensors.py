@@ -41,7 +41,9 @@ class TensorSpec:
                 f"tensor {self.name!r} has dtype {self.dtype!r}", hint=f"known dtypes: {', '.join(sorted(DTYPES))}"
             )
         if len(self.shape) > MAX_RANK:
-            raise ContractError(f"tensor {self.name!r} has {len(self.shape)} dimensions; at most {MAX_RANK} are allowed")
+            raise ContractError(
+                f"tensor {self.name!r} has {len(self.shape)} dimensions; at most {MAX_RANK} are allowed"
+            )
         for dim in self.shape:
             ok = 0 <= dim <= MAX_DIM if isinstance(dim, int) else bool(_DIM_NAME.fullmatch(dim))
             if not ok or isinstance(dim, bool):

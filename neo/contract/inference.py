@@ -1,0 +1,199 @@
+"""The Open Inference Protocol (V2) over REST, with its binary tensor extension: bytes <-> arrays.
+
+The same frames travel between the agent and its worker process. A frame is a JSON header followed by the raw
+little-endian bytes of every tensor that has ``binary_data_size``; over HTTP the length of the header stands in
+``Inference-Header-Content-Length`` (absent: the whole body is JSON).
+
+Source: https://github.com/kserve/open-inference-protocol, inference_rest.md, and Triton's extension_binary_data.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo.contract.fields import ContractError, as_object, as_string, dump_object, get, get_size, parse_object
+from neo.contract.tensors import DTYPES, TensorSpec
+
+Array = NDArray[Any]
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+MAX_BODY_BYTES = 256 << 20
+
+# V2 says FP32 and INT64 where numpy says float32 and int64
+_TO_V2 = {name: name.upper().replace("FLOAT", "FP") for name in DTYPES}
+_FROM_V2 = {v2: name for name, v2 in _TO_V2.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """inputs: arrays by name. outputs: the names asked for, () for all. binary: answer with raw bytes."""
+
+    id: str
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...]
+    binary: bool
+
+
+def v2_dtype(dtype: str) -> str:
+    """Numpy's name of a dtype -> V2's: float32 -> FP32."""
+    return _TO_V2[dtype]
+
+
+def spec_to_v2(spec: TensorSpec) -> dict[str, Any]:
+    """As model metadata shows it; a dynamic dimension is -1."""
+    shape = [dim if isinstance(dim, int) else -1 for dim in spec.shape]
+    return {"name": spec.name, "datatype": v2_dtype(spec.dtype), "shape": shape}
+
+
+def encode_tensors(
+    kind: str, tensors: Mapping[str, Array], extra: Mapping[str, Any], *, binary: bool
+) -> tuple[bytes, int]:
+    """A frame with tensors under kind ("inputs" or "outputs"). -> (frame, length of its JSON header)."""
+    entries, blobs = [], []
+    for name, tensor in tensors.items():
+        array = np.asarray(tensor)
+        dtype = str(array.dtype)
+        if dtype not in _TO_V2:
+            raise ContractError(f"tensor {name!r} has dtype {dtype}, which the protocol does not carry")
+        entry: dict[str, Any] = {"name": name, "datatype": _TO_V2[dtype], "shape": list(array.shape)}
+        if binary:
+            blob = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+            entry["parameters"] = {"binary_data_size": len(blob)}
+            blobs.append(blob)
+        else:
+            # JSON has no NaN or infinity; null is what JavaScript makes of them
+            flat = array.ravel().tolist()
+            finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
+            entry["data"] = flat if finite else [v if np.isfinite(v) else None for v in flat]
+        entries.append(entry)
+    header = dump_object({**extra, kind: entries})
+    return b"".join([header, *blobs]), len(header)
+
+
+def decode_tensors(kind: str, body: bytes, header_length: int | None) -> tuple[dict[str, Array], dict[str, Any]]:
+    """-> (arrays by name, the JSON header). Arrays of a binary frame are read-only views of body.
+
+    Raises ContractError for anything malformed: sizes that do not fit, unknown datatypes, data left over.
+    """
+    length = len(body) if header_length is None else header_length
+    if not 0 <= length <= len(body):
+        raise ContractError(f"{HEADER_LENGTH} is {length}, the body has {len(body)} bytes")
+    header = parse_object(body[:length], what="inference header", max_bytes=MAX_BODY_BYTES)
+    arrays: dict[str, Array] = {}
+    offset = length
+    for item in get(header, kind, list, "inference header"):
+        entry = as_object(item, "tensor")
+        name = as_string(entry.get("name"), "tensor.name")
+        if name in arrays:
+            raise ContractError(f"tensor {name!r} comes twice")
+        dtype, shape = _dtype(entry, name), _shape(entry, name)
+        parameters = as_object(entry.get("parameters", {}), f"tensor {name!r}.parameters")
+        if "binary_data_size" in parameters:
+            size = get_size(parameters, "binary_data_size", f"tensor {name!r}.parameters")
+            arrays[name] = _from_bytes(name, dtype, shape, memoryview(body)[offset:], size)
+            offset += size
+        else:
+            arrays[name] = _from_list(name, dtype, shape, entry)
+    if offset != len(body):
+        raise ContractError(f"{len(body) - offset} bytes follow the last tensor")
+    return arrays, header
+
+
+def decode_request(body: bytes, header_length: int | None) -> InferRequest:
+    arrays, header = decode_tensors("inputs", body, header_length)
+    parameters = as_object(header.get("parameters", {}), "parameters")
+    wanted = header.get("outputs", [])
+    if not isinstance(wanted, list):
+        raise ContractError("outputs should be a list")
+    outputs = [as_object(item, "outputs[]") for item in wanted]
+    binary = bool(parameters.get("binary_data_output", False)) or any(
+        bool(as_object(item.get("parameters", {}), "outputs[].parameters").get("binary_data")) for item in outputs
+    )
+    names = tuple(as_string(item.get("name"), "outputs[].name") for item in outputs)
+    return InferRequest(as_string(header.get("id", ""), "id"), arrays, names, binary)
+
+
+def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Hold arrays against the model's inputs; -> the sizes of the named dimensions.
+
+    Raises ContractError naming the input, what it wants and what it got.
+    """
+    names = [spec.name for spec in specs]
+    missing, unknown = [n for n in names if n not in arrays], [n for n in arrays if n not in names]
+    if missing or unknown:
+        found = ", ".join(map(repr, arrays)) or "none"
+        raise ContractError(
+            f"the model takes the inputs {', '.join(map(repr, names))}; got {found}",
+            hint=f"add {', '.join(map(repr, missing))}" if missing else f"leave out {', '.join(map(repr, unknown))}",
+        )
+    sizes: dict[str, int] = {}
+    for spec in specs:
+        array = arrays[spec.name]
+        fits = len(spec.shape) == array.ndim and all(
+            dim == size if isinstance(dim, int) else sizes.setdefault(dim, size) == size
+            for dim, size in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits or str(array.dtype) != spec.dtype:
+            want = f"{spec.dtype} [{', '.join(map(str, spec.shape))}]"
+            got = f"{array.dtype} [{', '.join(map(str, array.shape))}]"
+            raise ContractError(f"input {spec.name!r} wants {want}, got {got}", hint=_shape_hint(spec, array))
+    return sizes
+
+
+def _shape_hint(spec: TensorSpec, array: Array) -> str:
+    if array.ndim == len(spec.shape) == 4 and array.shape != spec.shape:
+        n, c, h, w = spec.shape
+        if array.shape == (n, h, w, c):
+            return "is it NHWC? transpose it with x.transpose(0, 3, 1, 2)"
+        if array.shape == (n, w, c, h):
+            return "is it NCHW? transpose it with x.transpose(0, 2, 3, 1)"
+    if array.shape == spec.shape:
+        return f"convert it with x.astype({spec.dtype!r})"
+    return ""
+
+
+def _dtype(entry: dict[str, Any], name: str) -> np.dtype[Any]:
+    datatype = as_string(entry.get("datatype"), f"tensor {name!r}.datatype")
+    if datatype not in _FROM_V2:
+        raise ContractError(f"tensor {name!r} has datatype {datatype[:20]!r}; known are {', '.join(sorted(_FROM_V2))}")
+    return np.dtype(_FROM_V2[datatype])
+
+
+def _shape(entry: dict[str, Any], name: str) -> tuple[int, ...]:
+    shape = get(entry, "shape", list, f"tensor {name!r}")
+    if len(shape) > 32 or not all(type(dim) is int and 0 <= dim < 1 << 40 for dim in shape):
+        raise ContractError(f"tensor {name!r} has shape {shape!r:.80}")
+    return tuple(shape)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1  # Python's integers: numpy's product would wrap around
+    for dim in shape:
+        count *= dim
+    return count
+
+
+def _from_bytes(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], rest: memoryview, size: int) -> Array:
+    if size > len(rest) or size != _count(shape) * dtype.itemsize:
+        raise ContractError(f"tensor {name!r} with shape {list(shape)} does not have {size} bytes of data")
+    array: Array = np.frombuffer(rest[:size], dtype=dtype.newbyteorder("<")).reshape(shape)
+    return array.astype(dtype, copy=False)
+
+
+def _from_list(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], entry: dict[str, Any]) -> Array:
+    try:
+        # nested or flat, both are allowed
+        raw = np.asarray(entry.get("data"))
+    except ValueError as error:
+        raise ContractError(f"tensor {name!r}: the data is ragged") from error
+    if raw.size != _count(shape) or (raw.size and raw.dtype.kind not in "biuf"):
+        raise ContractError(f"tensor {name!r} with shape {list(shape)} needs {_count(shape)} numbers, got {raw.size}")
+    wide = raw.astype(dtype) if raw.size else np.zeros(shape, dtype)
+    if dtype.kind in "iub" and raw.size and not np.array_equal(wide.astype(np.float64), raw.astype(np.float64)):
+        raise ContractError(f"tensor {name!r} has values that {dtype} cannot hold")
+    return wide.reshape(shape)

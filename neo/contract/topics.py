@@ -1,0 +1,48 @@
+"""MQTT topics. Four slashes deep and ASCII: fits AWS IoT's limit of seven slashes and 256 bytes, and every broker's.
+
+::
+
+    neo/v1/<fleet>/device/<id>/presence      device -> fleet   retained, also the last will
+    neo/v1/<fleet>/device/<id>/capabilities  device -> fleet   retained
+    neo/v1/<fleet>/device/<id>/state         device -> fleet   retained
+    neo/v1/<fleet>/device/<id>/roll-call     device -> device  "is another agent using this id?"
+    neo/v1/<fleet>/device/<id>/assignment    fleet -> device   retained
+    neo/v1/<fleet>/device/<id>/chunk         source -> device  binary
+    neo/v1/<fleet>/source/<id>/want          device -> source  what a device is missing
+    neo/v1/<fleet>/source/<id>/presence      source -> fleet   retained, also the last will
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neo.contract.device import parse_name
+
+DEFAULT_FLEET = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one fleet. Raises ContractError for a name that may not stand in a topic."""
+
+    fleet: str = DEFAULT_FLEET
+
+    def __post_init__(self) -> None:
+        parse_name(self.fleet, "fleet")
+
+    def device(self, device_id: str, leaf: str) -> str:
+        return f"neo/v1/{self.fleet}/device/{parse_name(device_id, 'device id')}/{leaf}"
+
+    def source(self, source_id: str, leaf: str) -> str:
+        return f"neo/v1/{self.fleet}/source/{parse_name(source_id, 'source id')}/{leaf}"
+
+    def devices(self, leaf: str) -> str:
+        """A filter for one leaf of all devices."""
+        return f"neo/v1/{self.fleet}/device/+/{leaf}"
+
+    def device_of(self, topic: str) -> tuple[str, str] | None:
+        """(device id, leaf) of a topic of this fleet's devices, None for any other topic."""
+        parts = topic.split("/")
+        if len(parts) == 6 and parts[:4] == ["neo", "v1", self.fleet, "device"]:
+            return parts[4], parts[5]
+        return None

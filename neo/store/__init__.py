@@ -1,0 +1,5 @@
+"""Blobs by digest in an OCI image layout: the same store on the build host and on the device."""
+
+from neo.store.layout import Ingest, Store
+
+__all__ = ["Ingest", "Store"]

@@ -1,0 +1,104 @@
+"""Bundles in a store: from a descriptor to a checked manifest and its files, and to the signatures about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neo.contract.fields import ContractError
+from neo.contract.manifest import BUNDLE_TYPE, CONFIG_PATH, CONFIG_TYPE, Manifest, parse_path
+from neo.contract.oci import MANIFEST_TYPE, REF_NAME, Descriptor, ImageManifest
+from neo.errors import BundleError, StoreError
+from neo.store.durable import replace_file
+from neo.store.layout import Store
+
+MAX_MANIFEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """descriptor: of the OCI manifest. image: that manifest. manifest: the config blob."""
+
+    descriptor: Descriptor
+    image: ImageManifest
+    manifest: Manifest
+
+    @property
+    def size_bytes(self) -> int:
+        """All the device has to hold, each blob once."""
+        blobs = {layer.digest: layer.size for layer in (self.image.config, *self.image.layers)}
+        return self.descriptor.size + sum(blobs.values())
+
+
+def parse_image(data: bytes) -> ImageManifest:
+    """An OCI manifest as a bundle's: right types, every file inside the folder. Raises BundleError."""
+    try:
+        image = ImageManifest.from_bytes(data)
+        if image.artifact_type != BUNDLE_TYPE or image.config.media_type != CONFIG_TYPE:
+            raise BundleError(f"an OCI artifact of type {image.artifact_type!r}, not a neo-edge bundle")
+        titles = [parse_path(layer.title) for layer in image.layers]
+    except ContractError as error:
+        raise BundleError(f"not a bundle: {error.message}", hint=error.hint) from error
+    if len(set(titles)) != len(titles) or any(title.parts[0] == CONFIG_PATH for title in titles):
+        raise BundleError("a bundle with two files of one name")
+    return image
+
+
+def open_bundle(store: Store, descriptor: Descriptor) -> Bundle:
+    """Parse the bundle's manifest and config. Raises BundleError, StoreError. Its files are not read."""
+    if descriptor.size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"a bundle manifest of {descriptor.size} bytes; at most {MAX_MANIFEST_BYTES} are read")
+    image = parse_image(store.read(descriptor))
+    try:
+        manifest = Manifest.from_bytes(store.read(image.config))
+    except ContractError as error:
+        raise BundleError(error.message, hint=error.hint) from error
+    return Bundle(descriptor, image, manifest)
+
+
+def unpack_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
+    """Lay the bundle out as files: manifest.json, engine/, golden.npz, report.json."""
+    store.materialise(bundle.image, folder)
+    replace_file(folder / CONFIG_PATH, store.read(bundle.image.config), mode=0o444)
+
+
+def bundle_entries(store: Store) -> tuple[Descriptor, ...]:
+    """The index entries of all bundles, oldest first."""
+    return tuple(e for e in store.index().manifests if e.artifact_type == BUNDLE_TYPE)
+
+
+def find_bundle(store: Store, reference: str) -> Bundle:
+    """A bundle by its name (digits:1-host), a unique beginning of it (digits), or its digest or a beginning of that.
+
+    Raises StoreError that lists what there is.
+    """
+    entries = bundle_entries(store)
+    found = [e for e in entries if reference in (e.annotations.get(REF_NAME), e.digest)]
+    if not found:
+        digest = reference.removeprefix("sha256:")
+        found = [
+            e
+            for e in entries
+            if e.annotations.get(REF_NAME, "").startswith((f"{reference}:", f"{reference}-"))
+            or (len(digest) >= 6 and e.digest.startswith(f"sha256:{digest}"))
+        ]
+    if len(found) == 1:
+        return open_bundle(store, found[0])
+    names = ", ".join(sorted(e.annotations.get(REF_NAME, e.digest) for e in (found or entries)))
+    if found:
+        raise StoreError(f"{reference!r} could be any of {names}", hint="give the whole reference")
+    raise StoreError(
+        f"there is no bundle {reference!r} in {store.root}",
+        hint=f"it holds: {names}" if names else "make one with: neo compile MODEL --target host",
+    )
+
+
+def signatures_of(store: Store, digest: str, artifact_type: str) -> tuple[Descriptor, ...]:
+    """The envelope blobs of every signature whose subject is the manifest with this digest, newest last."""
+    envelopes: list[Descriptor] = []
+    for entry in store.index().manifests:
+        if entry.artifact_type == artifact_type and entry.media_type == MANIFEST_TYPE:
+            image = ImageManifest.from_bytes(store.read(entry))
+            if image.subject is not None and image.subject.digest == digest:
+                envelopes.extend(image.layers)
+    return tuple(envelopes)

@@ -1,0 +1,6 @@
+"""Keys, signing and verification. Ed25519 through securesystemslib; the statement is what TUF targets will carry."""
+
+from neo.trust.keys import generate_key, load_public_keys, load_signer
+from neo.trust.statement import Statement, sign_statement, verify_statement
+
+__all__ = ["Statement", "generate_key", "load_public_keys", "load_signer", "sign_statement", "verify_statement"]

@@ -1,0 +1,65 @@
+"""The signed statement about a bundle: a DSSE envelope around the digest of its OCI manifest.
+
+Every file of the bundle hangs on that digest. The reference is part of it, so that a broker cannot pass one bundle
+off under another's name. Source: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import FormatError, VerificationError
+from securesystemslib.signer import Key, Signer
+
+from neo.contract.fields import ContractError, dump_object, get, get_size, parse_object
+from neo.contract.oci import parse_digest
+from neo.errors import TrustError
+
+PAYLOAD_TYPE = "application/vnd.neo-edge.release.v1+json"
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+SIGNATURE_TYPE = "application/vnd.neo-edge.signature.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """digest, size (bytes): of the OCI manifest. reference: the name it was released under. keyids: who signed."""
+
+    digest: str
+    size: int
+    reference: str
+    keyids: tuple[str, ...] = ()
+
+
+def sign_statement(statement: Statement, signer: Signer) -> bytes:
+    """-> the DSSE envelope as JSON."""
+    payload = dump_object({"digest": statement.digest, "size": statement.size, "reference": statement.reference})
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    return dump_object(envelope.to_dict())
+
+
+def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
+    """The statement, if one of the keys signed it. Raises TrustError otherwise; nothing of it is used before."""
+    try:
+        envelope = Envelope.from_dict(parse_object(envelope_bytes, what="signature"))
+    except (ContractError, KeyError, ValueError, TypeError, AttributeError, FormatError) as error:
+        raise TrustError(f"the signature cannot be read: {error}") from error
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise TrustError(f"the signature is about {envelope.payload_type!r}, not about a bundle")
+    try:
+        accepted = envelope.verify(list(keys), 1)
+    except VerificationError as error:
+        signers = ", ".join(sorted(keyid[:12] for keyid in envelope.signatures)) or "nobody"
+        raise TrustError(
+            f"signed by {signers}, which is not trusted here (trusted: {', '.join(key.keyid[:12] for key in keys)})",
+            hint="sign with the operator's key (neo compile --key), or give the device that key's .pub file (--trust)",
+        ) from error
+    obj = parse_object(envelope.payload, what="statement")
+    return Statement(
+        parse_digest(obj.get("digest"), "statement.digest"),
+        get_size(obj, "size", "statement"),
+        get(obj, "reference", str, "statement"),
+        tuple(accepted),
+    )
