@@ -1,0 +1,36 @@
+"""What every engine's build takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from neo.contract.device import Target
+from neo.contract.tensors import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
+    folder: empty; the build fills it with engine.json and what belongs to it.
+    """
+
+    onnx: Path
+    target: Target
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """version: what the device's engine must be, as ``contract.device.mismatches`` reads it.
+    notes: what a person should know about this build, for the report.
+    """
+
+    version: str
+    notes: tuple[str, ...] = ()
+
+
+Build = Callable[[BuildRequest], BuiltEngine]

@@ -1,0 +1,38 @@
+"""The graph, fused ahead of time where the result holds for every processor of the target.
+
+ONNX Runtime's "extended" level fuses operators for its CPU provider. Its last level also chooses memory layouts by the
+processor it runs on (NCHWc blocks of 8 or 16), so that one is left to the device, which does it at load.
+Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html
+"""
+
+from __future__ import annotations
+
+import onnxruntime
+
+from neo.engines.base import BuildRequest, BuiltEngine
+from neo.errors import EngineError
+from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
+from neo.runtime.onnxruntime import MODEL_FILE
+
+# protobuf cannot write more than 2 GiB in one file; from here on the weights go beside the graph
+_EXTERNAL_WEIGHTS_BYTES = 1 << 30
+_ERRORS_ONLY = 3
+
+
+def build(request: BuildRequest) -> BuiltEngine:
+    """Raises EngineError if onnxruntime cannot take the model."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(request.folder / MODEL_FILE)
+    options.log_severity_level = _ERRORS_ONLY
+    weights_bytes = sum(path.stat().st_size for path in request.onnx.parent.iterdir() if path.is_file())
+    if weights_bytes > _EXTERNAL_WEIGHTS_BYTES:
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+    try:
+        onnxruntime.InferenceSession(request.onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise EngineError(f"onnxruntime cannot take the model: {error}") from error
+    description = EngineFolder("onnxruntime", request.inputs, request.outputs)
+    (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
+    major, minor = onnxruntime.__version__.split(".")[:2]
+    return BuiltEngine(version=f">={major}.{minor}")

@@ -1,0 +1,24 @@
+"""Which memory layout every operator works in.
+
+Channels last throughout: the innermost loop of a convolution then runs over output channels, contiguous in the
+weights (HWIO) and in the output, which is what the schedules vectorise. Transforms that meet cancel; those of weights
+are folded at compile time.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
+
+
+def choose_layouts(module: tvm.IRModule) -> tvm.IRModule:
+    """Raises tvm's errors for graphs it cannot convert; the caller goes on without."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.ConvertLayout(CHANNELS_LAST),
+            relax.transform.Normalize(),
+            relax.transform.CanonicalizeBindings(),
+        ]
+    )(module)

@@ -1,0 +1,42 @@
+"""Objects -> a shared library for the target, with the C compiler that comes as a Python wheel (ziglang).
+
+No system compiler is needed, every target is linked in the same way, and the C library's symbols are bound to the
+versions that the target's glibc has.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tvm import relax
+
+from neo.contract.device import Target
+from neo.errors import EngineError
+
+TIMEOUT_S = 300
+
+
+def link(executable: relax.VMExecutable, target: Target, library: Path, scratch: Path) -> None:
+    """Write library. Raises EngineError with the linker's words."""
+    triple = f"{target.arch}-linux-gnu.{target.glibc}"
+
+    def run_linker(output: str, objects: list[str], _options: object = None, **_: object) -> None:
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-shared", "-s", "-o", output, *objects]
+        # zig keeps compiled C start-up files; a folder of ours keeps builds apart from the user's own zig
+        environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig")}
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S, env=environment)
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(f"the linker took more than {TIMEOUT_S} s") from error
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip()[-800:]
+            raise EngineError(
+                f"linking for {triple} failed: {said}",
+                hint="is ziglang installed? pip install 'neo-edge[compile]'; `neo doctor` checks it",
+            )
+
+    run_linker.object_format = "o"  # type: ignore[attr-defined]  # what export_library looks for
+    executable.export_library(str(library), fcompile=run_linker, workspace_dir=str(scratch))

@@ -1,0 +1,63 @@
+"""Asking a schedule about its blocks and loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from neo.contract.device import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """A block's own loops in order, split into those over its output and those it reduces over."""
+
+    spatial: list[LoopRV]
+    reduction: list[LoopRV]
+
+
+def blocks_of(schedule: Schedule) -> list[SBlockRV]:
+    return list(schedule.get_child_blocks(schedule.get_sblock("root")))
+
+
+def loops_of(schedule: Schedule, block: SBlockRV, skip: int = 0) -> Loops | None:
+    """The block's loops, the outer ``skip`` left out. None if a loop belongs to neither kind or has no fixed extent."""
+    loops = schedule.get_loops(block)[skip:]
+    kinds = [variable.iter_type for variable in schedule.get(block).iter_vars]
+    if len(loops) != len(kinds) or any(not isinstance(schedule.get(loop).extent, tirx.IntImm) for loop in loops):
+        return None
+    if any(kind not in (tirx.IterVar.DataPar, tirx.IterVar.CommReduce) for kind in kinds):
+        return None
+    pairs = list(zip(loops, kinds, strict=True))
+    return Loops(
+        [loop for loop, kind in pairs if kind == tirx.IterVar.DataPar],
+        [loop for loop, kind in pairs if kind == tirx.IterVar.CommReduce],
+    )
+
+
+def is_reduction(schedule: Schedule, block: SBlockRV) -> bool:
+    return any(variable.iter_type == tirx.IterVar.CommReduce for variable in schedule.get(block).iter_vars)
+
+
+def extent(schedule: Schedule, loop: LoopRV) -> int:
+    return int(schedule.get(loop).extent)
+
+
+def has_condition(schedule: Schedule, block: SBlockRV) -> bool:
+    """Does the block choose between values, as padding does? Inlined, the choice would sit in the innermost loop."""
+    # tvm 0.27 has no Python visitor for TensorIR; its script is unambiguous about this
+    return "if_then_else(" in str(schedule.get(block).body.script())
+
+
+def lanes(schedule: Schedule, block: SBlockRV, target: Target) -> int:
+    """How many elements of the block's output one vector register holds."""
+    dtype = schedule.get(block).writes[0].source.dtype
+    bits = int("".join(filter(str.isdigit, str(dtype))) or 8)
+    return max(1, target.vector_bits // bits)
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    return max(divisor for divisor in range(1, max(1, min(number, limit)) + 1) if number % divisor == 0)

@@ -1,0 +1,132 @@
+"""Functions with one reduction (convolution in channels-last layout, matmul, pooling, means) and what is fused to it.
+
+The output is cut into tiles of rows x vectors that stay in registers over the whole reduction; the innermost loop
+runs over contiguous output channels. Bias, activation and residual are computed on the tile while it is in the cache.
+The register blocking follows Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from neo.contract.device import Target
+from neo.engines.tvm.schedules.injective import one_pass
+from neo.engines.tvm.schedules.loops import (
+    Loops,
+    blocks_of,
+    extent,
+    has_condition,
+    is_reduction,
+    lanes,
+    largest_divisor,
+    loops_of,
+)
+
+# registers that are no accumulators: the weights' vectors and the broadcast input
+SPARE_REGISTERS = 6
+WIDEST_TILE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """rows x vectors x lanes outputs at a time."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+
+def schedule_reduction(schedule: Schedule, target: Target) -> bool:
+    """True if the function was scheduled; False if it has not exactly one reduction."""
+    blocks = blocks_of(schedule)
+    reductions = [index for index, block in enumerate(blocks) if is_reduction(schedule, block)]
+    if len(reductions) != 1:
+        return False
+    index = reductions[0]
+    reduction, epilogue = blocks[index], blocks[index + 1 :]
+    loops = loops_of(schedule, reduction)
+    if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
+        return False
+    for block in blocks[:index]:
+        if has_condition(schedule, block):
+            one_pass(schedule, block, target)
+        else:
+            schedule.compute_inline(block)
+    for block in epilogue[:-1]:
+        schedule.compute_inline(block)
+    if epilogue:
+        return _tile_with_epilogue(schedule, reduction, epilogue[-1], target)
+    return _tile_alone(schedule, reduction, loops, target)
+
+
+def _takes(schedule: Schedule, block: SBlockRV) -> bool:
+    loops = loops_of(schedule, block)
+    return loops is not None and bool(loops.spatial) and not loops.reduction
+
+
+def choose_tile(rows: int, columns: int, lanes_: int, registers: int) -> Tile:
+    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly."""
+    vector = largest_divisor(columns, lanes_)
+    vectors = next(n for n in (WIDEST_TILE, 2, 1) if columns % (vector * n) == 0)
+    return Tile(largest_divisor(rows, (registers - SPARE_REGISTERS) // vectors), vectors, vector)
+
+
+def _tile_alone(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target) -> bool:
+    outer, inner = _cut(schedule, block, loops, target)
+    schedule.reorder(*outer, *loops.reduction, *inner)
+    schedule.parallel(schedule.fuse(*outer))
+    _keep_in_registers(schedule, inner)
+    _start_reduction(schedule, block, loops.reduction[0], skip=1)
+    return True
+
+
+def _tile_with_epilogue(schedule: Schedule, block: SBlockRV, last: SBlockRV, target: Target) -> bool:
+    loops = loops_of(schedule, last)
+    if loops is None:
+        return False
+    outer, inner = _cut(schedule, last, loops, target)
+    schedule.reorder(*outer, *inner)
+    threads = schedule.fuse(*outer)
+    schedule.parallel(threads)
+    schedule.compute_at(block, threads, preserve_unit_loops=True)
+    own = loops_of(schedule, block, skip=1)
+    if own is None:
+        return False
+    vector, width = own.spatial[-1], extent(schedule, inner[-1])
+    tile = [*own.spatial[:-1], *schedule.split(vector, [None, width])]
+    schedule.reorder(*own.reduction, *tile)
+    _keep_in_registers(schedule, inner)
+    _keep_in_registers(schedule, tile)
+    _start_reduction(schedule, block, own.reduction[0], skip=1)
+    return True
+
+
+def _cut(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target) -> tuple[list[LoopRV], list[LoopRV]]:
+    """-> (the loops over tiles, the loops inside a tile: rows, vectors, lanes)."""
+    *others, columns = loops.spatial
+    rows = others.pop() if others else None
+    tile = choose_tile(
+        extent(schedule, rows) if rows else 1,
+        extent(schedule, columns),
+        lanes(schedule, block, target),
+        target.vector_registers,
+    )
+    column_tiles, vectors, vector = schedule.split(columns, [None, tile.vectors, tile.lanes])
+    if rows is None:
+        return [column_tiles], [vectors, vector]
+    row_tiles, row = schedule.split(rows, [None, tile.rows])
+    return [*others, column_tiles, row_tiles], [row, vectors, vector]
+
+
+def _keep_in_registers(schedule: Schedule, tile: list[LoopRV]) -> None:
+    for loop in tile[:-1]:
+        schedule.unroll(loop)
+    schedule.vectorize(tile[-1])
+
+
+def _start_reduction(schedule: Schedule, block: SBlockRV, first: LoopRV, skip: int) -> None:
+    start = schedule.decompose_reduction(block, first)
+    _keep_in_registers(schedule, schedule.get_loops(start)[skip:])

@@ -1,0 +1,73 @@
+"""Take the weights out of the code: constants of ``main`` become further parameters, and files.
+
+A retrained model then shares its code blob with the old one, and a device maps the weights instead of holding them
+in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from neo.runtime.engine_folder import ALIGNMENT_BYTES, WeightEntry
+
+# a tensor of this size or more is a file, and a blob, of its own; smaller ones share one
+OWN_FILE_BYTES = 64 << 10
+SMALL_FILE = "weights/small.bin"
+
+
+@relax.expr_functor.mutator
+class _ConstantLifter(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
+    def __init__(self, module: tvm.IRModule) -> None:
+        super().__init__(module)
+        self.variables: list[relax.Var] = []
+        self.arrays: list[NDArray[Any]] = []
+        self._seen: dict[tuple[str, tuple[int, ...], bytes], relax.Var] = {}
+
+    def visit_generic_const_(self, constant: tvm.ir.GenericConst) -> relax.Expr:
+        array = constant.value.numpy()
+        if array.ndim == 0:  # scalars are worth more inside the code, where they fuse
+            return constant
+        key = (str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).digest())
+        if key not in self._seen:
+            self._seen[key] = relax.Var(f"weight_{len(self.variables)}", constant.ty)
+            self.variables.append(self._seen[key])
+            self.arrays.append(array)
+        return self._seen[key]
+
+
+def lift_weights(module: tvm.IRModule) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
+    """-> (module whose ``main`` takes the weights behind its inputs, the weights in that order, each once)."""
+    lifter = _ConstantLifter(module)
+    main = module["main"]
+    body = lifter.visit_expr(main.body)
+    params = [*main.params, *lifter.variables]
+    lifted = relax.Function(params, body, main.ret_ty, is_pure=main.is_pure, attrs=main.attrs)
+    functions = dict(module.functions)
+    functions[module.get_global_var("main")] = lifted.with_attr("num_input", len(main.params))
+    return tvm.IRModule(functions), lifter.arrays
+
+
+def write_weights(arrays: list[NDArray[Any]], folder: Path) -> tuple[WeightEntry, ...]:
+    """Little-endian files under folder/weights; every tensor at a multiple of 64 bytes."""
+    (folder / "weights").mkdir()
+    entries = []
+    small = bytearray()
+    for index, array in enumerate(arrays):
+        data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+        if len(data) >= OWN_FILE_BYTES:
+            file, offset = f"weights/{index:04d}.bin", 0
+            (folder / file).write_bytes(data)
+        else:
+            file, offset = SMALL_FILE, len(small)
+            small += data + bytes(-len(data) % ALIGNMENT_BYTES)
+        entries.append(WeightEntry(file, offset, str(array.dtype), array.shape))
+    if small:
+        (folder / SMALL_FILE).write_bytes(small)
+    return tuple(entries)

@@ -1,0 +1,34 @@
+"""Constants folded, batch norms folded into convolutions, no-ops removed, shapes inferred.
+
+ONNX Runtime's "basic" level: rewrites that hold for every provider and leave standard ONNX operators, which is what
+the TVM importer reads.
+Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from neo.errors import EngineError
+from neo.graph.embed_weights import LARGEST_EMBEDDED_BYTES, MODEL_FILE, WEIGHTS_FILE
+
+_ERRORS_ONLY = 3
+
+
+def fold(model: Path, folder: Path) -> Path:
+    """Raises EngineError if ONNX Runtime cannot read the model."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folder / MODEL_FILE)
+    options.log_severity_level = _ERRORS_ONLY
+    if sum(path.stat().st_size for path in model.parent.iterdir()) > LARGEST_EMBEDDED_BYTES:
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS_FILE)
+    try:
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise EngineError(f"onnxruntime cannot read the converted model: {error}") from error
+    onnx.shape_inference.infer_shapes_path(folder / MODEL_FILE)
+    return folder / MODEL_FILE

@@ -1,0 +1,85 @@
+"""engine.json: what an engine folder holds. Written by ``neo.engines``, read here.
+
+::
+
+    engine.json            this description
+    model.onnx             onnxruntime: the optimised graph
+    model.so               tvm: the code, without weights
+    weights/*.bin          tvm: the weights, little-endian, every tensor at a multiple of 64 bytes
+    libtvm_runtime.so      tvm: the runtime library the code was built for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neo.contract.fields import ContractError, as_object, as_string, dump_object, get, get_list, get_size, parse_object
+from neo.contract.manifest import parse_path
+from neo.contract.tensors import TensorSpec
+from neo.errors import BundleError
+
+ENGINE_FILE = "engine.json"
+ALIGNMENT_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class WeightEntry:
+    """One tensor: its file relative to the engine folder, the offset in bytes, numpy dtype and shape."""
+
+    file: str
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, value: Any) -> WeightEntry:
+        obj = as_object(value, "weight")
+        # TensorSpec knows which dtypes and dimensions are allowed
+        spec = TensorSpec.from_json({"name": "weight", "dtype": obj.get("dtype"), "shape": obj.get("shape")})
+        if spec.dynamic_dims:
+            raise ContractError("a weight has whole numbers as its shape")
+        file = as_string(obj.get("file"), "weight.file")
+        parse_path(file)
+        offset = get_size(obj, "offset", "weight")
+        return cls(file, offset, spec.dtype, tuple(dim for dim in spec.shape if isinstance(dim, int)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": self.file, "offset": self.offset, "dtype": self.dtype, "shape": list(self.shape)}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFolder:
+    """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only)."""
+
+    engine: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights: tuple[WeightEntry, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        return dump_object(
+            {
+                "engine": self.engine,
+                "inputs": [spec.to_json() for spec in self.inputs],
+                "outputs": [spec.to_json() for spec in self.outputs],
+                "weights": [weight.to_json() for weight in self.weights],
+            }
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> EngineFolder:
+        """Raises BundleError if engine.json is missing or not what this version writes."""
+        try:
+            obj = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
+            return cls(
+                get(obj, "engine", str, ENGINE_FILE),
+                get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
+                get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
+                get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
+            )
+        except OSError as error:
+            raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error
+        except ContractError as error:
+            raise BundleError(f"{folder}: {error.message}") from error

@@ -1,0 +1,126 @@
+"""What this machine is, read from Linux's own files."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+# The instruction sets that compilers and kernels choose by; other flags say nothing about what code may run
+KNOWN_FEATURES = {
+    "x86_64": [
+        "sse3",
+        "pni",
+        "ssse3",
+        "sse4_1",
+        "sse4_2",
+        "popcnt",
+        "cx16",
+        "lahf_lm",
+        "avx",
+        "f16c",
+        "fma",
+        "movbe",
+        "bmi1",
+        "bmi2",
+        "abm",
+        "avx2",
+        "avx512f",
+        "avx512dq",
+        "avx512cd",
+        "avx512bw",
+        "avx512vl",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx512_fp16",
+        "avx512vbmi",
+        "avx512_vbmi2",
+        "avx512ifma",
+        "avx_vnni",
+        "amx_tile",
+        "amx_int8",
+        "amx_bf16",
+        "amx_fp16",
+    ],
+    "aarch64": [
+        "fp",
+        "asimd",
+        "fphp",
+        "asimdhp",
+        "asimddp",
+        "asimdfhm",
+        "atomics",
+        "crc32",
+        "i8mm",
+        "bf16",
+        "sve",
+        "sve2",
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """features: as in /proc/cpuinfo, those of KNOWN_FEATURES. glibc: "" with another C library. Caches in KiB, per
+    core for L1d and L2; 0 where the system does not say.
+    """
+
+    arch: str
+    os: str
+    glibc: str
+    features: tuple[str, ...]
+    cores: int
+    memory_bytes: int
+    l1d_kib: int
+    l2_kib: int
+    l3_kib: int
+    model_name: str
+
+
+def read_host(root: Path = Path("/")) -> Host:
+    """root: where /proc and /sys are looked up."""
+    arch = platform.machine()
+    cpuinfo = _read(root / "proc/cpuinfo")
+    flags = set(_field(cpuinfo, "flags").split() or _field(cpuinfo, "Features").split())
+    libc, version = platform.libc_ver()
+    caches = _caches(root / "sys/devices/system/cpu/cpu0/cache")
+    return Host(
+        arch=arch,
+        os=platform.system().lower(),
+        glibc=version if libc == "glibc" else "",
+        features=tuple(name for name in KNOWN_FEATURES.get(arch, ()) if name in flags),
+        cores=len(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        l1d_kib=caches.get("1", 0),
+        l2_kib=caches.get("2", 0),
+        l3_kib=caches.get("3", 0),
+        model_name=_field(cpuinfo, "model name") or _field(_read(root / "proc/device-tree/model"), "") or arch,
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> str:
+    if not name:
+        return text.strip("\0\n ")
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _caches(folder: Path) -> dict[str, int]:
+    """{"1": KiB of the data cache, "2": ..., "3": ...}"""
+    sizes = {}
+    for index in sorted(folder.glob("index*")):
+        level, kind, size = (_read(index / leaf).strip() for leaf in ("level", "type", "size"))
+        if kind in ("Data", "Unified") and size.endswith("K") and size[:-1].isdigit():
+            sizes[level] = int(size[:-1])
+    return sizes

@@ -1,0 +1,118 @@
+"""From a folder to something that predicts."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from neo.contract.fields import ContractError
+from neo.contract.inference import check_inputs
+from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
+from neo.contract.tensors import TensorSpec
+from neo.errors import BundleError, EngineError, InputSpecError
+from neo.runtime.engine_folder import EngineFolder
+
+# engine -> (what opens its folder, the distribution whose version counts)
+ENGINES = {
+    "onnxruntime": ("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
+    "tvm": ("neo.runtime.tvm:open_engine", "apache-tvm-ffi"),
+}
+
+
+class Engine(Protocol):
+    """A loaded model. Not thread-safe; call it from the thread that loaded it.
+
+    run: arrays in the order of ``inputs``, of exactly their dtype and shape, to arrays in the order of ``outputs``.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def close(self) -> None: ...
+
+
+class Predictor:
+    """A loaded bundle: arrays by input name in, arrays by output name out."""
+
+    def __init__(self, manifest: Manifest, engine: Engine) -> None:
+        self.manifest = manifest
+        self._engine = engine
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._engine.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._engine.outputs
+
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Raises InputSpecError if names, dtypes or shapes are not the model's; EngineError if the engine fails."""
+        try:
+            check_inputs(self.inputs, inputs)
+        except ContractError as error:
+            raise InputSpecError(error.message, hint=error.hint) from error
+        outputs = self._engine.run([inputs[spec.name] for spec in self.inputs])
+        return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def load(folder: str | Path, threads: int | None = None) -> Predictor:
+    """An unpacked bundle. threads: how many the engine may use; None for every core this process may run on.
+
+    Raises BundleError if the folder is no bundle, EngineError if its engine is not installed or cannot load it.
+    """
+    folder = Path(folder)
+    try:
+        manifest = Manifest.from_bytes((folder / CONFIG_PATH).read_bytes())
+    except OSError as error:
+        raise BundleError(f"no bundle in {folder}: {error.strerror}") from error
+    except ContractError as error:
+        raise BundleError(f"{folder}: {error.message}", hint=error.hint) from error
+    return Predictor(manifest, load_engine(folder / ENGINE_DIR, threads))
+
+
+def load_engine(folder: Path, threads: int | None = None) -> Engine:
+    """The engine folder alone. Raises as ``load`` does."""
+    description = EngineFolder.read(folder)
+    if description.engine not in ENGINES:
+        raise EngineError(f"engine {description.engine!r} is not one of {', '.join(ENGINES)}")
+    module, function = ENGINES[description.engine][0].split(":")
+    count = available_cores() if threads is None else threads
+    if count < 1:
+        raise EngineError(f"{count} threads; at least 1 is needed")
+    try:
+        opener = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise EngineError(
+            f"the {description.engine} engine is not installed here: {error}",
+            hint="install it with: pip install 'neo-edge[runtime]'",
+        ) from error
+    engine: Engine = opener(folder, description, count)
+    return engine
+
+
+def engine_versions() -> dict[str, str]:
+    """The engines that are installed here, with the version that counts for compatibility; nothing is imported."""
+    versions = {}
+    for name, (_, distribution) in ENGINES.items():
+        try:
+            versions[name] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def available_cores() -> int:
+    """Cores this process may run on, which a container or taskset may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0))

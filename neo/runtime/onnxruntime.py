@@ -1,0 +1,50 @@
+"""The onnxruntime engine: model.onnx on ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from neo.contract.tensors import TensorSpec
+from neo.errors import EngineError
+from neo.runtime.engine_folder import EngineFolder
+
+MODEL_FILE = "model.onnx"
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeEngine:
+    def __init__(self, session: onnxruntime.InferenceSession, folder: EngineFolder) -> None:
+        self.inputs: tuple[TensorSpec, ...] = folder.inputs
+        self.outputs: tuple[TensorSpec, ...] = folder.outputs
+        self._session: onnxruntime.InferenceSession | None = session
+        self._names = [spec.name for spec in folder.outputs]
+
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        if self._session is None:
+            raise EngineError("the engine was closed")
+        feeds = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        try:
+            outputs: list[NDArray[Any]] = self._session.run(self._names, feeds)
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise EngineError(f"onnxruntime failed: {error}") from error
+        return outputs
+
+    def close(self) -> None:
+        self._session = None
+
+
+def open_engine(folder: Path, description: EngineFolder, threads: int) -> OnnxRuntimeEngine:
+    """The graph is optimised for this processor here, at load: what that gives depends on the processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        session = onnxruntime.InferenceSession(folder / MODEL_FILE, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise EngineError(f"onnxruntime cannot load {folder / MODEL_FILE}: {error}") from error
+    return OnnxRuntimeEngine(session, description)

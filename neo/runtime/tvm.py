@@ -1,0 +1,114 @@
+"""The tvm engine on a device: apache-tvm-ffi, the bundle's libtvm_runtime.so and numpy; no compiler.
+
+The weights are mapped, not read: pages come from the file when they are first used and the kernel may drop them
+again. The map is copy-on-write because DLPack has no read-only tensors that TVM takes; nothing ever writes to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo.contract.tensors import TensorSpec
+from neo.errors import BundleError, EngineError
+from neo.runtime.engine_folder import ALIGNMENT_BYTES, EngineFolder, WeightEntry
+
+# tvm-ffi imports torch wherever it is installed, for conversions that are not used here: 1.3 s and 170 MB
+_TORCH_IS_HIDDEN = "torch" not in sys.modules
+if _TORCH_IS_HIDDEN:
+    sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` fail, as documented for import
+try:
+    import tvm_ffi
+finally:
+    if _TORCH_IS_HIDDEN:
+        del sys.modules["torch"]
+
+LIBRARY_FILE = "model.so"
+RUNTIME_FILE = "libtvm_runtime.so"
+FUNCTION = "main"
+
+_CPU, _POOLED_ALLOCATOR = 1, 2
+_BIG_CORES_FIRST = 1
+
+
+class TvmEngine:
+    def __init__(self, folder: EngineFolder, module: Any, weights: list[NDArray[Any]]) -> None:
+        self.inputs: tuple[TensorSpec, ...] = folder.inputs
+        self.outputs: tuple[TensorSpec, ...] = folder.outputs
+        machine = module["vm_load_executable"]()
+        machine["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
+        self._function = machine[FUNCTION]
+        # inputs are copied into buffers of the alignment that the code was compiled for
+        self._buffers = [_aligned_empty(spec) for spec in folder.inputs]
+        self._arrays = weights
+        self._arguments = [tvm_ffi.from_dlpack(array) for array in (*self._buffers, *weights)]
+
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        for buffer, array in zip(self._buffers, arrays, strict=True):
+            np.copyto(buffer, array)
+        try:
+            result = self._function(*self._arguments)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise EngineError(f"tvm failed: {error}") from error
+        tensors = [result] if isinstance(result, tvm_ffi.Tensor) else list(result)
+        # copied: the memory goes back to the engine's pool with the next call
+        return [np.array(np.from_dlpack(tensor)) for tensor in tensors]
+
+    def close(self) -> None:
+        self._arguments = []
+        self._arrays = []
+
+
+def open_engine(folder: Path, description: EngineFolder, threads: int) -> TvmEngine:
+    # the pool is made at the first call and would take half of the cores otherwise: it believes in hyper-threads
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    try:
+        _load_runtime_once(folder / RUNTIME_FILE)
+        tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
+        module = tvm_ffi.load_module(str(folder / LIBRARY_FILE))
+        weights = [_map_weight(folder, entry) for entry in description.weights]
+        return TvmEngine(description, module, weights)
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        raise EngineError(f"tvm cannot load {folder / LIBRARY_FILE}: {error}") from error
+
+
+def _load_runtime_once(path: Path) -> None:
+    """Register TVM's runtime with tvm-ffi. A second copy in one process would register every function twice."""
+    if "tvm" in sys.modules or tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True) is not None:
+        return
+    ctypes.CDLL(str(path.resolve()), ctypes.RTLD_GLOBAL)
+
+
+def _map_weight(folder: Path, entry: WeightEntry) -> NDArray[Any]:
+    path = folder / entry.file
+    dtype = np.dtype(entry.dtype)
+    if entry.offset % ALIGNMENT_BYTES or entry.offset + _count(entry.shape) * dtype.itemsize > path.stat().st_size:
+        raise BundleError(f"{path} does not hold {entry.dtype} {list(entry.shape)} at byte {entry.offset}")
+    if 0 in entry.shape:
+        return np.zeros(entry.shape, dtype)
+    mapped = np.memmap(path, dtype=dtype, mode="c", offset=entry.offset, shape=entry.shape or (1,))
+    return np.asarray(mapped).reshape(entry.shape)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for dim in shape:
+        count *= dim
+    return count
+
+
+def _aligned_empty(spec: TensorSpec) -> NDArray[Any]:
+    dims = [dim for dim in spec.shape if isinstance(dim, int)]
+    if len(dims) != len(spec.shape):
+        raise EngineError(f"the tvm engine has fixed shapes, and input {spec} has none")
+    dtype = np.dtype(spec.dtype)
+    size = _count(tuple(dims)) * dtype.itemsize
+    raw = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT_BYTES
+    return raw[start : start + size].view(dtype).reshape(dims)
