@@ -110,6 +110,9 @@ class Tls:
         return context
 
 
+SYSTEM_TLS = Tls()
+
+
 @dataclass(frozen=True, slots=True)
 class Connected:
     """Connected, and every subscription is in place: a request sent from now on gets its answer."""
@@ -152,7 +155,7 @@ class Link:
         subscriptions: Sequence[str],
         inbox: queue.SimpleQueue[Event],
         will: tuple[str, bytes] | None = None,
-        tls: Tls = Tls(),
+        tls: Tls = SYSTEM_TLS,
         keepalive_s: int = 30,
     ) -> None:
         self._url = url

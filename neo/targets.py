@@ -65,7 +65,8 @@ def load_target(name: str) -> Target:
         close = difflib.get_close_matches(name, names, 1)
         raise TargetError(
             f"unknown target {name!r}",
-            hint=(f"did you mean {close[0]!r}? " if close else "") + f"known targets: {', '.join(names)}; or a .toml file",
+            hint=(f"did you mean {close[0]!r}? " if close else "")
+            + f"known targets: {', '.join(names)}; or a .toml file",
         )
     return _read(path)
 
@@ -76,7 +77,7 @@ def list_targets() -> tuple[Target, ...]:
 
 
 def host_target(host: Host) -> Target:
-    """This machine. Raises TargetError on an operating system or processor that no engine supports."""
+    """The machine we are on. Raises TargetError on an operating system or processor that no engine supports."""
     if host.os != "linux" or host.arch not in _BASE_CPU:
         raise TargetError(
             f"this machine is {host.arch} {host.os}; models are compiled for x86_64 and aarch64 Linux",
@@ -107,7 +108,15 @@ def host_capabilities() -> Capabilities:
     """What an agent on this machine would say of it (without storage)."""
     host = read_host()
     return Capabilities(
-        HOST, neo.__version__, host.arch, host.os, host.glibc, host.features, host.cores, host.memory_bytes, 0,
+        HOST,
+        neo.__version__,
+        host.arch,
+        host.os,
+        host.glibc,
+        host.features,
+        host.cores,
+        host.memory_bytes,
+        0,
         engine_versions(),
     )
 
@@ -129,6 +138,8 @@ def _read(path: Path) -> Target:
         with path.open("rb") as file:
             return Target.from_json(tomllib.load(file))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise TargetError(f"{path} cannot be read: {error}", hint="it should be TOML like those of neo targets") from error
+        raise TargetError(
+            f"{path} cannot be read: {error}", hint="it should be TOML like those of neo targets"
+        ) from error
     except ContractError as error:
         raise TargetError(f"{path}: {error.message}", hint=error.hint) from error

@@ -6,6 +6,7 @@ Source: https://theupdateframework.github.io/specification/latest/#keys for the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from neo.errors import TrustError
+
+_log = logging.getLogger(__name__)
 
 MAX_KEY_BYTES = 64 << 10
 
@@ -62,6 +65,14 @@ def load_signer(path: Path) -> CryptoSigner:
     if signer.public_key.keytype != "ed25519":
         raise TrustError(f"{path} is a {signer.public_key.keytype} key; bundles are signed with Ed25519")
     return signer
+
+
+def load_or_make_signer(path: Path) -> CryptoSigner:
+    """The private key at path, made if there is none yet: the first compile needs no preparation."""
+    if not path.exists():
+        generate_key(path)
+        _log.info("made the signing key %s; devices trust %s", path, public_path(path))
+    return load_signer(path)
 
 
 def load_public_keys(paths: Sequence[Path]) -> tuple[SSlibKey, ...]:

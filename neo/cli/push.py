@@ -1,0 +1,103 @@
+"""`neo push`: a bundle to devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neo.cli.options import json_option, open_store, store_option
+from neo.cli.output import emit, progress_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neo.fleet.push import Progress, PushResult, Watcher
+
+_EXAMPLE = """\b
+Examples:
+  neo push digits:1-host --to kitchen
+  neo push digits --to kitchen --to cellar --broker mqtts://me:secret@broker.example
+  neo push digits --to all --no-wait
+"""
+
+
+@click.command(name="push", epilog=_EXAMPLE)
+@click.argument("reference", metavar="REF")
+@click.option("--to", "devices", metavar="DEVICE", multiple=True, required=True, help="Device id, or all; repeatable.")
+@click.option(
+    "--broker", envvar="NEO_BROKER", help="mqtt://host:port or mqtts://... [default: NEO_BROKER, or this host]"
+)
+@click.option("--tls-ca", type=click.Path(dir_okay=False, path_type=Path), help="PEM certificate of the authority.")
+@click.option("--fleet", default="default", show_default=True)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds.")
+@click.option(
+    "--no-wait", is_flag=True, help="Assign and leave; something else must serve the bundle (neo broker does)."
+)
+@click.option("--force", is_flag=True, help="Assign also to a device that was never seen.")
+@store_option
+@json_option
+def push_command(
+    reference: str,
+    devices: tuple[str, ...],
+    broker: str | None,
+    tls_ca: Path | None,
+    fleet: str,
+    timeout_s: float,
+    no_wait: bool,
+    force: bool,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Send a signed bundle to devices and wait until it is live.
+
+    REF is a bundle's name (digits:1-host), a unique beginning of it, or its digest.
+    """
+    from neo.fleet.push import PushRequest, push
+    from neo.link import BrokerUrl, Tls
+    from neo.settings import broker_url
+
+    request = PushRequest(devices, fleet, timeout_s, not no_wait, force)
+    url = BrokerUrl.parse(broker or broker_url())
+    with _progress_bars() as watch:
+        result = push(reference, request, store=open_store(store), url=url, tls=Tls(ca=tls_ca), watch=watch)
+    result.raise_failures()
+    emit(result.to_json(), as_json, lambda out: _print(result, out))
+
+
+@contextlib.contextmanager
+def _progress_bars() -> Iterator[Watcher]:
+    """One bar for each device; nothing where stderr is no terminal."""
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn
+    from rich.progress import Progress as Bars
+
+    console = progress_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[phase]}"))
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def watch(progress: Progress) -> None:
+            if progress.device not in tasks:
+                tasks[progress.device] = bars.add_task(progress.device, total=None, phase="")
+                if not progress.record.online:
+                    console.print(f"{progress.device} is offline; waiting for it to come back")
+            phase = progress.phase if progress.record.online else f"{progress.phase} (offline)"
+            total = progress.total_bytes or None
+            bars.update(tasks[progress.device], completed=progress.done_bytes, total=total, phase=phase)
+
+        yield watch
+
+
+def _print(result: PushResult, out: Console) -> None:
+    for outcome in result.outcomes:
+        if outcome.phase == "assigned":
+            out.print(f"[bold]{result.reference}[/bold] is assigned to {outcome.device}")
+        else:
+            megabytes = outcome.transferred_bytes / 1e6
+            out.print(
+                f"[bold]{result.reference}[/bold] is live on {outcome.device} after {outcome.seconds:.1f} s"
+                f" ({megabytes:.2f} MB, {result.digest[:19]})"
+            )

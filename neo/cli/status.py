@@ -1,0 +1,111 @@
+"""`neo status`: what every device says."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neo.cli.options import json_option
+from neo.cli.output import emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neo.fleet.inventory import DeviceRecord
+
+_EXAMPLE = """\b
+Examples:
+  neo status
+  neo status kitchen --json
+  neo status --broker mqtts://me:secret@broker.example
+"""
+
+
+@click.command(name="status", epilog=_EXAMPLE)
+@click.argument("device", required=False)
+@click.option(
+    "--broker", envvar="NEO_BROKER", help="mqtt://host:port or mqtts://... [default: NEO_BROKER, or this host]"
+)
+@click.option("--tls-ca", type=click.Path(dir_okay=False, path_type=Path), help="PEM certificate of the authority.")
+@click.option("--fleet", default="default", show_default=True)
+@json_option
+def status_command(device: str | None, broker: str | None, tls_ca: Path | None, fleet: str, as_json: bool) -> None:
+    """Show the devices of a fleet, what is live on them, and what is wrong."""
+    from neo.contract.topics import Topics
+    from neo.errors import DeviceError
+    from neo.fleet.inventory import read_inventory
+    from neo.link import BrokerUrl, Tls
+    from neo.settings import broker_url
+
+    url = BrokerUrl.parse(broker or broker_url())
+    records = read_inventory(url, Topics(fleet), tls=Tls(ca=tls_ca))
+    chosen = [record for record in records if device in (None, record.device)]
+    if device is not None and not chosen:
+        known = ", ".join(record.device for record in records)
+        raise DeviceError(
+            f"no device {device!r} is known at {url}", hint=f"known are: {known}" if known else "none has connected yet"
+        )
+    value = {"broker": str(url), "devices": [_to_json(record) for record in chosen]}
+    emit(value, as_json, lambda out: _print(chosen, out))
+
+
+def _to_json(record: DeviceRecord) -> dict[str, Any]:
+    state, capabilities = record.state, record.capabilities
+    return {
+        "device": record.device,
+        "online": record.online,
+        "last_seen": record.last_seen,
+        "live": state.live.to_json() if state is not None and state.live is not None else None,
+        "phase": state.phase if state is not None else None,
+        "done_bytes": state.done_bytes if state is not None else 0,
+        "total_bytes": state.total_bytes if state is not None else 0,
+        "error": state.error if state is not None else None,
+        "url": state.url if state is not None else "",
+        "arch": capabilities.arch if capabilities is not None else None,
+        "engines": capabilities.engines if capabilities is not None else {},
+        "agent_version": capabilities.agent_version if capabilities is not None else None,
+        "problems": list(record.problems),
+    }
+
+
+def _print(records: list[DeviceRecord], out: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not records:
+        out.print("no device has connected yet; start one with: neo-agent --broker URL --device-id ID --state-dir DIR")
+        return
+    table = Table("device", "", "live", "engine", "phase", "what is wrong", box=None, pad_edge=False)
+    for record in records:
+        live = record.state.live if record.state is not None else None
+        table.add_row(
+            record.device,
+            Text("online", "green") if record.online else Text(_last_seen(record), "yellow"),
+            f"{live.reference} {live.digest[7:19]}" if live is not None else "-",
+            live.engine if live is not None else "-",
+            _phase(record),
+            Text("\n".join(record.problems), "red"),
+        )
+    out.print(table)
+
+
+def _last_seen(record: DeviceRecord) -> str:
+    if record.last_seen is None:
+        return "never seen"
+    ago = max(time.time() - record.last_seen, 0)
+    for seconds, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if ago >= seconds:
+            return f"seen {ago // seconds:.0f} {unit} ago"
+    return f"seen {ago:.0f} s ago"
+
+
+def _phase(record: DeviceRecord) -> str:
+    state = record.state
+    if state is None:
+        return "-"
+    if state.phase == "fetching" and state.total_bytes:
+        return f"fetching {100 * state.done_bytes // state.total_bytes} %"
+    return state.phase

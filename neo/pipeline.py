@@ -1,0 +1,274 @@
+"""compile_model(): the only module that knows the order of the steps."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neo.bundle import next_version, sign_bundle, write_bundle
+from neo.candidates import Candidate, build_candidate, choose, explain, measure_candidates
+from neo.contract.device import Target
+from neo.contract.fields import ContractError, dump_object
+from neo.contract.manifest import REPORT_PATH, Manifest
+from neo.contract.parity import Parity, Tolerance
+from neo.contract.tensors import TensorSpec
+from neo.engines import ENGINES
+from neo.errors import EngineError, InputSpecError, UsageError
+from neo.frontends.base import Conversion, ConversionRequest
+from neo.graph import rewrite
+from neo.runtime.load import available_cores
+from neo.store import Store
+from neo.store.bundles import Bundle
+from neo.targets import load_target, why_not_here
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+AUTO = "auto"
+PRECISION = "fp32"
+
+# fp32 on another processor sums in another order; a wrong model is off by far more
+DEFAULT_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
+
+Progress = Callable[[str], None]
+"""Called with a few words when a step begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """model: a model file or folder. targets: names of targets, or .toml files. engine: "auto" or one of ENGINES.
+
+    name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, framework,
+    golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised from the file.
+    threads: for measuring, by default as many as the target has cores. tolerance: how far answers may be from the
+    source framework's. signer: None leaves the bundles unsigned, and agents refuse them.
+    """
+
+    model: Path
+    store: Store
+    signer: Signer | None
+    targets: tuple[str, ...] = ("host",)
+    engine: str = AUTO
+    name: str | None = None
+    version: str | None = None
+    framework: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    dims: Mapping[str, int] = field(default_factory=dict)
+    golden: Path | None = None
+    trust_pickle: bool = False
+    threads: int | None = None
+    tolerance: Tolerance = DEFAULT_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledBundle:
+    bundle: Bundle
+    candidates: tuple[Candidate, ...]
+    parity: Parity | None
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        manifest = self.bundle.manifest
+        measured = {c.engine: c.measurement for c in self.candidates}
+        return {
+            "reference": manifest.reference,
+            "digest": self.bundle.descriptor.digest,
+            "name": manifest.name,
+            "version": manifest.version,
+            "target": manifest.target,
+            "engine": manifest.engine,
+            "precision": manifest.precision,
+            "size_bytes": self.bundle.size_bytes,
+            "inputs": [spec.to_json() for spec in manifest.inputs],
+            "outputs": [spec.to_json() for spec in manifest.outputs],
+            "parity": None if self.parity is None else self.parity.to_json(),
+            "latency_ms": {name: None if m is None else m.median_ms for name, m in measured.items()},
+            "peak_rss_mb": {name: None if m is None else m.peak_rss_mb for name, m in measured.items()},
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+
+def compile_model(  # what `neo.compile` is: the request's fields as arguments, for a notebook
+    model: object,
+    example_inputs: object = None,
+    *,
+    target: str | tuple[str, ...] = "host",
+    store: str | Path | None = None,
+    key: str | Path | None = None,
+    **options: Any,
+) -> tuple[CompiledBundle, ...]:
+    """Compile a model file, or a ``torch.nn.Module`` with example inputs, and sign it.
+
+    options: the other fields of CompileRequest by name. Raises NeoError.
+    """
+    from neo.settings import key_path, store_path
+    from neo.trust.keys import load_or_make_signer
+
+    common = {
+        "store": Store(Path(store) if store is not None else store_path()),
+        "signer": load_or_make_signer(Path(key) if key is not None else key_path()),
+        "targets": (target,) if isinstance(target, str) else tuple(target),
+        **options,
+    }
+    if isinstance(model, str | os.PathLike):
+        return run(CompileRequest(model=Path(model), **common))
+    from neo.frontends.pytorch import export_program
+
+    with tempfile.TemporaryDirectory(prefix="neo-export-") as folder:
+        program = Path(folder) / f"{type(model).__name__.lower()}.pt2"
+        export_program(model, example_inputs, program)
+        return run(CompileRequest(model=program, **common))
+
+
+def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[CompiledBundle, ...]:
+    """One bundle per target. Raises NeoError; then the store has no bundle of this call."""
+    targets = [load_target(name) for name in request.targets]  # a typing error costs no minute of converting
+    if request.engine not in (AUTO, *ENGINES):
+        raise UsageError(f"unknown engine {request.engine!r}", hint=f"choose one of: {AUTO}, {', '.join(ENGINES)}")
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:
+        scratch = Path(folder)
+        with _timed(seconds, "convert"):
+            conversion = _convert(request, scratch, progress)
+        _check_shapes(conversion)
+        with _timed(seconds, "rewrite"):
+            progress("rewriting the graph")
+            (scratch / "graph").mkdir()
+            model = rewrite(conversion.onnx, scratch / "graph")
+        return tuple(
+            _compile_for(_Job(request, target, conversion, model, scratch / f"target-{index}"), dict(seconds), progress)
+            for index, target in enumerate(targets)
+        )
+
+
+def default_name(model: Path) -> str:
+    """A bundle name from a file name: "my model-symbol.json" -> "my-model"."""
+    stem = model.resolve().name
+    for ending in ("-symbol.json", *model.suffixes):
+        stem = stem.removesuffix(ending)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-").lower()
+    return name[:48] or "model"
+
+
+def _convert(request: CompileRequest, scratch: Path, progress: Progress) -> Conversion:
+    from neo.frontends.recognise import recognise
+    from neo.frontends.sandbox import convert
+
+    framework = request.framework or recognise(request.model)
+    progress(f"converting from {framework}")
+    folder = scratch / "convert"
+    folder.mkdir()
+    return convert(
+        ConversionRequest(
+            source=request.model.resolve(),
+            framework=framework,
+            scratch=folder,
+            inputs=request.inputs,
+            dims=request.dims,
+            golden=None if request.golden is None else request.golden.resolve(),
+            trust_pickle=request.trust_pickle,
+        )
+    )
+
+
+def _check_shapes(conversion: Conversion) -> None:
+    if len({spec.name for spec in conversion.inputs}) != len(conversion.inputs) or not conversion.outputs:
+        raise InputSpecError("the model has two inputs of one name, or no output")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One target of one request, with the converted and rewritten model; scratch: a folder of its own."""
+
+    request: CompileRequest
+    target: Target
+    conversion: Conversion
+    model: Path
+    scratch: Path
+
+
+def _compile_for(job: _Job, seconds: dict[str, float], progress: Progress) -> CompiledBundle:
+    request, target = job.request, job.target
+    engines = [name for name in ENGINES if name in target.engines and request.engine in (AUTO, name)]
+    if not engines:
+        raise EngineError(
+            f"target {target.name} has no {request.engine} engine", hint=f"it has: {', '.join(target.engines)}"
+        )
+    candidates = []
+    for name in engines:
+        with _timed(seconds, f"build_{name}"):
+            progress(f"building {name} for {target.name}")
+            candidates.append(build_candidate(name, target, job.conversion, job.model, job.scratch / name))
+    here = why_not_here(target)
+    if not here:
+        with _timed(seconds, "measure"):
+            progress(f"measuring {', '.join(engines)}")
+            threads = request.threads or min(target.cores, available_cores())
+            candidates = measure_candidates(candidates, threads, request.tolerance)
+    chosen = choose(candidates)
+    notes = list(explain(candidates, chosen, here))
+    if job.conversion.parity is None:
+        notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
+    progress("writing the bundle")
+    bundle = _write(job, chosen, candidates, notes, seconds)
+    parity = job.conversion.parity if chosen.measurement is None else chosen.measurement.parity
+    return CompiledBundle(bundle, tuple(candidates), parity, seconds, tuple(notes))
+
+
+def _write(
+    job: _Job, chosen: Candidate, candidates: list[Candidate], notes: list[str], seconds: dict[str, float]
+) -> Bundle:
+    if chosen.built is None:
+        raise EngineError(f"{chosen.engine} was chosen but not built")
+    request, target = job.request, job.target
+    name = request.name or default_name(request.model)
+    manifest = Manifest(
+        name=name,
+        version=request.version or next_version(request.store, name, target.name),
+        target=target.name,
+        requires=target.requirements,
+        engine=chosen.engine,
+        engine_version=chosen.built.version,
+        precision=PRECISION,
+        source=job.conversion.framework,
+        inputs=job.conversion.inputs,
+        outputs=job.conversion.outputs,
+        tolerance=request.tolerance,
+    )
+    try:
+        Manifest.from_bytes(manifest.to_bytes())  # names that a device would refuse are refused here
+    except ContractError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    parity = job.conversion.parity
+    report = {
+        "reference": manifest.reference,
+        "source": job.conversion.framework,
+        "golden_outputs_from": job.conversion.reference,
+        "conversion_parity": None if parity is None else parity.to_json(),
+        "target": target.to_json(),
+        "chosen": chosen.engine,
+        "candidates": {candidate.engine: candidate.to_json() for candidate in candidates},
+        "notes": notes,
+        "seconds": seconds,
+    }
+    (chosen.folder / REPORT_PATH).write_bytes(dump_object(report))
+    bundle = write_bundle(request.store, manifest, chosen.folder)
+    if request.signer is not None:
+        sign_bundle(request.store, bundle, request.signer)
+    return bundle
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,26 @@
+"""Where neo keeps its things on this machine, unless a flag or an environment variable says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+APP = "neo-edge"
+DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
+
+
+def store_path() -> Path:
+    """NEO_STORE, or the user's data folder."""
+    return Path(os.environ.get("NEO_STORE") or Path(platformdirs.user_data_dir(APP)) / "store")
+
+
+def key_path() -> Path:
+    """NEO_KEY, or operator.key in the user's configuration folder."""
+    return Path(os.environ.get("NEO_KEY") or Path(platformdirs.user_config_dir(APP)) / "operator.key")
+
+
+def broker_url() -> str:
+    """NEO_BROKER, or the embedded broker on this machine."""
+    return os.environ.get("NEO_BROKER") or DEFAULT_BROKER
