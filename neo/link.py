@@ -83,6 +83,17 @@ class BrokerUrl:
         return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; the MQTT library leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class Tls:
     """For mqtts:// only. ca: PEM file of the authorities to trust, None for the system's. cert, key: PEM files with
@@ -99,6 +110,7 @@ class Tls:
             raise UsageError("a TLS key without its certificate", hint="give the certificate too, or neither")
         try:
             context = ssl.create_default_context(cafile=self.ca)
+            context.sslsocket_class = _TlsSocket
             if self.cert is not None:
                 context.load_cert_chain(self.cert, self.key)
         except OSError as error:  # ssl.SSLError is one

@@ -45,6 +45,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @store_option
 @json_option
 def broker_command(
+    *,
     host: str,
     port: int,
     data_dir: Path | None,

@@ -41,6 +41,7 @@ Examples:
 @store_option
 @json_option
 def push_command(
+    *,
     reference: str,
     devices: tuple[str, ...],
     broker: str | None,

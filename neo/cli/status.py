@@ -13,6 +13,7 @@ from neo.cli.output import emit
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from neo.fleet.inventory import DeviceRecord
 
@@ -84,12 +85,19 @@ def _print(records: list[DeviceRecord], out: Console) -> None:
         table.add_row(
             record.device,
             Text("online", "green") if record.online else Text(_last_seen(record), "yellow"),
-            f"{live.reference} {live.digest[7:19]}" if live is not None else "-",
-            live.engine if live is not None else "-",
+            _plain(f"{live.reference} {live.digest[7:19]}") if live is not None else "-",
+            _plain(live.engine) if live is not None else "-",
             _phase(record),
-            Text("\n".join(record.problems), "red"),
+            _plain("; ".join(record.problems), "red"),
         )
     out.print(table)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """What a device wrote, without the power to steer the terminal."""
+    from rich.text import Text
+
+    return Text("".join(char if char.isprintable() else "?" for char in text), style)
 
 
 def _last_seen(record: DeviceRecord) -> str:

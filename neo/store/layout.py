@@ -199,7 +199,12 @@ class Ingest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """What was written stays, for another ingest to go on from. Raises DiskFull, StoreError."""
+        with translating_os_errors(self._part):
+            self._file.close()
 
     def restart(self) -> None:
         """Forget what is here and begin at offset 0."""

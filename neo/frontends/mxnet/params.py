@@ -34,7 +34,7 @@ LIST_MAGIC = 0x112
 V1_MAGIC, V2_MAGIC, V3_MAGIC = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 DENSE_STORAGE = 0
 STORAGE_NAMES = {1: "row_sparse", 2: "csr"}
-ELEMENT_TYPES = {
+ELEMENT_TYPES: dict[int, np.dtype[Any]] = {
     0: np.dtype("<f4"),
     1: np.dtype("<f8"),
     2: np.dtype("<f2"),

@@ -1,0 +1,190 @@
+"""``neo-agent``: the real clock, link and store are chosen here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import neo
+from edge_agent.agent import SUBSCRIBED, Agent, Identity, Stop, WorkerExited
+from edge_agent.config import AgentConfig, make_config
+from edge_agent.fetch import FetchRules
+from edge_agent.installer import Installer, Outbox
+from edge_agent.models import ModelStarter, Serving
+from edge_agent.presence import offline_payload
+from edge_agent.serve.http import HttpServer
+from edge_agent.slots import Slots
+from edge_agent.state_dir import locked, noted
+from edge_agent.tasks import Tasks
+from neo.contract.device import Capabilities
+from neo.contract.topics import Topics
+from neo.errors import NeoError
+from neo.link import Link
+from neo.runtime import engine_versions
+from neo.runtime.host import read_host
+from neo.store import Store
+from neo.trust import load_public_keys
+
+logger = logging.getLogger("edge_agent")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"at": record.created, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: neo-agent --broker mqtt://broker:1883 --device-id camera-1 --state-dir /var/lib/neo "
+    "--trust operator.key.pub",
+)
+@click.option("--broker", metavar="URL", help="MQTT broker: mqtt://[USER:PASSWORD@]HOST[:PORT], mqtts:// for TLS.")
+@click.option("--device-id", metavar="ID", help="This device's name in the fleet; no other device has it.")
+@click.option("--state-dir", metavar="DIR", help="Where models and state are kept.")
+@click.option("--trust", metavar="KEY.pub", multiple=True, help="The operator's public key; may be repeated.")
+@click.option(
+    "--listen", metavar="PLACE", help="Where to answer predictions: HOST:PORT or unix:/PATH. [127.0.0.1:8080]"
+)
+@click.option("--fleet", metavar="NAME", help="The fleet this device belongs to. [default]")
+@click.option("--threads", type=int, metavar="N", help="Threads of the engine. [every core]")
+@click.option("--tls-ca", metavar="FILE", help="Authorities trusted for mqtts://. [the system's]")
+@click.option("--tls-cert", metavar="FILE", help="This device's certificate.")
+@click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML with any of these options.")
+@click.option("--json", is_flag=True, default=None, help="Log JSON objects, one a line.")
+@click.option("--debug", is_flag=True, default=None, help="Log more, and show tracebacks.")
+@click.version_option(neo.__version__)
+def command(config: Path | None, **options: Any) -> None:
+    """Run this device's agent: receive signed models over MQTT and answer predictions."""
+    given = {key.replace("_", "-"): value for key, value in options.items() if value not in (None, ())}
+    settings = make_config(given, config)
+    _log_to_stderr(as_json=settings.json, debug=settings.debug)
+    with locked(settings.state_dir):
+        run_agent(settings)
+
+
+def run_agent(config: AgentConfig) -> None:
+    """Until SIGTERM or SIGINT. Raises NeoError for what keeps the agent from running."""
+    keys = load_public_keys(config.trust)
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: inbox.put(Stop(signal.Signals(received).name)))
+    store = Store(config.state_dir / "store")
+    slots, serving = Slots(config.state_dir, store), Serving()
+    starter = ModelStarter(slots, keys, config.threads, lambda worker: inbox.put(WorkerExited(worker)))
+    capabilities = _capabilities(config)
+    rules = FetchRules(keys, capabilities, _make_room(config.state_dir, slots))
+
+    def make_installer(tasks: Tasks, outbox: Outbox) -> Installer:
+        return Installer(
+            config.state_dir, store=store, serving=serving, starter=starter, rules=rules, tasks=tasks, outbox=outbox
+        )
+
+    server = HttpServer(serving, config.listen)
+    try:
+        with noted(config.state_dir, server.url, config.device_id):
+            logger.info("answering predictions at %s", server.url)
+            identity = Identity(config.device_id, secrets.token_hex(8), Topics(config.fleet), server.url)
+            link = _make_link(config, identity, inbox)
+            agent = Agent(
+                identity,
+                link=link,
+                inbox=inbox,
+                serving=serving,
+                starter=starter,
+                capabilities=capabilities,
+                make_installer=make_installer,
+            )
+            link.start()
+            try:
+                agent.run()
+            finally:
+                link.stop()
+    finally:
+        server.stop()
+
+
+def main() -> None:
+    try:
+        command(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except NeoError as error:
+        logging.getLogger().debug("stopped by an error", exc_info=error)
+        _show(error)
+        sys.exit(error.exit_code)
+
+
+def _make_link(config: AgentConfig, identity: Identity, inbox: queue.SimpleQueue[Any]) -> Link:
+    return Link(
+        config.broker,
+        client_id=f"neo-agent-{identity.device_id}-{identity.session}",
+        subscriptions=[identity.topic(leaf) for leaf in SUBSCRIBED],
+        inbox=inbox,
+        will=(identity.topic("presence"), offline_payload(identity.session, time.time())),
+        tls=config.tls,
+    )
+
+
+def _capabilities(config: AgentConfig) -> Callable[[], Capabilities]:
+    host, engines = read_host(), engine_versions()
+
+    def read() -> Capabilities:
+        return Capabilities(
+            device_id=config.device_id,
+            agent_version=neo.__version__,
+            arch=host.arch,
+            os=host.os,
+            glibc=host.glibc,
+            features=host.features,
+            cores=host.cores,
+            memory_bytes=host.memory_bytes,
+            storage_bytes=shutil.disk_usage(config.state_dir).free,
+            engines=engines,
+        )
+
+    return read
+
+
+def _make_room(state_dir: Path, slots: Slots) -> Callable[[str], int]:
+    def drop_the_rest(digest: str) -> int:
+        slots.remove_all_but([slots.current, slots.previous, digest])
+        return shutil.disk_usage(state_dir).free
+
+    return drop_the_rest
+
+
+def _log_to_stderr(*, as_json: bool, debug: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+
+
+def _show(error: NeoError) -> None:
+    if any(isinstance(handler.formatter, _JsonLines) for handler in logging.getLogger().handlers):
+        logger.error("%s", json.dumps(error.to_json()))
+    else:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+
+
+if __name__ == "__main__":
+    main()

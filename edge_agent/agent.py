@@ -1,0 +1,237 @@
+"""The agent's event loop: one thread, one queue. It reads no clock, opens no socket and chooses nothing by itself."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from edge_agent.install import InstallRecord
+from edge_agent.installer import Installer, Outbox
+from edge_agent.models import ModelStarter, Serving
+from edge_agent.presence import Outgoing, PresenceKeeper
+from edge_agent.supervisor import Supervisor
+from edge_agent.tasks import TaskDone, Tasks
+from edge_agent.worker_client import Worker
+from neo.contract.device import Capabilities
+from neo.contract.fields import ContractError
+from neo.contract.messages import DeviceState, Presence, RollCall, Want
+from neo.contract.topics import Topics
+from neo.errors import NeoError
+from neo.link import Connected, Disconnected, Message
+
+logger = logging.getLogger(__name__)
+
+SUBSCRIBED = ("assignment", "chunk", "roll-call", "presence")
+IDLE_TICK_S = 0.5
+BUSY_TICK_S = 0.1
+PROGRESS_S = 0.5
+MAX_ERROR_TEXT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the loop. reason: for the log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    worker: Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """monotonic, unix: seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    unix: Callable[[], float] = time.time
+
+
+class Publisher(Protocol):
+    """What the agent needs of ``neo.link.Link``."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """session: new for every start. url: where this device serves predictions."""
+
+    device_id: str
+    session: str
+    topics: Topics
+    url: str
+
+    def topic(self, leaf: str) -> str:
+        return self.topics.device(self.device_id, leaf)
+
+
+class Agent:
+    """run() until Stop comes into the inbox. Raises DeviceIdInUse if another agent has the device id."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        link: Publisher,
+        inbox: queue.SimpleQueue[Any],
+        serving: Serving,
+        starter: ModelStarter,
+        capabilities: Callable[[], Capabilities],
+        make_installer: Callable[[Tasks, Outbox], Installer],
+        clock: Clock = Clock(),
+    ) -> None:
+        self._identity = identity
+        self._link = link
+        self._inbox = inbox
+        self._slots = starter.slots
+        self._serving = serving
+        self._capabilities = capabilities
+        self._clock = clock
+        self._presence = PresenceKeeper(identity.device_id, identity.session, clock.unix)
+        tasks = Tasks(inbox)
+        self._installer = make_installer(tasks, Outbox(self._send_want, self._report))
+        self._supervisor = Supervisor(serving, starter, tasks, on_boot=self._on_boot, on_broke=self._on_broke)
+        self._booted = False
+        self._connected = False
+        self._boot_error: NeoError | None = None
+        self._assigned: bytes | None = None
+        self._reported: DeviceState | None = None
+        self._reported_at = 0.0
+
+    @property
+    def record(self) -> InstallRecord:
+        return self._installer.record
+
+    def run(self) -> None:
+        self._supervisor.boot()
+        try:
+            while True:
+                try:
+                    event = self._inbox.get(timeout=BUSY_TICK_S if self.record.is_under_way else IDLE_TICK_S)
+                except queue.Empty:
+                    event = None
+                if isinstance(event, Stop):
+                    logger.info("stopping: %s", event.reason)
+                    break
+                self._handle(event, self._clock.monotonic())
+        finally:
+            if self._presence.announced:
+                self._send(self._presence.offline())
+            self._serving.replace(None)
+
+    def _handle(self, event: Any, now: float) -> None:
+        if isinstance(event, Message):
+            self._on_message(event, now)
+        elif isinstance(event, TaskDone):
+            event.on_done(event.result, event.error)
+        elif isinstance(event, WorkerExited):
+            self._supervisor.worker_exited(event.worker, now)
+        elif isinstance(event, Connected):
+            self._connected = True
+            self._send_all(self._presence.connected(now))
+            self._installer.reconnected(now)
+        elif isinstance(event, Disconnected):
+            logger.warning("no connection to the broker: %s", event.reason)
+            self._connected = False
+            self._presence.disconnected()
+        self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        was_announced = self._presence.announced
+        self._send_all(self._presence.tick(now))
+        if self._presence.announced and not was_announced:
+            logger.info("announced as device %s", self._identity.device_id)
+            self._publish("capabilities", self._capabilities().to_bytes(), retain=True)
+            self._reported = None
+        self._supervisor.tick(now)
+        if self._booted:
+            if self._assigned is not None and self._presence.announced:
+                payload, self._assigned = self._assigned, None
+                self._installer.assign(payload, now)
+            self._installer.tick(now, connected=self._connected)
+        self._report()
+
+    def _on_message(self, message: Message, now: float) -> None:
+        addressed = self._identity.topics.device_of(message.topic)
+        if addressed is None or addressed[0] != self._identity.device_id:
+            return
+        leaf = addressed[1]
+        try:
+            if leaf == "assignment":
+                # kept until the model of before answers and the id is known to be ours
+                self._assigned = message.payload
+            elif leaf == "chunk":
+                self._installer.take_chunk(message.payload, now)
+            elif leaf == "roll-call":
+                self._send_all(self._presence.heard_roll_call(RollCall.from_bytes(message.payload), now))
+            elif leaf == "presence" and message.payload:
+                self._send_all(self._presence.heard_presence(Presence.from_bytes(message.payload)))
+        except ContractError as error:
+            logger.warning("ignored a message on %s: %s", message.topic, error)
+
+    def _on_boot(self, error: NeoError | None) -> None:
+        self._booted = True
+        self._boot_error = error
+        self._installer.resume(error, self._clock.monotonic())
+
+    def _on_broke(self, error: NeoError) -> None:
+        self._installer.give_up(error, self._clock.monotonic())
+
+    def _report(self) -> None:
+        """Publish the state if it changed; mere progress not more than twice a second."""
+        if not self._presence.announced or not self._booted:
+            return
+        now, state = self._clock.monotonic(), self._state()
+        old = self._reported
+        if old is not None:
+            if replace(state, at=old.at) == old:
+                return
+            progress_only = replace(state, at=old.at, done_bytes=old.done_bytes) == old
+            if progress_only and now - self._reported_at < PROGRESS_S:
+                return
+        self._publish("state", state.to_bytes(), retain=True)
+        self._reported, self._reported_at = state, now
+
+    def _state(self) -> DeviceState:
+        record, model = self.record, self._serving.model
+        done, total = self._installer.progress
+        error = record.error or (self._boot_error if model is None else None)
+        return DeviceState(
+            session=self._identity.session,
+            phase=record.phase,
+            assignment=record.assignment_id,
+            live=None if model is None else model.live(self._slots.current_since),
+            done_bytes=done,
+            total_bytes=total,
+            error=None if error is None else _bounded(error).to_json(),
+            url=self._identity.url,
+            at=self._clock.unix(),
+        )
+
+    def _send_want(self, source: str, want: Want) -> None:
+        if self._connected:
+            # QoS 0: what is lost is asked for again anyway
+            self._link.publish(self._identity.topics.source(source, "want"), want.to_bytes(), qos=0)
+
+    def _send_all(self, messages: list[Outgoing]) -> None:
+        for message in messages:
+            self._send(message)
+
+    def _send(self, message: Outgoing) -> None:
+        self._publish(message.leaf, message.payload, retain=message.retain)
+
+    def _publish(self, leaf: str, payload: bytes, *, retain: bool) -> None:
+        self._link.publish(self._identity.topic(leaf), payload, retain=retain, qos=1)
+
+
+def _bounded(error: NeoError) -> NeoError:
+    """A library's message can be longer than a broker takes."""
+    if len(error.message) + len(str(error.details)) <= MAX_ERROR_TEXT:
+        return error
+    return NeoError.from_json({**error.to_json(), "message": error.message[:MAX_ERROR_TEXT], "details": {}})

@@ -1,0 +1,130 @@
+"""From an assignment to a whole bundle in the store, in the order of trust: signature, manifest, config, files.
+
+Nothing is fetched before what names it was verified, and no file before the bundle is known to fit the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from securesystemslib.signer import Key
+
+from edge_agent.slots import MAX_SIGNATURE_BYTES, verify_release
+from edge_agent.transfer import Transfer, TransferLimits, missing_blobs
+from neo.contract.device import Capabilities, mismatches
+from neo.contract.fields import MAX_JSON_BYTES, ContractError
+from neo.contract.messages import Assignment, Chunk, Want
+from neo.contract.oci import Descriptor
+from neo.errors import BundleError, DiskFull, TargetError, TrustError
+from neo.store import Store
+from neo.store.bundles import MAX_MANIFEST_BYTES, Bundle, open_bundle, parse_image
+
+# what the file system, the unpacked slot and the agent's own records need beside the blobs
+DISK_RESERVE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRules:
+    """make_room: drops what is no longer needed except the bundle with this digest, -> free bytes."""
+
+    keys: Sequence[Key]
+    capabilities: Callable[[], Capabilities]
+    make_room: Callable[[str], int]
+    limits: TransferLimits = field(default_factory=TransferLimits)
+
+
+class Fetch:
+    """Fed with chunks and the time (monotonic, s); ``wants`` says what to ask the source for. When ``result`` is
+    there, all is. Raises TrustError, BundleError, TargetError, DiskFull, TransferError, StoreError.
+    """
+
+    def __init__(self, assignment: Assignment, store: Store, rules: FetchRules, now: float) -> None:
+        self.assignment = assignment
+        self.result: tuple[Bundle, bytes] | None = None
+        self._files_known = False
+        self._store = store
+        self._rules = rules
+        self._stages = self._plan()
+        self._device_id = rules.capabilities().device_id
+        self._transfer = self._transfer_of((), now)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """(done, total) bytes of the bundle's files; (0, 0) while they are not known yet."""
+        return (self._transfer.done_bytes, self._transfer.total_bytes) if self._files_known else (0, 0)
+
+    def take(self, chunk: Chunk, now: float) -> None:
+        self._transfer.take(chunk, now)
+
+    def wants(self, now: float) -> list[Want]:
+        wants = self._transfer.wants(now)
+        while self._transfer.done and self.result is None:
+            blobs = next(self._stages, None)
+            if blobs is None:
+                break
+            self._transfer = self._transfer_of(blobs, now)
+            wants += self._transfer.wants(now)
+        return wants
+
+    def reconnected(self, now: float) -> None:
+        self._transfer.reconnected(now)
+
+    def close(self) -> None:
+        self._transfer.close()
+
+    def _transfer_of(self, blobs: Sequence[Descriptor], now: float) -> Transfer:
+        return Transfer(self._device_id, blobs, self._store, now, self._rules.limits)
+
+    def _plan(self) -> Iterator[Sequence[Descriptor]]:
+        """Yields what to fetch next; goes on when that is in the store."""
+        assignment = self.assignment
+        _check_size(assignment.signature, MAX_SIGNATURE_BYTES, "signature")
+        yield [assignment.signature]
+        envelope = self._store.read(assignment.signature)
+        verify_release(assignment, envelope, self._rules.keys)
+        _check_size(assignment.manifest, MAX_MANIFEST_BYTES, "bundle manifest")
+        yield [assignment.manifest]
+        image = parse_image(self._store.read(assignment.manifest))
+        _check_size(image.config, MAX_JSON_BYTES, "bundle config")
+        yield [image.config]
+        bundle = open_bundle(self._store, assignment.manifest)
+        self._check_device(bundle)
+        self._check_disk(bundle)
+        self._files_known = True
+        yield bundle.image.layers
+        self.result = (bundle, envelope)
+
+    def _check_device(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
+        reasons = mismatches(manifest.requires, manifest.engine, manifest.engine_version, self._rules.capabilities())
+        if reasons:
+            raise TargetError(
+                f"{self.assignment.reference} does not run on {self._device_id}: {'; '.join(reasons)}",
+                hint="compile it for this kind of device: neo compile MODEL --target TARGET (see neo targets)",
+                details={"reasons": list(reasons)},
+            )
+
+    def _check_disk(self, bundle: Bundle) -> None:
+        needed = sum(blob.size for blob in missing_blobs(bundle.image.layers, self._store)) + DISK_RESERVE_BYTES
+        free = self._rules.make_room(bundle.descriptor.digest)
+        if free < needed:
+            raise DiskFull(
+                f"{self.assignment.reference} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
+                hint="free some space on the device; it tries again by itself",
+                details={"needed_bytes": needed, "free_bytes": free},
+            )
+
+
+def _check_size(descriptor: Descriptor, max_bytes: int, what: str) -> None:
+    if descriptor.size > max_bytes:
+        kind = TrustError if what == "signature" else BundleError
+        raise kind(f"the {what} is said to have {descriptor.size} bytes; at most {max_bytes} are fetched")
+
+
+def parse_chunk(payload: bytes) -> Chunk | None:
+    """None for what is no chunk: a broker may send anything."""
+    try:
+        return Chunk.from_bytes(payload)
+    except ContractError:
+        return None

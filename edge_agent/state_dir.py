@@ -1,0 +1,49 @@
+"""The agent's folder on disk: one agent at a time, and a note of where it listens."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from neo.contract.fields import dump_object
+from neo.errors import DeviceIdInUse
+from neo.store.durable import replace_file, translating_os_errors
+
+LOCK_FILE = "lock"
+NOTE_FILE = "agent.json"
+
+
+@contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Hold the folder for this process. Raises DeviceIdInUse naming the process that has it."""
+    with translating_os_errors(state_dir):
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / LOCK_FILE).open("a+", encoding="utf-8")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            pid = lock.read(20).strip() or "unknown"
+            raise DeviceIdInUse(
+                f"another agent (process {pid}) runs in {state_dir}",
+                hint="stop it first, or give this agent a folder of its own with --state-dir",
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def noted(state_dir: Path, url: str, device_id: str) -> Iterator[None]:
+    """agent.json for as long as the agent runs: its process id, where it answers predictions, and its name."""
+    note = state_dir / NOTE_FILE
+    replace_file(note, dump_object({"pid": os.getpid(), "url": url, "device_id": device_id}))
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)

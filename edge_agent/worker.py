@@ -1,0 +1,66 @@
+"""The worker process: loads one bundle and answers frames, so that a crash of model code kills this process only.
+
+``python -m edge_agent.worker FD FOLDER THREADS``; FD is a socket inherited from the agent. The first frame goes out
+when the model is loaded. The process ends when the socket does, so none outlives its agent.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from neo.contract.fields import ContractError
+from neo.errors import EngineError, NeoError
+from neo.runtime import Predictor, load
+from neo.runtime.golden import self_test
+
+Request = tuple[Arrays, dict[str, Any]]
+
+
+def main() -> None:
+    fd, folder, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    sock = socket.socket(fileno=fd)
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(sock, requests), daemon=True).start()
+    try:
+        predictor = load(folder, threads or None)
+    except NeoError as error:
+        send_frame(sock, "outputs", {}, {"error": error.to_json()})
+        return
+    send_frame(sock, "outputs", {}, {"ready": True})
+    # one request at a time, in the thread that loaded the model: engines ask for no more than that
+    while True:
+        _answer(sock, predictor, folder, *requests.get())
+
+
+def _read_requests(sock: socket.socket, requests: queue.SimpleQueue[Request]) -> None:
+    try:
+        while True:
+            requests.put(receive_frame(sock, "inputs"))
+    except (Closed, OSError, ContractError):
+        # at once, also in the middle of a prediction: nobody waits for the answer any more
+        os._exit(0)
+
+
+def _answer(sock: socket.socket, predictor: Predictor, folder: Path, inputs: Arrays, header: dict[str, Any]) -> None:
+    try:
+        if header.get("op") == "self-test":
+            parity = self_test(predictor, folder)
+            send_frame(sock, "outputs", {}, {"parity": parity.to_json()})
+        else:
+            send_frame(sock, "outputs", predictor.predict(inputs), {})
+    except NeoError as error:
+        send_frame(sock, "outputs", {}, {"error": error.to_json()})
+    except MemoryError as error:
+        failure = EngineError(f"the model ran out of memory: {error}", hint="send a smaller batch")
+        send_frame(sock, "outputs", {}, {"error": failure.to_json()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`neo compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neo.cli.options import json_option, key_option, open_store, store_option, threads_option
+from neo.cli.output import emit, progress_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neo.contract.tensors import TensorSpec
+    from neo.pipeline import CompiledBundle
+
+EXAMPLES = """\b
+Examples:
+  neo compile resnet.pt2
+  neo compile model.keras --target raspberry-pi-4 --target host
+  neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
+"""
+
+
+@click.command("compile", epilog=EXAMPLES)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", "targets", multiple=True, default=("host",), show_default=True, help="See `neo targets`.")
+@click.option(
+    "--engine", default="auto", show_default=True, help="auto measures all and keeps the fastest; onnxruntime; tvm."
+)
+@click.option("--name", help="Name of the bundle. [default: from the file name]")
+@click.option("--version", help="Version of the bundle. [default: the next whole number]")
+@click.option("--framework", help="pytorch, keras, tensorflow, mxnet or onnx. [default: recognised from the file]")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="As in x=float32[1,3,224,224].")
+@click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Fix a named dynamic dimension, as in N=1.")
+@click.option(
+    "--golden",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An .npz with your own sample: one array per input and output name.",
+)
+@click.option("--tolerance", type=click.FloatRange(0, 1), help="Largest relative error allowed. [default: 0.001]")
+@click.option("--trust-pickle", is_flag=True, help="Read formats that can run code from the file. Only your own files.")
+@click.option("--no-sign", is_flag=True, help="Leave the bundle unsigned; agents refuse it until `neo keys sign`.")
+@threads_option
+@key_option
+@store_option
+@json_option
+def compile_command(  # one parameter per option
+    model: Path,
+    targets: tuple[str, ...],
+    engine: str,
+    name: str | None,
+    version: str | None,
+    framework: str | None,
+    inputs: tuple[str, ...],
+    dims: tuple[str, ...],
+    golden: Path | None,
+    tolerance: float | None,
+    trust_pickle: bool,
+    no_sign: bool,
+    threads: int | None,
+    key: Path | None,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Compile MODEL, a trained model's file or folder, into one signed bundle per target."""
+    from neo.contract.parity import Tolerance
+    from neo.pipeline import DEFAULT_TOLERANCE, CompileRequest, run
+    from neo.settings import key_path
+    from neo.trust.keys import load_or_make_signer
+
+    request = CompileRequest(
+        model=model,
+        store=open_store(store),
+        signer=None if no_sign else load_or_make_signer(key or key_path()),
+        targets=tuple(dict.fromkeys(targets)),
+        engine=engine,
+        name=name,
+        version=version,
+        framework=framework,
+        inputs=tuple(_input(text) for text in inputs),
+        dims=dict(_dim(text) for text in dims),
+        golden=golden,
+        trust_pickle=trust_pickle,
+        threads=threads,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
+    )
+    with progress_console().status("starting") as status:
+        bundles = run(request, status.update)
+    emit({"bundles": [b.to_json() for b in bundles]}, as_json, lambda console: _show(console, bundles))
+
+
+def _input(text: str) -> TensorSpec:
+    from neo.contract.fields import ContractError
+    from neo.contract.tensors import TensorSpec
+    from neo.errors import InputSpecError
+
+    try:
+        return TensorSpec.parse(text)
+    except ContractError as error:
+        raise InputSpecError(f"--input {error.message}", hint=error.hint) from error
+
+
+def _dim(text: str) -> tuple[str, int]:
+    from neo.errors import InputSpecError
+
+    name, _, size = text.partition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise InputSpecError(f"--dim {text!r} is no size of a dimension", hint="write NAME=SIZE, as in N=1")
+    return name, int(size)
+
+
+def _show(console: Console, bundles: tuple[CompiledBundle, ...]) -> None:
+    from rich.table import Table
+
+    for compiled in bundles:
+        row = compiled.to_json()
+        console.print(f"[bold]{row['reference']}[/bold]  {row['digest'][:19]}  {row['size_bytes'] / 1e6:.1f} MB")
+        table = Table(box=None, pad_edge=False)
+        for column in ("engine", "median", "p90", "load", "peak memory", "largest error"):
+            table.add_column(column, justify="left" if column == "engine" else "right")
+        for candidate in compiled.candidates:
+            mark = " (chosen)" if candidate.engine == row["engine"] else ""
+            m = candidate.measurement
+            cells = ["-"] * 5
+            if m is not None:
+                cells = [
+                    f"{m.median_ms:.3f} ms",
+                    f"{m.p90_ms:.3f} ms",
+                    f"{m.load_ms:.0f} ms",
+                    f"{m.peak_rss_mb:.0f} MB",
+                ]
+                cells.append(f"{m.parity.max_rel:.1e}")
+            table.add_row(candidate.engine + mark, *cells)
+        console.print(table)
+        for note in compiled.notes:
+            console.print(f"  {note}", markup=False)
+        console.print(f"next: neo push {row['reference']} --to DEVICE", markup=False)

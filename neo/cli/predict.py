@@ -1,0 +1,85 @@
+"""`neo predict`."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neo.cli.bundles import unpacked
+from neo.cli.options import json_option, open_store, store_option, threads_option
+from neo.cli.output import emit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@click.command("predict", epilog="Example: neo predict digits:1-host --input x.npz --output y.npz")
+@click.argument("reference", metavar="REF")
+@click.option(
+    "--input", "source", required=True, type=click.Path(path_type=Path), help="An .npz with one array per input."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write an .npz with one array per output.")
+@threads_option
+@store_option
+@json_option
+def predict_command(
+    reference: str, source: Path, output: Path | None, threads: int | None, store: Path | None, as_json: bool
+) -> None:
+    """Run the bundle REF on this machine, with the code that runs on devices."""
+    from neo.runtime import load
+
+    inputs = _read(source)
+    with unpacked(open_store(store), reference) as (bundle, folder):
+        predictor = load(folder, threads)
+        outputs = predictor.predict(inputs)
+        predictor.close()
+    if output is not None:
+        _write(output, outputs)
+    shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in outputs.items()}
+    result: dict[str, Any] = {
+        "reference": bundle.manifest.reference,
+        "output": None if output is None else str(output),
+        "outputs": shapes if output is not None else {n: {**shapes[n], "data": a.tolist()} for n, a in outputs.items()},
+    }
+
+    def human(console: Any) -> None:
+        for name, array in outputs.items():
+            console.print(f"{name}: {array.dtype} {list(array.shape)}", markup=False)
+            if output is None:
+                console.print(str(array), markup=False)
+        if output is not None:
+            console.print(f"written to {output}", markup=False)
+
+    emit(result, as_json, human)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
+    from neo.errors import InputSpecError
+
+    hint = "make one with numpy.savez('x.npz', NAME=array)"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise InputSpecError(f"{path} holds one array without a name", hint=hint)
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise InputSpecError(f"there is no file {path}", hint=hint) from error
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise InputSpecError(f"{path} is no .npz file: {error}", hint=hint) from error
+
+
+def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
+    import io
+
+    import numpy as np
+
+    from neo.store.durable import replace_file
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **outputs)  # type: ignore[arg-type]  # the stub takes one array only
+    replace_file(path, buffer.getvalue())

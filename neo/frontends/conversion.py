@@ -1,0 +1,132 @@
+"""The work of the sandboxed process: frontend, check, samples, parity. Answers with a Conversion or a NeoError."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+
+from neo.contract.parity import Parity, Tolerance, compare
+from neo.contract.tensors import TensorSpec
+from neo.errors import ModelError, ParityError, UsageError
+from neo.frontends import FRONTENDS
+from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample, SourceModel
+from neo.frontends.failures import translated
+from neo.frontends.samples import MAX_INTEGER, random_inputs, read_golden
+
+# float16 itself resolves 1e-3 of a number; below these no converted model can be told from a wrong one
+TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
+HALF_TOLERANCE = Tolerance(max_abs=1e-3, max_rel=1e-2)
+
+
+def convert(request: ConversionRequest) -> Conversion:
+    """Raises only NeoErrors, each with details["traceback"]."""
+    try:
+        return _convert(request)
+    except Exception as error:  # noqa: BLE001  # whatever a framework raises has to reach the parent as one of ours
+        raise translated(error, request) from error
+
+
+def _convert(request: ConversionRequest) -> Conversion:
+    source = _frontend(request.framework)(request)
+    # here, not above: a frontend without its framework should be the first to say so
+    from neo.frontends.onnx_file import check, open_in_onnxruntime
+
+    check(source.onnx)
+    _check_interface(source)
+    run_onnx, runtime = open_in_onnxruntime(source.onnx)
+    samples, reference = _samples(request, source, run_onnx, runtime)
+    parity = None
+    if request.golden or source.run:
+        parity = _check_parity(source, samples, run_onnx, reference)
+    return Conversion(source.onnx, source.framework, source.inputs, source.outputs, samples, reference, parity)
+
+
+def _frontend(framework: str) -> Callable[[ConversionRequest], SourceModel]:
+    entry = FRONTENDS.get(framework)
+    if entry is None:
+        raise UsageError(f"no framework {framework!r}", hint=f"known: {', '.join(sorted(FRONTENDS))}")
+    module, _, function = entry.partition(":")
+    return cast("Callable[[ConversionRequest], SourceModel]", getattr(importlib.import_module(module), function))
+
+
+def _check_interface(source: SourceModel) -> None:
+    """A frontend that renames or loses an input is wrong, and must not get as far as a bundle."""
+    from neo.frontends.onnx_file import interface
+
+    inputs, outputs = interface(source.onnx)
+    for kind, written, declared in (("inputs", inputs, source.inputs), ("outputs", outputs, source.outputs)):
+        if [(spec.name, spec.dtype) for spec in written] != [(spec.name, spec.dtype) for spec in declared]:
+            raise ModelError(
+                f"the converted model has the {kind} {_listed(written)}; the source model has {_listed(declared)}"
+            )
+
+
+def _listed(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(map(str, specs)) or "none"
+
+
+def _samples(
+    request: ConversionRequest, source: SourceModel, run_onnx: Callable[[Arrays], Arrays], runtime: str
+) -> tuple[tuple[Sample, ...], str]:
+    if request.golden:
+        sample = read_golden(request.golden, source.inputs, source.outputs)
+        return (sample,), f"golden file {request.golden.name}"
+    if source.run:
+        return _answered(request, source, source.run), source.framework
+    return _answered(request, source, run_onnx), f"{runtime} on the converted model"
+
+
+def _answered(
+    request: ConversionRequest, source: SourceModel, run: Callable[[Arrays], Arrays]
+) -> tuple[Sample, ...]:
+    integers = any("int" in spec.dtype and spec.dtype != "uint8" for spec in source.inputs)
+    try:
+        return _run_all(request, source, run, MAX_INTEGER)
+    except Exception:
+        if not integers:
+            raise
+        # an integer can index a table of two entries, as token types do
+        return _run_all(request, source, run, 1)
+
+
+def _run_all(
+    request: ConversionRequest, source: SourceModel, run: Callable[[Arrays], Arrays], max_integer: int
+) -> tuple[Sample, ...]:
+    inputs = random_inputs(source.inputs, request.samples, request.seed, max_integer)
+    # a framework may hand out one buffer for all answers
+    return tuple(Sample(arrays, {name: np.array(a) for name, a in run(arrays).items()}) for arrays in inputs)
+
+
+def _check_parity(
+    source: SourceModel, samples: tuple[Sample, ...], run_onnx: Callable[[Arrays], Arrays], reference: str
+) -> Parity:
+    worst = Parity(0.0, 0.0)
+    for number, sample in enumerate(samples):
+        actual = run_onnx(sample.inputs)
+        for spec in source.outputs:
+            parity = compare({spec.name: sample.outputs[spec.name]}, actual)
+            tolerance = HALF_TOLERANCE if spec.dtype == "float16" else TOLERANCE
+            if not tolerance.accepts(parity):
+                raise _too_far(spec, sample, actual, parity, tolerance, f"{reference}, sample {number}")
+            worst = worst.worst(parity)
+    return worst
+
+
+def _too_far(
+    spec: TensorSpec, sample: Sample, actual: Arrays, parity: Parity, tolerance: Tolerance, where: str
+) -> ParityError:
+    want, got = sample.outputs[spec.name], actual[spec.name]
+    found = f"differs by {parity.max_abs:.3g}, {parity.max_rel:.3g} of its largest value"
+    if want.shape != got.shape:
+        found = f"has the shape {list(got.shape)} instead of {list(want.shape)}"
+    elif not np.isfinite(got.astype(np.float64)).all():
+        found = "is not finite"
+    return ParityError(
+        f"output {spec.name!r} of the converted model {found} ({where}); allowed are {tolerance.max_rel:g} of the"
+        f" largest value, or {tolerance.max_abs:g}",
+        hint="if the model draws random numbers or works in training mode, export it for inference; otherwise report it",
+        details={"output": spec.name, "parity": parity.to_json(), "tolerance": tolerance.to_json()},
+    )

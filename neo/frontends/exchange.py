@@ -1,0 +1,112 @@
+"""What the parent and the sandboxed worker write for each other.
+
+The request is a file in the scratch folder; the answer is JSON over a pipe (a full disk must not swallow the
+error), with the arrays of the samples in a file beside the request.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neo.contract.fields import ContractError, as_object, get, get_list, get_number, parse_object
+from neo.contract.parity import Parity
+from neo.contract.tensors import TensorSpec
+from neo.errors import ModelError
+from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample
+
+REQUEST_FILE = "request.json"
+SAMPLES_FILE = "samples.npz"
+WORK_FOLDER = "work"
+MAX_ANSWER_BYTES = 1 << 20
+
+
+def write_request(request: ConversionRequest) -> None:
+    """Puts the request into its own scratch folder; the frontend gets a sub-folder as its scratch."""
+    work = request.scratch / WORK_FOLDER
+    work.mkdir(parents=True)
+    content = {
+        "source": str(request.source.absolute()),
+        "framework": request.framework,
+        "scratch": str(work.absolute()),
+        "inputs": [spec.to_json() for spec in request.inputs],
+        "dims": dict(request.dims),
+        "samples": request.samples,
+        "seed": request.seed,
+        "golden": str(request.golden.absolute()) if request.golden else None,
+        "trust_pickle": request.trust_pickle,
+    }
+    (request.scratch / REQUEST_FILE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def read_request(scratch: Path) -> ConversionRequest:
+    obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="request")
+    return ConversionRequest(
+        source=Path(obj["source"]),
+        framework=obj["framework"],
+        scratch=Path(obj["scratch"]),
+        inputs=get_list(obj, "inputs", TensorSpec.from_json, "request"),
+        dims=obj["dims"],
+        samples=obj["samples"],
+        seed=obj["seed"],
+        golden=Path(obj["golden"]) if obj["golden"] else None,
+        trust_pickle=obj["trust_pickle"],
+    )
+
+
+def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
+    """The answer as JSON; the samples go into scratch, by number, since tensor names may be anything."""
+    arrays: Arrays = {}
+    for number, sample in enumerate(conversion.samples):
+        arrays |= {f"{number}-in-{i}": sample.inputs[spec.name] for i, spec in enumerate(conversion.inputs)}
+        arrays |= {f"{number}-out-{i}": sample.outputs[spec.name] for i, spec in enumerate(conversion.outputs)}
+    np.savez(scratch / SAMPLES_FILE, **arrays)  # type: ignore[arg-type]  # numpy's stub takes any keyword for allow_pickle
+    return {
+        "onnx": str(conversion.onnx.relative_to(scratch)),
+        "framework": conversion.framework,
+        "inputs": [spec.to_json() for spec in conversion.inputs],
+        "outputs": [spec.to_json() for spec in conversion.outputs],
+        "samples": len(conversion.samples),
+        "reference": conversion.reference,
+        "parity": conversion.parity.to_json() if conversion.parity else None,
+    }
+
+
+def unpack_answer(obj: dict[str, Any], scratch: Path) -> Conversion:
+    """Raises ModelError if the worker's answer is not what ``pack_answer`` writes."""
+    try:
+        return _unpack(obj, scratch)
+    except (ContractError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"the conversion wrote an answer that cannot be read: {error}") from error
+
+
+def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
+    onnx = (scratch / get(obj, "onnx", str, "answer")).resolve()
+    if not onnx.is_relative_to(scratch.resolve()) or not onnx.is_file():
+        raise ContractError("answer.onnx should be a file in the scratch folder")
+    inputs = get_list(obj, "inputs", TensorSpec.from_json, "answer")
+    outputs = get_list(obj, "outputs", TensorSpec.from_json, "answer")
+    with np.load(scratch / SAMPLES_FILE, allow_pickle=False) as arrays:
+        samples = tuple(
+            Sample(
+                {spec.name: arrays[f"{number}-in-{i}"] for i, spec in enumerate(inputs)},
+                {spec.name: arrays[f"{number}-out-{i}"] for i, spec in enumerate(outputs)},
+            )
+            for number in range(get(obj, "samples", int, "answer"))
+        )
+    parity = None
+    if obj.get("parity") is not None:
+        values = as_object(obj["parity"], "parity")
+        parity = Parity(get_number(values, "max_abs", "parity"), get_number(values, "max_rel", "parity"))
+    return Conversion(
+        onnx=onnx,
+        framework=get(obj, "framework", str, "answer"),
+        inputs=inputs,
+        outputs=outputs,
+        samples=samples,
+        reference=get(obj, "reference", str, "answer"),
+        parity=parity,
+    )

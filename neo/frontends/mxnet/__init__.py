@@ -1,0 +1,51 @@
+"""The MXNet frontend: ``x-symbol.json`` and ``x-0000.params``, read natively and mapped operator by operator.
+
+MXNet itself is not needed. Where ``NEO_MXNET_PYTHON`` names an interpreter that has it, it answers the samples.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from neo.frontends.base import ConversionRequest, SourceModel
+from neo.frontends.mxnet.conversion import build, check_operators
+from neo.frontends.mxnet.files import locate
+from neo.frontends.mxnet.inputs import input_specs
+from neo.frontends.mxnet.oracle import start_oracle
+from neo.frontends.mxnet.params import read_parameters
+from neo.frontends.mxnet.symbol import read_symbol
+
+# a protobuf message ends at 2 GiB; weights beyond this go into a file beside it
+MAX_EMBEDDED_BYTES = 1 << 30
+
+
+def convert(request: ConversionRequest) -> SourceModel:
+    """request.source: x-symbol.json, x-0000.params, or the prefix x.
+
+    Raises ModelError for damaged or missing files, UnsupportedModel for operators without a converter, and
+    InputSpecError if --input is missing, unknown, or does not fit the weights.
+    """
+    files = locate(request.source)
+    graph = read_symbol(files.symbol)
+    check_operators(graph)
+    parameters = read_parameters(files.parameters)
+    inputs = input_specs(graph, parameters, request.inputs, request.dims)
+    model, outputs = build(graph, parameters, inputs)
+    path = request.scratch / "model.onnx"
+    _save(model, path, sum(array.nbytes for array in parameters.values()))
+    oracle = start_oracle(files, outputs, request.scratch)
+    return SourceModel(
+        onnx=path,
+        framework=f"mxnet {oracle.version}" if oracle else f"mxnet (symbol of version {graph.version})",
+        inputs=inputs,
+        outputs=outputs,
+        run=oracle.run if oracle else None,
+    )
+
+
+def _save(model: onnx.ModelProto, path: Path, weight_bytes: int) -> None:
+    embedded = weight_bytes <= MAX_EMBEDDED_BYTES
+    onnx.save_model(model, path, save_as_external_data=not embedded, location=f"{path.name}.data")
+    onnx.checker.check_model(path)

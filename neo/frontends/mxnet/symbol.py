@@ -1,0 +1,159 @@
+"""An MXNet ``-symbol.json`` read into a validated graph, without MXNet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neo.errors import ModelError
+
+MAX_SYMBOL_BYTES = 256 << 20
+VARIABLE = "null"
+
+# Their second input is the label that training compares with; inference does not read it.
+OUTPUT_HEADS = frozenset(
+    ["SoftmaxOutput", "Softmax", "LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"]
+)
+BATCH_NORMS = frozenset(["BatchNorm", "BatchNorm_v1", "CuDNNBatchNorm"])
+MULTIPLE_OUTPUTS = frozenset(["SliceChannel"])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Output number ``output`` of node number ``node``."""
+
+    node: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolNode:
+    """operator: "null" for a variable. inputs: entries of earlier nodes only."""
+
+    operator: str
+    name: str
+    attributes: Mapping[str, str]
+    inputs: tuple[Entry, ...]
+
+    @property
+    def where(self) -> str:
+        return f"node {self.name!r} ({self.operator})"
+
+    def output_name(self, output: int) -> str:
+        """As MXNet's list_outputs names it."""
+        if self.operator == VARIABLE:
+            return self.name
+        return f"{self.name}_output{output if self.operator in MULTIPLE_OUTPUTS else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolGraph:
+    """nodes in topological order; heads: what the model gives; version: of the MXNet that wrote it, "1.9.1"."""
+
+    nodes: tuple[SymbolNode, ...]
+    heads: tuple[Entry, ...]
+    version: str
+
+    def data_inputs(self, node: SymbolNode) -> tuple[Entry, ...]:
+        """What inference reads of the node's inputs."""
+        return node.inputs[:1] if node.operator in OUTPUT_HEADS else node.inputs
+
+    def reachable(self) -> frozenset[int]:
+        """Numbers of the nodes that the heads need at inference."""
+        needed = {head.node for head in self.heads}
+        for number in range(len(self.nodes) - 1, -1, -1):
+            if number in needed:
+                needed.update(entry.node for entry in self.data_inputs(self.nodes[number]))
+        return frozenset(needed)
+
+
+def read_symbol(path: Path) -> SymbolGraph:
+    """Raises ModelError if the file is no symbol, or damaged."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_SYMBOL_BYTES:
+            raise ModelError(f"{path.name} has {size} bytes; a symbol has at most {MAX_SYMBOL_BYTES}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read: {error.strerror}") from error
+    return parse_symbol(data, what=path.name)
+
+
+def parse_symbol(data: bytes, *, what: str = "the symbol") -> SymbolGraph:
+    """As ``read_symbol``, from the file's bytes."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{what} is not JSON: {error}", hint="give the -symbol.json that net.export() or symbol.save() wrote"
+        ) from error
+    if not isinstance(document, dict) or not isinstance(document.get("nodes"), list):
+        raise ModelError(
+            f"{what} is JSON but no MXNet symbol: it has no list of nodes",
+            hint="give the -symbol.json that net.export() or symbol.save() wrote",
+        )
+    nodes = _read_nodes(document["nodes"], what)
+    heads = _read_entries(document.get("heads"), len(nodes), f"{what}: heads")
+    if not heads:
+        raise ModelError(f"{what} has no heads: nothing that the model should compute")
+    return SymbolGraph(nodes, heads, _version(document.get("attrs")))
+
+
+def _read_nodes(items: list[Any], what: str) -> tuple[SymbolNode, ...]:
+    nodes = tuple(_read_node(item, number, what) for number, item in enumerate(items))
+    variables = [node.name for node in nodes if node.operator == VARIABLE]
+    if len(set(variables)) != len(variables):
+        twice = next(name for name in variables if variables.count(name) > 1)
+        raise ModelError(f"{what} has several variables of the name {twice!r}")
+    return nodes
+
+
+def _read_node(item: Any, number: int, what: str) -> SymbolNode:
+    where = f"{what}: node {number}"
+    if not isinstance(item, dict):
+        raise ModelError(f"{where} should be an object, found {type(item).__name__}")
+    operator, name = item.get("op"), item.get("name")
+    if not isinstance(operator, str) or not isinstance(name, str) or not name:
+        raise ModelError(f"{where} lacks an operator or a name")
+    inputs = _read_entries(item.get("inputs", []), number, f"{where} ({name!r}): inputs")
+    if operator == VARIABLE and inputs:
+        raise ModelError(f"{where} ({name!r}) is a variable and yet has inputs")
+    # MXNet before 0.9 kept the operator's attributes in "param", before 1.0 in "attr"
+    attributes: dict[str, str] = {}
+    for key in ("attr", "param", "attrs"):
+        attributes |= _read_attributes(item.get(key, {}), f"{where} ({name!r}): {key}")
+    return SymbolNode(operator, name, attributes, inputs)
+
+
+def _read_attributes(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ModelError(f"{where} should hold texts by name")
+    return value
+
+
+def _read_entries(value: Any, nodes: int, where: str) -> tuple[Entry, ...]:
+    if not isinstance(value, list):
+        raise ModelError(f"{where} should be a list, found {type(value).__name__}")
+    return tuple(_read_entry(item, nodes, where) for item in value)
+
+
+def _read_entry(item: Any, nodes: int, where: str) -> Entry:
+    """[node, output] or [node, output, version]; only the first ``nodes`` nodes may be meant, so no cycles."""
+    if not isinstance(item, list) or len(item) not in {2, 3} or not all(type(number) is int for number in item):
+        raise ModelError(f"{where} should hold [node, output, version], found {item!r:.80}")
+    node, output = item[0], item[1]
+    if not 0 <= node < nodes or output < 0:
+        raise ModelError(f"{where} refer to output {output} of node {node}; {nodes} nodes come before")
+    return Entry(node, output)
+
+
+def _version(attributes: Any) -> str:
+    """The document's attribute mxnet_version: ["int", 10901] is "1.9.1"; symbols before 0.9 carry none."""
+    pair = attributes.get("mxnet_version") if isinstance(attributes, dict) else None
+    if isinstance(pair, list) and len(pair) == 2 and type(pair[1]) is int:
+        number = pair[1]
+        return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+    return "unknown"

@@ -1,0 +1,131 @@
+"""What all frontends do with an ONNX file: read its interface, fix its shapes, run it in ONNX Runtime.
+
+Files stay on disk: a protobuf message cannot hold 2 GiB, so weights may lie beside the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from neo.contract.tensors import DTYPES, TensorSpec
+from neo.errors import ModelError, UnsupportedModel
+from neo.frontends.base import Arrays
+from neo.frontends.failures import first_line
+
+
+def interface(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs, initialisers left out; a nameless dynamic dimension gets a name of its own."""
+    graph = onnx.load(path, load_external_data=False).graph
+    learnt = {tensor.name for tensor in graph.initializer}
+    inputs = tuple(_spec(value, first="N") for value in graph.input if value.name not in learnt)
+    return inputs, tuple(_spec(value, first="N") for value in graph.output)
+
+
+def _spec(value: onnx.ValueInfoProto, first: str) -> TensorSpec:
+    if value.type.WhichOneof("value") != "tensor_type":
+        raise UnsupportedModel(
+            f"{value.name!r} is a {value.type.WhichOneof('value') or 'value without a type'}, not a tensor",
+            hint="leave out the step that makes it (for scikit-learn: convert with zipmap=False)",
+        )
+    tensor = value.type.tensor_type
+    dtype = _dtype_name(tensor.elem_type)
+    if dtype not in DTYPES:
+        raise UnsupportedModel(
+            f"{value.name!r} has the type {dtype}", hint=f"an input or output can be: {', '.join(sorted(DTYPES))}"
+        )
+    if not tensor.HasField("shape"):
+        raise UnsupportedModel(f"{value.name!r} has no shape, not even a number of dimensions")
+    shape = [
+        dim.dim_value
+        if dim.HasField("dim_value")
+        else dim.dim_param or (first if axis == 0 else f"{_identifier(value.name)}_{axis}")
+        for axis, dim in enumerate(tensor.shape.dim)
+    ]
+    return TensorSpec(value.name, dtype, tuple(shape))
+
+
+def _dtype_name(elem_type: int) -> str:
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).name
+    except (KeyError, TypeError):
+        return onnx.TensorProto.DataType.Name(elem_type).lower()
+
+
+def _identifier(name: str) -> str:
+    text = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)[:64]
+    return text if text[:1].isalpha() else f"dim_{text}"
+
+
+def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
+    """Writes the shapes of ``inputs`` into the file and works out all others anew from them.
+
+    Raises ModelError if the shapes contradict each other further down.
+    """
+    model = onnx.load(path, load_external_data=False)
+    specs = {spec.name: spec for spec in inputs}
+    for value in model.graph.input:
+        if value.name in specs:
+            _set_shape(value, specs[value.name])
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        if value.type.WhichOneof("value") == "tensor_type":
+            _forget_sizes(value)
+    onnx.save_model(model, path)
+    try:
+        onnx.shape_inference.infer_shapes_path(str(path), str(path), strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        shown = "  ".join(map(str, specs.values()))
+        raise ModelError(
+            f"the model does not work for the input {shown}: {first_line(error)}",
+            hint="check the sizes that --input and --dim give",
+        ) from error
+
+
+def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
+    dims = value.type.tensor_type.shape.dim
+    for dim, size in zip(dims, spec.shape, strict=True):
+        if isinstance(size, int):
+            dim.dim_value = size
+        else:
+            dim.dim_param = size
+
+
+def _forget_sizes(value: onnx.ValueInfoProto) -> None:
+    """Keeps the rank, which inference may not find again."""
+    for dim in value.type.tensor_type.shape.dim:
+        dim.ClearField("value")
+
+
+def check(path: Path) -> None:
+    """Raises ModelError if the file breaks the ONNX specification."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path.name} is no valid ONNX model: {first_line(error)}") from error
+
+
+def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
+    """A function that runs the model on one thread, and the version that does.
+
+    Raises UnsupportedModel if ONNX Runtime lacks an operator or cannot build the graph.
+    """
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, NotImplemented
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidArgument, InvalidGraph, NotImplemented) as error:
+        raise UnsupportedModel(f"ONNX Runtime cannot build this model: {first_line(error)}") from error
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return run, f"onnxruntime {onnxruntime.__version__}"

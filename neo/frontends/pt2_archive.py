@@ -1,0 +1,74 @@
+"""What an exported program's file says about itself, read as zip and JSON before torch opens it.
+
+torch.export.load unpickles constants of unknown classes and evaluates the formulas of dynamic shapes as Python
+expressions. Files that use the first, or hold more than arithmetic in the second, are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from neo.errors import ModelError, UntrustedModel
+from neo.frontends.recognise import SAVE_A_PROGRAM
+
+MAX_JSON_BYTES = 1 << 30
+# torch's own prefix for constants that it writes with pickle.dumps
+_PICKLED_CONSTANT = "opaque_obj_"
+# names, numbers, operators and calls of sympy functions; attributes and strings have no business in a size
+_ARITHMETIC = re.compile(r"(?!.*__)(?!.*[A-Za-z_]\.)[\w+\-*/%<>=!&|~(), .]*")
+
+
+def read_documents(path: Path) -> list[Any]:
+    """The JSON documents in the archive: graphs, and lists of weights and constants."""
+    documents: list[Any] = []
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".json"):
+                continue
+            if member.file_size > MAX_JSON_BYTES:
+                raise ModelError(f"{path}: {member.filename} has {member.file_size} bytes, more than any real graph")
+            try:
+                documents.append(json.loads(archive.read(member)))
+            except (ValueError, RecursionError, zipfile.BadZipFile) as error:
+                raise ModelError(
+                    f"{path} is damaged: {member.filename} cannot be read", hint="copy or export it again"
+                ) from error
+    return documents
+
+
+def refuse_code(path: Path, documents: list[Any]) -> None:
+    """Raises UntrustedModel if loading the program would run code that the file brings along."""
+    for key, value in _strings(documents):
+        if key == "path_name" and value.startswith(_PICKLED_CONSTANT):
+            raise UntrustedModel(
+                f"{path} holds a pickled constant: reading it would run code from the file",
+                hint="pass tensors instead of Python objects to the model and export it again",
+            )
+        if key == "expr_str" and not _ARITHMETIC.fullmatch(value):
+            raise UntrustedModel(
+                f"{path} gives a size as {value[:80]!r}, which is more than arithmetic", hint=SAVE_A_PROGRAM
+            )
+
+
+def operators(documents: list[Any]) -> tuple[str, ...]:
+    """The torch operators that the graphs call, as "namespace.name.overload"."""
+    called = (value for key, value in _strings(documents) if key == "target")
+    prefix = "torch.ops."
+    return tuple(dict.fromkeys(name.removeprefix(prefix) for name in called if name.startswith(prefix)))
+
+
+def _strings(document: Any) -> Iterator[tuple[str, str]]:
+    """Every (key, text) anywhere below, with an explicit stack: the nesting is the file's choice."""
+    pending = [document]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+            yield from ((str(key), item) for key, item in value.items() if isinstance(item, str))

@@ -1,0 +1,80 @@
+"""Inputs to compare two versions of a model on: random ones, or the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo.contract.tensors import Dim, TensorSpec
+from neo.errors import InputSpecError
+from neo.frontends.base import Arrays, Sample
+
+# small enough for any vocabulary or table of a real model, large enough to tell entries apart
+MAX_INTEGER = 9
+
+
+def random_inputs(
+    specs: tuple[TensorSpec, ...], count: int, seed: int, max_integer: int = MAX_INTEGER
+) -> tuple[Arrays, ...]:
+    """``count`` inputs that depend on nothing but the arguments.
+
+    Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, other integers 0 to
+    ``max_integer``: they are mostly indices and masks. A dimension that is still dynamic gets the size 1.
+    """
+    return tuple(_one_input(specs, np.random.default_rng([seed, number]), max_integer) for number in range(count))
+
+
+def _one_input(specs: tuple[TensorSpec, ...], rng: np.random.Generator, max_integer: int) -> Arrays:
+    return {spec.name: np.asarray(_random_array(spec, rng, max_integer), dtype=spec.dtype) for spec in specs}
+
+
+def _random_array(spec: TensorSpec, rng: np.random.Generator, max_integer: int) -> NDArray[np.generic]:
+    shape = tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape)
+    if spec.dtype.startswith("float"):
+        return np.asarray(rng.standard_normal(shape))
+    if spec.dtype == "bool":
+        return np.asarray(rng.integers(0, 1, shape, endpoint=True))
+    largest = 255 if spec.dtype == "uint8" else max_integer
+    return np.asarray(rng.integers(0, largest, shape, endpoint=True))
+
+
+def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Sample:
+    """The user's own sample: an .npz with one array for each input and output, by name.
+
+    Raises InputSpecError if the file cannot be read, an array is missing, or its dtype or shape does not fit.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: np.asarray(content[name]) for name in content.files}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise InputSpecError(
+            f"{path} is no .npz file of arrays: {error}", hint="write it with numpy.savez(path, x=..., output=...)"
+        ) from error
+    missing = [spec.name for spec in (*inputs, *outputs) if spec.name not in arrays]
+    if missing:
+        raise InputSpecError(
+            f"the golden file {path} lacks {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}",
+            hint=f"the model has the inputs {'  '.join(map(str, inputs))} and the outputs"
+            f" {'  '.join(map(str, outputs))}",
+        )
+    for spec in inputs:
+        _check_array(path, spec, arrays[spec.name])
+    return Sample(
+        {spec.name: arrays[spec.name] for spec in inputs},
+        {spec.name: arrays[spec.name].astype(spec.dtype) for spec in outputs},
+    )
+
+
+def _check_array(path: Path, spec: TensorSpec, array: NDArray[np.generic]) -> None:
+    fits = array.ndim == len(spec.shape) and all(map(_same_size, spec.shape, array.shape))
+    if array.dtype != np.dtype(spec.dtype) or not fits:
+        raise InputSpecError(
+            f"{path}: {spec.name!r} is {array.dtype}{list(array.shape)}, the model wants {spec}",
+            hint=f"store it with .astype({spec.dtype!r}) and this shape",
+        )
+
+
+def _same_size(dim: Dim, size: int) -> bool:
+    return isinstance(dim, str) or dim == size

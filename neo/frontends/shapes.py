@@ -1,0 +1,120 @@
+"""Which size every dimension of the inputs gets: the model's own, the user's, or one for the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from neo.contract.tensors import Dim, TensorSpec
+from neo.errors import InputSpecError
+
+
+def fix_inputs(
+    declared: tuple[TensorSpec, ...], given: tuple[TensorSpec, ...], dims: Mapping[str, int]
+) -> tuple[TensorSpec, ...]:
+    """The model's inputs (``declared``, in its order) with the sizes that --input (``given``) and --dim (``dims``) say.
+
+    A named first dimension that nobody mentions, the batch, becomes 1; any other one needs a size. A name that the
+    user writes in --input, as in x=float32[N,3,8,8], stays dynamic unless --dim gives it a size. Raises
+    InputSpecError for an unknown input or dimension, a dtype or shape that contradicts the model, and a dimension
+    without a size.
+    """
+    described = _by_name(given, declared)
+    for spec in declared:
+        if spec.name in described:
+            _check_fits(described[spec.name], spec)
+    _check_dims(dims, (*declared, *given))
+    bound = _bind(declared, described, dims)
+    leading = {spec.shape[0] for spec in declared if spec.shape and isinstance(spec.shape[0], str)}
+    sizes = {**dict.fromkeys(sorted(map(str, leading)), 1), **bound}
+    fixed = tuple(
+        described[spec.name].fixed(dims) if spec.name in described else _sized(spec, sizes) for spec in declared
+    )
+    open_specs = [spec for spec in fixed if spec.name not in described and _open(spec, bound)]
+    if open_specs:
+        raise _without_size(open_specs)
+    return fixed
+
+
+def _by_name(given: tuple[TensorSpec, ...], declared: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
+    names = [spec.name for spec in declared]
+    described: dict[str, TensorSpec] = {}
+    for spec in given:
+        if spec.name not in names:
+            raise InputSpecError(
+                f"--input names {spec.name!r}, which is no input of the model",
+                hint=f"its inputs are: {'  '.join(map(str, declared)) or 'none'}",
+            )
+        if spec.name in described:
+            raise InputSpecError(f"--input describes {spec.name!r} twice", hint="give it once")
+        described[spec.name] = spec
+    return described
+
+
+def _check_fits(given: TensorSpec, declared: TensorSpec) -> None:
+    same_rank = len(given.shape) == len(declared.shape)
+    if given.dtype == declared.dtype and same_rank and all(map(_fits, given.shape, declared.shape)):
+        return
+    hint = f"the model declares {declared}"
+    if same_rank and len(given.shape) == 4 and _as_nhwc(given.shape) == declared.shape:
+        hint += ", which has the channels last"
+    raise InputSpecError(f"input {given.name!r} does not fit the model: --input says {given}", hint=hint)
+
+
+def _fits(given: Dim, declared: Dim) -> bool:
+    if isinstance(declared, int):
+        return given == declared
+    return not isinstance(given, int) or given >= 1
+
+
+def _as_nhwc(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    batch, channels, height, width = shape
+    return batch, height, width, channels
+
+
+def _check_dims(dims: Mapping[str, int], specs: tuple[TensorSpec, ...]) -> None:
+    known = dict.fromkeys(dim for spec in specs for dim in spec.dynamic_dims)
+    for name, size in dims.items():
+        if name not in known:
+            raise InputSpecError(
+                f"--dim names {name!r}, which is no dimension of the inputs",
+                hint=f"dimensions with a name: {', '.join(known) or 'none'}",
+            )
+        if size < 1:
+            raise InputSpecError(f"--dim {name}={size}: a size is 1 or more")
+
+
+def _bind(
+    declared: tuple[TensorSpec, ...], described: Mapping[str, TensorSpec], dims: Mapping[str, int]
+) -> dict[str, Dim]:
+    """What each declared name stands for: two dimensions with one name have one size."""
+    bound: dict[str, Dim] = dict(dims)
+    for spec in declared:
+        if spec.name not in described:
+            continue
+        for name, stated in zip(spec.shape, described[spec.name].fixed(dims).shape, strict=True):
+            if isinstance(name, str) and bound.setdefault(name, stated) != stated:
+                raise InputSpecError(
+                    f"dimension {name!r} gets two sizes: {bound[name]} and {stated}",
+                    hint=f"the model gives this name to several dimensions; input {spec.name!r} is {spec}",
+                )
+    return bound
+
+
+def _sized(spec: TensorSpec, sizes: Mapping[str, Dim]) -> TensorSpec:
+    return TensorSpec(spec.name, spec.dtype, tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape))
+
+
+def _open(spec: TensorSpec, bound: Mapping[str, Dim]) -> bool:
+    """Whether a dimension is left that the user has not declared dynamic through another input."""
+    return any(dim not in bound.values() for dim in spec.dynamic_dims)
+
+
+def _without_size(specs: list[TensorSpec]) -> InputSpecError:
+    names = dict.fromkeys(dim for spec in specs for dim in spec.dynamic_dims)
+    inputs = "  ".join(map(str, specs))
+    return InputSpecError(
+        f"dimensions without a size: {', '.join(names)} in {inputs}",
+        hint=f"give each a size: {' '.join(f'--dim {name}=SIZE' for name in names)}, or write the whole input as in"
+        f" --input {specs[0].fixed(dict.fromkeys(names, 224))}",
+        details={"dims": list(names)},
+    )

@@ -1,0 +1,355 @@
+"""Small symbols, one per way that an operator can be used. Read by the test and by the interpreter with MXNet.
+
+``CASES``: name -> Case. ``symbol`` builds the symbol from MXNet's symbol namespace; ``shapes`` are those of the
+inputs; ``values`` says what the inputs hold: "normal", "positive" (0.1 to 2) or "indices" (whole numbers below 7).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Case(NamedTuple):
+    symbol: Callable[[Any], Any]
+    shapes: dict[str, tuple[int, ...]]
+    values: str
+
+
+IMAGE = (2, 4, 9, 8)
+SEQUENCE = (2, 4, 11)
+VOLUME = (1, 2, 5, 6, 7)
+MATRIX = (3, 6)
+
+CASES = {}
+
+
+def case(name, symbol, *shapes, values="normal"):
+    """Inputs are called data, data1, data2 ..."""
+    names = ["data", *(f"data{number}" for number in range(1, len(shapes)))]
+    CASES[name] = Case(symbol, dict(zip(names, shapes, strict=False)), values)
+
+
+def x(s):
+    return s.var("data")
+
+
+def convolutions():
+    case("conv", lambda s: s.Convolution(x(s), kernel=(3, 3), num_filter=6, name="op"), IMAGE)
+    case(
+        "conv strided padded dilated no bias",
+        lambda s: s.Convolution(
+            x(s), kernel=(3, 2), stride=(2, 1), pad=(2, 1), dilate=(2, 1), num_filter=6, no_bias=True, name="op"
+        ),
+        IMAGE,
+    )
+    case("conv grouped", lambda s: s.Convolution(x(s), kernel=(3, 3), num_filter=6, num_group=2, name="op"), IMAGE)
+    case("conv depthwise", lambda s: s.Convolution(x(s), kernel=(3, 3), num_filter=4, num_group=4, name="op"), IMAGE)
+    case("conv 1d", lambda s: s.Convolution(x(s), kernel=(3,), pad=(1,), num_filter=5, name="op"), SEQUENCE)
+    case("conv 3d", lambda s: s.Convolution(x(s), kernel=(2, 3, 3), stride=(1, 2, 1), num_filter=3, name="op"), VOLUME)
+    case("deconv", lambda s: s.Deconvolution(x(s), kernel=(3, 3), num_filter=6, name="op"), IMAGE)
+    case(
+        "deconv strided padded adjusted grouped with bias",
+        lambda s: s.Deconvolution(
+            x(s),
+            kernel=(4, 3),
+            stride=(2, 3),
+            pad=(1, 1),
+            adj=(1, 2),
+            num_filter=6,
+            num_group=2,
+            no_bias=False,
+            name="op",
+        ),
+        IMAGE,
+    )
+    case(
+        "deconv dilated", lambda s: s.Deconvolution(x(s), kernel=(3, 3), dilate=(2, 2), num_filter=2, name="op"), IMAGE
+    )
+    case(
+        "deconv to a target shape",
+        lambda s: s.Deconvolution(x(s), kernel=(4, 4), stride=(2, 2), target_shape=(18, 14), num_filter=3, name="op"),
+        IMAGE,
+    )
+    case("deconv 1d", lambda s: s.Deconvolution(x(s), kernel=(4,), stride=(2,), num_filter=3, name="op"), SEQUENCE)
+    case("upsampling nearest", lambda s: s.UpSampling(x(s), scale=3, sample_type="nearest"), IMAGE)
+    case(
+        "upsampling several to one size",
+        lambda s: s.UpSampling(x(s), s.var("data1"), scale=2, sample_type="nearest", num_args=2),
+        (1, 2, 4, 6),
+        (1, 3, 2, 3),
+    )
+    case(
+        "upsampling summed",
+        lambda s: s.UpSampling(
+            x(s), s.var("data1"), scale=2, sample_type="nearest", num_args=2, multi_input_mode="sum"
+        ),
+        (1, 2, 4, 6),
+        (1, 2, 2, 3),
+    )
+    for scale in (2, 3):
+        case(
+            f"upsampling bilinear by {scale}",
+            lambda s, scale=scale: s.UpSampling(
+                x(s), s.var("op_weight"), scale=scale, sample_type="bilinear", num_filter=4, num_args=2
+            ),
+            IMAGE,
+        )
+
+
+def poolings():
+    for kind in ("max", "avg", "sum", "lp"):
+        for convention in ("valid", "full"):
+            for pad in ((0, 0), (1, 1)):
+                case(
+                    f"pool {kind} {convention} pad {pad[0]}",
+                    lambda s, kind=kind, convention=convention, pad=pad: s.Pooling(
+                        x(s),
+                        kernel=(3, 3),
+                        stride=(2, 3),
+                        pad=pad,
+                        pool_type=kind,
+                        pooling_convention=convention,
+                        p_value=2 if kind == "lp" else None,
+                    ),
+                    IMAGE,
+                )
+    for convention in ("valid", "full"):
+        case(
+            f"pool avg {convention} without its padding",
+            lambda s, convention=convention: s.Pooling(
+                x(s),
+                kernel=(3, 3),
+                stride=(2, 2),
+                pad=(1, 1),
+                pool_type="avg",
+                pooling_convention=convention,
+                count_include_pad=False,
+            ),
+            IMAGE,
+        )
+        case(
+            f"pool avg {convention} with a large stride",
+            lambda s, convention=convention: s.Pooling(
+                x(s), kernel=(2, 2), stride=(3, 3), pad=(1, 1), pool_type="avg", pooling_convention=convention
+            ),
+            (1, 2, 9, 8),
+        )
+        case(
+            f"pool max 3d {convention}",
+            lambda s, convention=convention: s.Pooling(
+                x(s), kernel=(2, 3, 3), stride=(2, 2, 2), pool_type="max", pooling_convention=convention
+            ),
+            VOLUME,
+        )
+    case("pool sum as lp 1", lambda s: s.Pooling(x(s), kernel=(2, 2), pool_type="lp", p_value=1), IMAGE)
+    case("pool 1d avg", lambda s: s.Pooling(x(s), kernel=(3,), stride=(2,), pad=(1,), pool_type="avg"), SEQUENCE)
+    case(
+        "pool 1d same",
+        lambda s: s.Pooling(x(s), kernel=(3,), stride=(2,), pad=(0, 0, 0), pool_type="max", pooling_convention="same"),
+        SEQUENCE,
+    )
+    for kind in ("max", "avg", "sum"):
+        case(
+            f"pool global {kind}",
+            lambda s, kind=kind: s.Pooling(x(s), kernel=(3, 3), pad=(1, 1), pool_type=kind, global_pool=True),
+            IMAGE,
+        )
+    case("pool global lp", lambda s: s.Pooling(x(s), pool_type="lp", p_value=2, global_pool=True), IMAGE)
+    case("adaptive pool to 1", lambda s: s.contrib.AdaptiveAvgPooling2D(x(s)), IMAGE)
+    case("adaptive pool to divisors", lambda s: s.contrib.AdaptiveAvgPooling2D(x(s), output_size=(3, 4)), IMAGE)
+    case("adaptive pool to others", lambda s: s.contrib.AdaptiveAvgPooling2D(x(s), output_size=(4, 11)), IMAGE)
+    case("adaptive pool square", lambda s: s.contrib.AdaptiveAvgPooling2D(x(s), output_size=2), IMAGE)
+
+
+def normalisations():
+    case("batch norm fixed gamma", lambda s: s.BatchNorm(x(s), name="op"), IMAGE)
+    case("batch norm", lambda s: s.BatchNorm(x(s), fix_gamma=False, eps=1e-5, name="op"), IMAGE)
+    case(
+        "batch norm global statistics",
+        lambda s: s.BatchNorm(x(s), fix_gamma=False, use_global_stats=True, name="op"),
+        IMAGE,
+    )
+    case("batch norm last axis", lambda s: s.BatchNorm(x(s), fix_gamma=False, axis=-1, name="op"), IMAGE)
+    case("batch norm of a matrix", lambda s: s.BatchNorm(x(s), fix_gamma=False, name="op"), MATRIX)
+    case("layer norm", lambda s: s.LayerNorm(x(s), name="op"), (2, 3, 5))
+    case("layer norm axis 1", lambda s: s.LayerNorm(x(s), axis=1, eps=0.01, name="op"), (2, 3, 5))
+    case("instance norm", lambda s: s.InstanceNorm(x(s), eps=0.01, name="op"), IMAGE)
+    case("lrn", lambda s: s.LRN(x(s), nsize=3, alpha=0.1, beta=0.6, knorm=1.5), (1, 7, 4, 4))
+    for mode in ("instance", "channel", "spatial"):
+        case(f"l2 norm {mode}", lambda s, mode=mode: s.L2Normalization(x(s), mode=mode, eps=0.1), IMAGE)
+
+
+def activations():
+    for kind in ("relu", "sigmoid", "tanh", "softrelu", "softsign"):
+        case(f"activation {kind}", lambda s, kind=kind: s.Activation(x(s), act_type=kind), IMAGE)
+    for kind in ("leaky", "elu", "selu", "gelu", "rrelu"):
+        case(f"leaky relu {kind}", lambda s, kind=kind: s.LeakyReLU(x(s), act_type=kind)[0], IMAGE)
+    case("leaky relu slope", lambda s: s.LeakyReLU(x(s), act_type="leaky", slope=0.03), IMAGE)
+    case("elu slope", lambda s: s.LeakyReLU(x(s), act_type="elu", slope=0.7), IMAGE)
+    for shape in (IMAGE, MATRIX, SEQUENCE):
+        case(f"prelu of rank {len(shape)}", lambda s: s.LeakyReLU(x(s), act_type="prelu", name="op"), shape)
+    case(
+        "prelu with one slope",
+        lambda s: s.LeakyReLU(x(s), s.var("op_gamma", shape=(1,)), act_type="prelu", name="op"),
+        IMAGE,
+    )
+    case("hard sigmoid", lambda s: s.hard_sigmoid(x(s)), IMAGE)
+    case("softmax", lambda s: s.softmax(x(s)), MATRIX)
+    case("softmax axis and temperature", lambda s: s.softmax(x(s), axis=1, temperature=2.5), IMAGE)
+    case("log softmax", lambda s: s.log_softmax(x(s), axis=1), IMAGE)
+    case("softmax activation", lambda s: s.SoftmaxActivation(x(s)), MATRIX)
+    case("softmax activation of an image", lambda s: s.SoftmaxActivation(x(s)), IMAGE)
+    case("softmax activation by channel", lambda s: s.SoftmaxActivation(x(s), mode="channel"), IMAGE)
+    case("softmax output", lambda s: s.SoftmaxOutput(x(s), name="softmax"), MATRIX)
+    case("softmax output of an image", lambda s: s.SoftmaxOutput(x(s), name="softmax"), IMAGE)
+    case("softmax output multi", lambda s: s.SoftmaxOutput(x(s), multi_output=True, name="softmax"), IMAGE)
+    case("softmax output preserving", lambda s: s.SoftmaxOutput(x(s), preserve_shape=True, name="softmax"), IMAGE)
+    case("linear regression output", lambda s: s.LinearRegressionOutput(x(s), name="lro"), MATRIX)
+    case("logistic regression output", lambda s: s.LogisticRegressionOutput(x(s), name="lro"), MATRIX)
+    case("dropout", lambda s: s.Dropout(x(s), p=0.7), MATRIX)
+    for name in ("identity", "BlockGrad", "make_loss", "MakeLoss"):
+        case(name, lambda s, name=name: getattr(s, name)(x(s)), MATRIX)
+
+
+def dense():
+    case("dense", lambda s: s.FullyConnected(x(s), num_hidden=5, name="op"), MATRIX)
+    case("dense of an image", lambda s: s.FullyConnected(x(s), num_hidden=5, name="op"), IMAGE)
+    case("dense no bias", lambda s: s.FullyConnected(x(s), num_hidden=5, no_bias=True, name="op"), IMAGE)
+    case("dense not flat", lambda s: s.FullyConnected(x(s), num_hidden=5, flatten=False, name="op"), (2, 3, 7))
+    case(
+        "dense not flat no bias",
+        lambda s: s.FullyConnected(x(s), num_hidden=5, flatten=False, no_bias=True, name="op"),
+        (2, 3, 7),
+    )
+    case("embedding", lambda s: s.Embedding(x(s), input_dim=7, output_dim=3, name="op"), (2, 5), values="indices")
+    case(
+        "batch dot",
+        lambda s: s.batch_dot(x(s), s.var("data1"), transpose_b=True),
+        (2, 3, 4),
+        (2, 5, 4),
+    )
+
+
+def elementwise():
+    for name in ("relu", "sigmoid", "tanh", "softsign", "exp", "abs", "negative", "square", "erf", "sin", "cos"):
+        case(name, lambda s, name=name: getattr(s, name)(x(s)), IMAGE)
+    for name in ("floor", "ceil", "sign"):
+        case(name, lambda s, name=name: getattr(s, name)(x(s)), IMAGE)
+    for name in ("log", "sqrt", "rsqrt", "reciprocal"):
+        case(name, lambda s, name=name: getattr(s, name)(x(s)), IMAGE, values="positive")
+    for name in ("elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div"):
+        case(name, lambda s, name=name: getattr(s, name)(x(s), s.var("data1")), MATRIX, MATRIX, values="positive")
+    for name in ("add", "sub", "mul", "div", "power", "maximum", "minimum"):
+        case(
+            f"broadcast_{name}",
+            lambda s, name=name: getattr(s, f"broadcast_{name}")(x(s), s.var("data1")),
+            (2, 3, 4),
+            (2, 1, 4),
+            values="positive",
+        )
+    case("plus a number", lambda s: x(s) + 2.5, MATRIX)
+    case("minus a number", lambda s: x(s) - 2.5, MATRIX)
+    case("a number minus", lambda s: 2.5 - x(s), MATRIX)
+    case("times a number", lambda s: x(s) * 2.5, MATRIX)
+    case("by a number", lambda s: x(s) / 2.5, MATRIX)
+    case("a number by", lambda s: 2.5 / x(s), MATRIX, values="positive")
+    case("to the power", lambda s: x(s) ** 1.5, MATRIX, values="positive")
+    case("a number to the power", lambda s: s.pow(1.5, x(s)), MATRIX)
+    case("at least a number", lambda s: s.maximum(x(s), 0.25), MATRIX)
+    case("at most a number", lambda s: s.minimum(x(s), 0.25), MATRIX)
+    case("clip", lambda s: s.clip(x(s), -0.5, 0.75), MATRIX)
+    case("add_n", lambda s: s.add_n(x(s), s.var("data1"), s.var("data2")), MATRIX, MATRIX, MATRIX)
+    case("cast", lambda s: s.cast(s.cast(x(s), dtype="float64"), dtype="float32"), MATRIX)
+
+
+def reductions():
+    for name in ("sum", "mean", "max", "min", "prod"):
+        case(f"{name} of all", lambda s, name=name: getattr(s, name)(x(s)), (2, 3, 4))
+        case(f"{name} keepdims", lambda s, name=name: getattr(s, name)(x(s), axis=-2, keepdims=True), (2, 3, 4))
+        case(f"{name} axes", lambda s, name=name: getattr(s, name)(x(s), axis=(0, 2)), (2, 3, 4))
+        case(f"{name} exclude", lambda s, name=name: getattr(s, name)(x(s), axis=1, exclude=True), (2, 3, 4))
+    case("mean of all keepdims", lambda s: s.mean(x(s), keepdims=True), (2, 3, 4))
+    case("sum excluding all", lambda s: s.sum(x(s), axis=(0, 1, 2), exclude=True), (2, 3, 4))
+
+
+def shapes():
+    case("flatten", lambda s: s.Flatten(x(s)), IMAGE)
+    case("transpose", lambda s: s.transpose(x(s)), (2, 3, 4))
+    case("transpose axes", lambda s: s.transpose(x(s), axes=(0, 2, 3, 1)), IMAGE)
+    case("swap axes", lambda s: s.SwapAxis(x(s), dim1=1, dim2=3), IMAGE)
+    for codes in ((4, 0, 2), (-1, 6), (6, 1, -1), (-2,), (2, -2), (-3, 4), (-3, -3), (0, -3), (-4, 1, 2, -2)):
+        shape = (2, 3, 2, 2) if codes == (-3, -3) else (2, 3, 4)
+        shape = (6, 1, 4) if codes == (6, 1, -1) else shape
+        case(f"reshape {codes}", lambda s, codes=codes: s.reshape(x(s), shape=codes), shape)
+    case("reshape splitting with the rest", lambda s: s.reshape(x(s), shape=(2, -4, -1, 3, -2)), (2, 12, 4))
+    case("reshape from the back", lambda s: s.reshape(x(s), shape=(-1, 0), reverse=True), (10, 5, 4))
+    case("reshape splitting from the back", lambda s: s.reshape(x(s), shape=(0, -1, 2, -4, 0), reverse=True), (5, 8, 3))
+    case("expand dims", lambda s: s.expand_dims(x(s), axis=1), MATRIX)
+    case("expand dims from the back", lambda s: s.expand_dims(x(s), axis=-1), MATRIX)
+    case("squeeze", lambda s: s.squeeze(x(s)), (1, 3, 1, 4))
+    case("squeeze axis", lambda s: s.squeeze(x(s), axis=2), (1, 3, 1, 4))
+    case("squeeze all", lambda s: s.squeeze(x(s)), (1, 1))
+    case("concat", lambda s: s.concat(x(s), s.var("data1")), (2, 3, 4), (2, 5, 4))
+    case("concat last", lambda s: s.concat(x(s), s.var("data1"), dim=-1), (2, 3, 4), (2, 3, 1))
+    case("stack", lambda s: s.stack(x(s), s.var("data1"), axis=1), MATRIX, MATRIX)
+    case("split", lambda s: s.SliceChannel(x(s), num_outputs=2, name="op"), IMAGE)
+    case("split squeezed", lambda s: s.SliceChannel(x(s), num_outputs=4, squeeze_axis=True, name="op"), IMAGE)
+    case("part of a split", lambda s: s.relu(s.SliceChannel(x(s), num_outputs=4, axis=3)[2]), IMAGE)
+    case("slice axis", lambda s: s.slice_axis(x(s), axis=2, begin=1, end=-2), IMAGE)
+    case("slice axis to the end", lambda s: s.slice_axis(x(s), axis=-1, begin=-3, end=None), IMAGE)
+    case("slice", lambda s: s.slice(x(s), begin=(0, 1), end=(1, None)), IMAGE)
+    case(
+        "slice backwards",
+        lambda s: s.slice(x(s), begin=(None, None, 6), end=(None, None, 1), step=(1, -1, -2)),
+        IMAGE,
+    )
+    for mode in ("constant", "edge", "reflect"):
+        case(
+            f"pad {mode}",
+            lambda s, mode=mode: s.pad(x(s), mode=mode, pad_width=(0, 0, 0, 0, 1, 2, 3, 1), constant_value=0.5),
+            IMAGE,
+        )
+
+
+def graphs():
+    case("several outputs", _several_outputs, MATRIX)
+    case("an output that is read too", _output_read_too, MATRIX)
+    case("one tensor as two outputs", _one_tensor_two_outputs, MATRIX)
+    case("an input passed through", lambda s: s.identity(x(s), name="same"), MATRIX)
+    case("a parameter as an output", lambda s: s.Group([s.identity(s.var("op_bias", shape=(3,))), s.exp(x(s))]), MATRIX)
+    case("one weight twice", _one_weight_twice, MATRIX)
+    case("residual block", _residual_block, IMAGE)
+
+
+def _several_outputs(s):
+    data = x(s)
+    return s.Group([s.relu(data, name="a"), s.relu(s.exp(data), name="b")])
+
+
+def _output_read_too(s):
+    first = s.exp(x(s), name="a")
+    return s.Group([first, s.relu(first, name="b")])
+
+
+def _one_tensor_two_outputs(s):
+    first = s.exp(x(s), name="a")
+    return s.Group([first, s.identity(first, name="b")])
+
+
+def _one_weight_twice(s):
+    weight = s.var("op_weight")
+    hidden = s.FullyConnected(x(s), weight, num_hidden=6, no_bias=True)
+    return s.FullyConnected(hidden, weight, num_hidden=6, no_bias=True)
+
+
+def _residual_block(s):
+    data = x(s)
+    hidden = s.Convolution(data, kernel=(3, 3), pad=(1, 1), num_filter=4, name="c")
+    return s.relu(s.BatchNorm(hidden, name="b") + data)
+
+
+for group in (convolutions, poolings, normalisations, activations, dense, elementwise, reductions, shapes, graphs):
+    group()

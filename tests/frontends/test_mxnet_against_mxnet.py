@@ -1,0 +1,145 @@
+"""The converted models against real MXNet, which runs in an interpreter of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from neo.contract.parity import Parity, compare
+from neo.contract.tensors import TensorSpec
+from neo.errors import ModelError
+from neo.frontends.base import Arrays, ConversionRequest, SourceModel
+from neo.frontends.mxnet import convert
+
+SCRIPTS = Path(__file__).with_name("mxnet_oracle")
+DIGITS = Path(__file__).parents[2] / "neo/demo/mxnet_digits/digits-symbol.json"
+CASES = runpy.run_path(str(SCRIPTS / "operator_cases.py"))["CASES"]
+MAX_REL = 1e-4
+# name in gluon's model zoo, the smallest image that its architecture takes
+ZOO = {
+    "alexnet": 96,
+    "vgg11_bn": 32,
+    "resnet18_v1": 64,
+    "resnet18_v2": 64,
+    "squeezenet1_0": 224,
+    "densenet121": 224,
+    "mobilenet0_25": 64,
+    "mobilenet_v2_0_25": 64,
+    "inception_v3": 299,
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def mxnet_python() -> str:
+    python = os.environ.get("NEO_MXNET_PYTHON")
+    if not python:
+        pytest.fail('no MXNet to compare with: export NEO_MXNET_PYTHON="$(scripts/mxnet-oracle)"')
+    return python
+
+
+def run_with_mxnet(python: str, script: str, *arguments: str) -> None:
+    # MXNet's own kernels, not oneDNN's: the latter refuse some of the cases, and what both do is the same
+    environment = {**os.environ, "MXNET_MKLDNN_ENABLED": "0"}
+    done = subprocess.run(
+        [python, str(SCRIPTS / script), *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def answers(mxnet_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("operators")
+    run_with_mxnet(mxnet_python, "answer_operators.py", str(folder))
+    return folder
+
+
+def run_converted(model: SourceModel, inputs: Arrays) -> Arrays:
+    session = onnxruntime.InferenceSession(model.onnx, providers=["CPUExecutionProvider"])
+    names = [spec.name for spec in model.outputs]
+    assert [output.name for output in session.get_outputs()] == names
+    assert [item.name for item in session.get_inputs()] == [spec.name for spec in model.inputs]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def specs_of(shapes: dict[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, "float32", shape) for name, shape in shapes.items())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator_answers_like_mxnet(name: str, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEO_MXNET_PYTHON")  # MXNet has answered already
+    prefix = answers / str(list(CASES).index(name))
+    model = convert(ConversionRequest(prefix, "mxnet", tmp_path, specs_of(CASES[name].shapes)))
+    with np.load(f"{prefix}.npz") as arrays:
+        outputs = run_converted(model, {spec.name: arrays[spec.name] for spec in model.inputs})
+        expected = {spec.name: arrays[f"output{number}"] for number, spec in enumerate(model.outputs)}
+    assert {spec.name: spec.shape for spec in model.outputs} == {name: x.shape for name, x in expected.items()}
+    assert compare(expected, outputs).max_rel <= MAX_REL
+
+
+def parity_on_random_images(model: SourceModel) -> Parity:
+    assert model.run is not None
+    random = np.random.default_rng(1)
+    inputs = {spec.name: random.random(spec.shape, np.float32) for spec in model.inputs}
+    expected = model.run(inputs)
+    for array in expected.values():
+        # numbers that say nothing would agree with anything
+        assert np.isfinite(array).all()
+        assert array.std() > 0
+    return compare(expected, run_converted(model, inputs))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_model_zoo_network_answers_like_mxnet(name: str, mxnet_python: str, tmp_path: Path) -> None:
+    run_with_mxnet(mxnet_python, "export_zoo.py", name, str(ZOO[name]), str(tmp_path / name))
+    inputs = (TensorSpec("data", "float32", (1, 3, ZOO[name], ZOO[name])),)
+    model = convert(ConversionRequest(tmp_path / f"{name}-symbol.json", "mxnet", tmp_path, inputs))
+    assert model.framework == "mxnet 1.9.1"
+    assert parity_on_random_images(model).max_rel <= MAX_REL
+
+
+@pytest.mark.usefixtures("mxnet_python")
+def test_digits_network_answers_like_mxnet(tmp_path: Path) -> None:
+    inputs = (TensorSpec("data", "float32", (5, 1, 8, 8)),)
+    model = convert(ConversionRequest(DIGITS, "mxnet", tmp_path, inputs))
+    assert parity_on_random_images(model).max_rel <= MAX_REL
+
+
+@pytest.mark.usefixtures("mxnet_python")
+def test_symbol_from_before_mxnet_0_9_answers_like_mxnet(tmp_path: Path) -> None:
+    """Then, running statistics were no nodes, and an operator's attributes were under "param"."""
+    modern = json.loads(DIGITS.read_text())
+    kept = [node for node in modern["nodes"] if "_moving_" not in node["name"]]
+    number = {node["name"]: new for new, node in enumerate(kept)}
+    for node in kept:
+        names = [modern["nodes"][entry[0]]["name"] for entry in node["inputs"]]
+        node["inputs"] = [[number[name], 0] for name in names if name in number]
+        node["param" if node["op"] != "null" else "attr"] = node.pop("attrs", {})
+        if node["op"] == "null":
+            node["attr"] = {}
+        node["backward_source_id"] = -1
+    legacy = {"nodes": kept, "arg_nodes": [], "heads": [[len(kept) - 1, 0]]}
+    (tmp_path / "old-symbol.json").write_text(json.dumps(legacy))
+    (tmp_path / "old-0000.params").write_bytes(DIGITS.with_name("digits-0000.params").read_bytes())
+    inputs = (TensorSpec("data", "float32", (2, 1, 8, 8)),)
+    model = convert(ConversionRequest(tmp_path / "old", "mxnet", tmp_path, inputs))
+    assert parity_on_random_images(model).max_rel <= MAX_REL
+
+
+@pytest.mark.usefixtures("mxnet_python")
+def test_what_mxnet_itself_refuses_is_told_without_a_stack_trace(tmp_path: Path) -> None:
+    inputs = (TensorSpec("data", "float32", ("N", 1, 8, 8)),)
+    model = convert(ConversionRequest(DIGITS, "mxnet", tmp_path, inputs))
+    assert model.run is not None
+    with pytest.raises(ModelError, match="MXNet itself cannot run the model") as caught:
+        model.run({"data": np.zeros((1, 2, 8, 8), np.float32)})
+    assert len(caught.value.message.splitlines()) == 1
