@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neo.errors import BrokerError, UsageError
@@ -180,6 +180,7 @@ def test_a_server_that_says_nothing_is_a_timeout():
     assert not link._thread.is_alive()
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=64))
 def test_no_answer_of_a_broker_kills_the_network_thread(answer):
     inbox: Inbox = queue.SimpleQueue()

@@ -19,8 +19,9 @@ from neo.frontends.recognise import SAVE_A_PROGRAM
 MAX_JSON_BYTES = 1 << 30
 # torch's own prefix for constants that it writes with pickle.dumps
 _PICKLED_CONSTANT = "opaque_obj_"
-# names, numbers, operators and calls of sympy functions; attributes and strings have no business in a size
-_ARITHMETIC = re.compile(r"(?!.*__)(?!.*[A-Za-z_]\.)[\w+\-*/%<>=!&|~(), .]*")
+_TOKEN = re.compile(r"\d+\.\d+|'\w+'|\w+\s*\(|\w+|\)\s*\(|\S")
+_CALL = re.compile(r"([A-Z]\w*|floor|ceiling|sqrt|exp|log)\s*\(")
+_HARMLESS = re.compile(r"\d+\.\d+|'\w+'|\w+|[-+*/%<>=!&|~(),]")
 
 
 def read_documents(path: Path) -> list[Any]:
@@ -49,10 +50,17 @@ def refuse_code(path: Path, documents: list[Any]) -> None:
                 f"{path} holds a pickled constant: reading it would run code from the file",
                 hint="pass tensors instead of Python objects to the model and export it again",
             )
-        if key == "expr_str" and not _ARITHMETIC.fullmatch(value):
+        if key == "expr_str" and not _is_arithmetic(value):
             raise UntrustedModel(
                 f"{path} gives a size as {value[:80]!r}, which is more than arithmetic", hint=SAVE_A_PROGRAM
             )
+
+
+def _is_arithmetic(text: str) -> bool:
+    """Names, numbers, operators, quoted names and calls of sympy's classes; no attributes, no calls of a result."""
+    return "__" not in text and all(
+        _CALL.fullmatch(token) or _HARMLESS.fullmatch(token) for token in _TOKEN.findall(text)
+    )
 
 
 def operators(documents: list[Any]) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from securesystemslib.signer import CryptoSigner
 
-from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
 from neo.contract.device import Requirements
+from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
 from neo.contract.messages import Assignment, DeviceState, Presence
 from neo.contract.oci import MANIFEST_TYPE, REF_NAME, Descriptor, ImageManifest
 from neo.contract.parity import Tolerance
@@ -110,9 +110,7 @@ def make_bundle(
 
 def sign_bundle(store: Store, bundle: Bundle, signer: CryptoSigner, reference: str | None = None) -> Descriptor:
     """-> the envelope's blob, listed in the store's index."""
-    statement = Statement(
-        bundle.descriptor.digest, bundle.descriptor.size, reference or bundle.manifest.reference
-    )
+    statement = Statement(bundle.descriptor.digest, bundle.descriptor.size, reference or bundle.manifest.reference)
     envelope = store.put(sign_statement(statement, signer), ENVELOPE_TYPE)
     image = ImageManifest(SIGNATURE_TYPE, store.put_empty(), (envelope,), bundle.descriptor)
     store.add_to_index(replace(store.put_manifest(image), artifact_type=SIGNATURE_TYPE))
@@ -144,9 +142,7 @@ class Operator:
     def connected(cls, store: Store, url: str, device_id: str = "dev-1") -> Iterator[Operator]:
         inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         leaves = [TOPICS.device(device_id, leaf) for leaf in ("state", "presence")]
-        link = Link(
-            BrokerUrl.parse(url), client_id=f"op-{secrets.token_hex(4)}", subscriptions=leaves, inbox=inbox
-        )
+        link = Link(BrokerUrl.parse(url), client_id=f"op-{secrets.token_hex(4)}", subscriptions=leaves, inbox=inbox)
         link.connect(10)
         try:
             yield cls(store, link, inbox, [], [])
@@ -184,9 +180,7 @@ class Operator:
         raise AssertionError(f"no such state in {timeout_s} s; the last ones: {self.states[-3:]}")
 
     def wait_for_end(self, assignment: Assignment, timeout_s: float = 30) -> DeviceState:
-        return self.wait_for(
-            lambda s: s.assignment == assignment.id and s.phase in ("active", "failed"), timeout_s
-        )
+        return self.wait_for(lambda s: s.assignment == assignment.id and s.phase in ("active", "failed"), timeout_s)
 
     def wait_for_presence(self, accept: Callable[[Presence], bool], timeout_s: float = 15) -> Presence:
         deadline = time.monotonic() + timeout_s
@@ -202,7 +196,13 @@ class AgentProcess:
     """A real neo-agent. Its log is collected; ``kill`` is SIGKILL."""
 
     def __init__(
-        self, broker: str, state_dir: Path, trust: Path, *extra: str, device_id: str = "dev-1", listen: str = "127.0.0.1:0"
+        self,
+        broker: str,
+        state_dir: Path,
+        trust: Path,
+        *extra: str,
+        device_id: str = "dev-1",
+        listen: str = "127.0.0.1:0",
     ) -> None:
         self.state_dir = state_dir
         arguments = ["--broker", broker, "--device-id", device_id, "--state-dir", str(state_dir)]
@@ -280,5 +280,3 @@ def http_json(url: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
     with urllib.request.urlopen(urllib.request.Request(url, data), timeout=20) as reply:
         found: dict[str, Any] = json.loads(reply.read())
     return found
-
-

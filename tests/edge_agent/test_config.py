@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from edge_agent.__main__ import command
 from edge_agent.config import KINDS, make_config
 from edge_agent.serve.http import Listen
+from edge_agent.state_dir import locked
 from neo.contract.fields import ContractError
 from neo.errors import DeviceIdInUse, NeoError, UsageError
-from edge_agent.state_dir import locked
 
 FULL = """
 broker = "mqtt://file:1883"

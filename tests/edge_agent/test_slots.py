@@ -68,7 +68,9 @@ def test_what_is_neither_current_nor_previous_leaves_the_disk(device: Device) ->
     assert device.store.has(bundles[1].descriptor.digest)
 
 
-@pytest.mark.parametrize("file", ["bundle/engine/model.onnx", "bundle/manifest.json", "signature.json", "assignment.json"])
+@pytest.mark.parametrize(
+    "file", ["bundle/engine/model.onnx", "bundle/manifest.json", "signature.json", "assignment.json"]
+)
 @pytest.mark.parametrize("harm", ["change", "remove"])
 def test_a_changed_or_missing_file_in_a_slot_is_found(device: Device, file: str, harm: str) -> None:
     bundle = device.bundle("1")

@@ -136,9 +136,7 @@ def test_only_what_is_missing_is_asked_for_after_a_restart(start: Start, tmp_pat
     for chunk in serve(blobs, first.wants(0))[:3]:
         first.take(chunk, 0)
     first.close()
-    assert start([descriptor], store).wants(0) == [
-        Want("d", descriptor.digest, 3 * CHUNK, 900 - 3 * CHUNK)
-    ]
+    assert start([descriptor], store).wants(0) == [Want("d", descriptor.digest, 3 * CHUNK, 900 - 3 * CHUNK)]
 
 
 def test_unanswered_wants_are_repeated_less_and_less_often_until_it_gives_up(start: Start, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -47,8 +48,9 @@ def start(tmp_path: Path, exits: list[Worker]) -> Iterator[Start]:
         worker.stop()
 
 
-PRELUDE = """
+PRELUDE = f"""
 import os, socket, sys, time
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from edge_agent.frames import receive_frame, send_frame
 sock = socket.socket(fileno=int(sys.argv[1]))
 """
@@ -136,16 +138,19 @@ def test_a_worker_that_never_loads_is_killed(start: Start, bundle: Path, exits: 
 
 
 def test_what_model_code_prints_does_not_reach_the_frames(start: Start, bundle: Path) -> None:
-    program = READY + """
+    program = """
+        send_frame(sock, "outputs", {}, {"ready": True})
         receive_frame(sock, "inputs")
         os.write(1, b"garbage" * 1000)
         print("more garbage", flush=True)
         send_frame(sock, "outputs", {}, {"parity": {"max_abs": 0.25}})
     """
-    assert start(bundle, program=READY + textwrap.dedent(program.removeprefix(READY))).self_test() == {"max_abs": 0.25}
+    assert start(bundle, program=program).self_test() == {"max_abs": 0.25}
 
 
-@pytest.mark.parametrize("garbage", ['b"\\xff" * 100', 'b"\\0\\0\\0\\2\\0\\0\\0\\2xx"', 'b"\\0\\0\\0\\2\\0\\0\\0\\2[]"'])
+@pytest.mark.parametrize(
+    "garbage", ['b"\\xff" * 100', 'b"\\0\\0\\0\\2\\0\\0\\0\\2xx"', 'b"\\0\\0\\0\\2\\0\\0\\0\\2[]"']
+)
 def test_garbage_in_place_of_a_frame_is_an_engine_error(start: Start, bundle: Path, garbage: str) -> None:
     worker = start(bundle, program=READY + f'receive_frame(sock, "inputs"); sock.sendall({garbage}); time.sleep(600)')
     with pytest.raises(EngineError, match="sent garbage"):
@@ -161,8 +166,6 @@ worker = Worker(Path({str(bundle)!r}), 1, WorkerLimits(), lambda _: None)
 print(worker.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
     pid = int(done.stdout)

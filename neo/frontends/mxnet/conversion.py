@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx
 
 from neo.contract.tensors import TensorSpec
-from neo.errors import ModelError, UnsupportedModel
+from neo.errors import InputSpecError, ModelError, UnsupportedModel
 from neo.frontends.mxnet.attributes import Attributes
 from neo.frontends.mxnet.inputs import missing_parameters
 from neo.frontends.mxnet.onnx_graph import OnnxGraph, Value
@@ -33,7 +33,7 @@ def check_operators(graph: SymbolGraph) -> None:
         listed = ", ".join(f"{operator} ({uses[operator]}x, first {name!r})" for operator, name in unknown.items())
         raise UnsupportedModel(
             f"the model uses MXNet operators that are not converted: {listed}",
-            hint="rewrite these layers with supported operators, or export the model to ONNX and compile the .onnx file",
+            hint="rewrite these layers with other operators, or export the model to ONNX and compile the .onnx file",
             details={"operators": sorted(unknown)},
         )
 
@@ -78,6 +78,12 @@ class _Conversion:
         if node.operator in BATCH_NORMS and len(inputs) == 3:
             # symbols before 0.9 do not mention the running statistics
             inputs += [self._parameter(f"{node.name}_{state}") for state in AUXILIARY_STATES]
+        for value in inputs:
+            if value.rank == 0:
+                raise InputSpecError(
+                    f"{node.where}: {value.name!r} has no dimensions; MXNet's tensors have at least one",
+                    hint=f"describe a single number as {value.name}={value.dtype}[1]",
+                )
         attributes = Attributes(node.where, node.attributes)
         operation = Operation(self._onnx, node.operator, node.name, node.where, tuple(inputs), attributes)
         result = OPERATORS[node.operator](operation)

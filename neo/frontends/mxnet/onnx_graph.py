@@ -151,19 +151,20 @@ def element_type(dtype: str) -> int:
 def _check_types(schema: onnx.defs.OpSchema, inputs: Sequence[Value | None], where: str) -> None:
     """Inputs that share a type variable have one type, and ONNX knows the operator for it."""
     allowed = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
-    bound: dict[str, str] = {}
+    bound: dict[str, Value] = {}
     for position, value in enumerate(inputs):
         # the last formal input of a variadic operator stands for all that follow
-        formal = schema.inputs[min(position, len(schema.inputs) - 1)]
-        if value is None or formal.type_str not in allowed:
+        variable = schema.inputs[min(position, len(schema.inputs) - 1)].type_str
+        if value is None or variable not in allowed:
             continue
-        first = bound.setdefault(formal.type_str, value.dtype)
-        if first != value.dtype:
+        first = bound.setdefault(variable, value)
+        if first.dtype != value.dtype:
             raise InputSpecError(
-                f"{where} would mix {first} and {value.dtype}",
+                f"{where} would mix {first.dtype} and {value.dtype}",
                 hint="give the inputs the parameters' type, as in --input data=float32[1,3,224,224]",
             )
-        if not _is_allowed(value, allowed[formal.type_str]):
+    for variable, value in bound.items():
+        if not _is_allowed(value, allowed[variable]):
             raise UnsupportedModel(
                 f"{where}: ONNX has no {schema.name} for {value.dtype}",
                 hint="if an input was given with this type, try --input NAME=float32[...]",

@@ -110,7 +110,7 @@ def _read_record(cursor: _Cursor) -> NDArray[Any] | None:
         storage = cursor.signed(4)
         if storage != DENSE_STORAGE:
             raise UnsupportedModel(
-                f"{cursor.what} holds an array of storage type {STORAGE_NAMES.get(storage, storage)}; only dense is read",
+                f"{cursor.what} holds an array stored as {STORAGE_NAMES.get(storage, storage)}; only dense is read",
                 hint='convert it in MXNet with array.tostype("default") and save again',
             )
         shape = cursor.shape(int_bytes=8)

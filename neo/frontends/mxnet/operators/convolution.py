@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from neo.frontends.mxnet.onnx_graph import Value
 from neo.frontends.mxnet.operation import Operation
-from neo.frontends.mxnet.operators.spatial import per_dimension, require_channels_first
+from neo.frontends.mxnet.operators.spatial import per_dimension, require_channels_first, require_reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ def convolution(op: Operation) -> Value:
     op.require_rank(weight, data.rank)
     channels = op.size(weight, 1) * group
     op.require_size(data, 1, channels, "channels")
+    require_reach(op, window.extent, window.pad)
     return op.emit(
         "Conv",
         data,

@@ -73,7 +73,9 @@ def scalar(operator: str, *, number_first: bool) -> Converter:
 def _number(op: Operation, name: str, default: float | None = None) -> Value:
     """The attribute as a constant of the data's type."""
     number, dtype = op.attributes.number(name, default), np.dtype(op.data.dtype)
-    if dtype.kind != "f" and (not number.is_integer() or not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max):
+    if dtype.kind == "f":
+        return op.constant(number, dtype.name)
+    if dtype.kind not in "iu" or not number.is_integer() or not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
         raise op.unsupported(f"{name}={number} with {dtype}")
     return op.constant(number, dtype.name)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from neo.frontends.mxnet.onnx_graph import Value
 from neo.frontends.mxnet.operation import Operation
-from neo.frontends.mxnet.operators.spatial import per_dimension, require_channels_first
+from neo.frontends.mxnet.operators.spatial import per_dimension, require_channels_first, require_reach
 
 # a pooling matrix of more elements than this is no plausible model
 MAX_ADAPTIVE_SIZE = 4096
@@ -115,6 +115,7 @@ def _pool(op: Operation) -> Pool:
     stride = per_dimension(op, "stride", rank, 1)
     # MXNet itself insists on zeros here, three of them in one dimension
     pad = (0,) * rank if convention == "same" else per_dimension(op, "pad", rank, 0)
+    require_reach(op, kernel, pad)
     if convention == "valid":
         return Pool(kernel, stride, pad, (0,) * rank)
     extra = tuple(_extra(op.size(op.data, 2 + i) + 2 * pad[i], kernel[i], stride[i], convention) for i in range(rank))
