@@ -99,7 +99,6 @@ class Agent:
         self._supervisor = Supervisor(serving, starter, tasks, on_boot=self._on_boot, on_broke=self._on_broke)
         self._booted = False
         self._connected = False
-        self._boot_error: NeoError | None = None
         self._assigned: bytes | None = None
         self._reported: DeviceState | None = None
         self._reported_at = 0.0
@@ -177,7 +176,6 @@ class Agent:
 
     def _on_boot(self, error: NeoError | None) -> None:
         self._booted = True
-        self._boot_error = error
         self._installer.resume(error, self._clock.monotonic())
 
     def _on_broke(self, error: NeoError) -> None:
@@ -201,7 +199,7 @@ class Agent:
     def _state(self) -> DeviceState:
         record, model = self.record, self._serving.model
         done, total = self._installer.progress
-        error = record.error or (self._boot_error if model is None else None)
+        error = record.error or self._supervisor.trouble
         return DeviceState(
             session=self._identity.session,
             phase=record.phase,

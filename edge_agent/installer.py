@@ -98,7 +98,7 @@ class Installer:
         if assignment.id == self.record.assignment_id:
             return
         self._stop_fetching()
-        logger.info("assigned %s (%s)", assignment.reference, assignment.id)
+        logger.info("assigned %r (%s)", assignment.reference, assignment.id)
         if self._is_live(assignment):
             self._apply(Event.ALREADY_LIVE, assignment=assignment)
         else:
@@ -128,7 +128,8 @@ class Installer:
     def give_up(self, error: NeoError, now: float) -> None:
         """The live bundle broke. It is not tried again before a new assignment, unless the fault may pass."""
         self._now = now
-        self._fail(error, Event.BROKE)
+        if self.record.phase == "active":
+            self._fail(error, Event.BROKE)
 
     def _begin(self, assignment: Assignment, event: Event = Event.ASSIGNED) -> None:
         self._retry_at, self._progress = None, (0, 0)

@@ -51,6 +51,12 @@ class Supervisor:
         self._deaths: list[float] = []
         self._restart_at: float | None = None
         self._now = 0.0
+        self._trouble: NeoError | None = None
+
+    @property
+    def trouble(self) -> NeoError | None:
+        """Why no model answers; None while one does, or while there is nothing to start."""
+        return self._trouble if self._serving.model is None else None
 
     def boot(self) -> None:
         self._tasks.submit(self._start_current_or_previous, self._booted)
@@ -61,7 +67,8 @@ class Supervisor:
         model = self._serving.model
         if model is None or model.worker is not worker:
             return
-        logger.error("the worker of %s died", model.slot.assignment.reference)
+        self._trouble = EngineError(f"the worker of {model.slot.assignment.reference} died and is started again")
+        logger.error("%s", self._trouble)
         self._serving.replace(None)
         self._died()
 
@@ -85,6 +92,7 @@ class Supervisor:
     def _restarted(self, model: Model | None, error: NeoError | None) -> None:
         if model is None:
             logger.error("the model cannot be started again: %s", error)
+            self._trouble = error
             self._died()
         else:
             self._take_over(model)
@@ -100,6 +108,7 @@ class Supervisor:
     def _fell_back(self, started: Started | None, error: NeoError | None) -> None:
         if started is None or started.model is None or started.error is None:
             logger.error("the previous model does not start either: %s", error)
+            self._trouble = error
             self._restart_at = self._now + RESTART_CAP_S
         elif self._take_over(started.model, fall_back=True):
             self._on_broke(started.error)
@@ -125,8 +134,10 @@ class Supervisor:
 
     def _booted(self, started: Started | None, error: NeoError | None) -> None:
         if started is None:
+            self._trouble = error
             self._on_boot(error)
             return
+        self._trouble = started.error
         if started.model is not None:
             self._take_over(started.model, fall_back=started.fell_back)
         self._on_boot(started.error)

@@ -6,6 +6,7 @@ when the model is loaded. The process ends when the socket does, so none outlive
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import socket
@@ -25,6 +26,7 @@ Request = tuple[Arrays, dict[str, Any]]
 
 def main() -> None:
     fd, folder, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    _die_before_the_agent()
     sock = socket.socket(fileno=fd)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(sock, requests), daemon=True).start()
@@ -37,6 +39,12 @@ def main() -> None:
     # one request at a time, in the thread that loaded the model: engines ask for no more than that
     while True:
         _answer(sock, predictor, folder, *requests.get())
+
+
+def _die_before_the_agent() -> None:
+    """When memory runs out, the kernel takes the process with the highest score."""
+    with contextlib.suppress(OSError):  # no such file in some containers
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _read_requests(sock: socket.socket, requests: queue.SimpleQueue[Request]) -> None:

@@ -70,6 +70,8 @@ def _show(console: Any, result: DemoResult, folder: Path | None) -> None:
         ("seconds", ", ".join(f"{step} {value}" for step, value in row["seconds"].items())),
     ]
     table = Table(box=None, show_header=False, pad_edge=False, title=f"trained with {row['framework']}")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, text in lines:
         table.add_row(name, text)
     console.print(table)

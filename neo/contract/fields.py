@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -24,7 +25,11 @@ def parse_object(data: bytes, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> 
     if len(data) > max_bytes:
         raise ContractError(f"{what} has {len(data)} bytes; at most {max_bytes} are read")
     try:
-        value = json.loads(data)
+        # decoded here, strictly: json takes UTF-16 too, and half characters that cannot be written again
+        text = data.decode()
+        value = json.loads(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ContractError(f"{what} is not JSON: {error}") from error
     return as_object(value, what)
@@ -54,9 +59,12 @@ def get_number(obj: dict[str, Any], key: str, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ContractError(f"{what}.{key} should be a number, found {_kind(value)}")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError as error:
         raise ContractError(f"{what}.{key} is out of range") from error
+    if not math.isfinite(number):  # json reads NaN and 1e999, and nobody can write them again
+        raise ContractError(f"{what}.{key} should be a finite number, found {number}")
+    return number
 
 
 def get_size(obj: dict[str, Any], key: str, what: str) -> int:

@@ -132,10 +132,10 @@ def push(
     try:
         records, others = collect(inbox, topics)
         devices = choose_devices(bundle, request, records)
+        reference, plain = bundle.manifest.reference, bundle.descriptor
+        plain = Descriptor(plain.media_type, plain.digest, plain.size)  # its annotations are this store's business
         assignments = {
-            device: Assignment(
-                secrets.token_hex(8), bundle.manifest.reference, bundle.descriptor, signature, source_id, time.time()
-            )
+            device: Assignment(secrets.token_hex(8), reference, plain, signature, source_id, time.time())
             for device in devices
         }
         run = _Run(link, inbox, topics, assignments, records, source, presence.topic, watch)

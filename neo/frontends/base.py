@@ -47,6 +47,7 @@ class SourceModel:
     onnx: the ONNX file (external data beside it). framework: name and version, as in "pytorch 2.13.0".
     inputs, outputs: in the model's own order; names equal the ONNX file's. run: the model in the source framework
     itself, arrays by input name to arrays by output name; None where the framework is not installed here.
+    reference: who answers in run, if framework does not say it.
     """
 
     onnx: Path
@@ -54,6 +55,7 @@ class SourceModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     run: Callable[[Arrays], Arrays] | None
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neo.contract.parity import Parity, Tolerance, compare
 from neo.contract.tensors import TensorSpec
@@ -25,7 +26,7 @@ def convert(request: ConversionRequest) -> Conversion:
     """Raises only NeoErrors, each with details["traceback"]."""
     try:
         return _convert(request)
-    except Exception as error:  # noqa: BLE001  # whatever a framework raises has to reach the parent as one of ours
+    except Exception as error:  # whatever a framework raises has to reach the parent as one of ours
         raise translated(error, request) from error
 
 
@@ -75,13 +76,11 @@ def _samples(
         sample = read_golden(request.golden, source.inputs, source.outputs)
         return (sample,), f"golden file {request.golden.name}"
     if source.run:
-        return _answered(request, source, source.run), source.framework
+        return _answered(request, source, source.run), source.reference or source.framework
     return _answered(request, source, run_onnx), f"{runtime} on the converted model"
 
 
-def _answered(
-    request: ConversionRequest, source: SourceModel, run: Callable[[Arrays], Arrays]
-) -> tuple[Sample, ...]:
+def _answered(request: ConversionRequest, source: SourceModel, run: Callable[[Arrays], Arrays]) -> tuple[Sample, ...]:
     integers = any("int" in spec.dtype and spec.dtype != "uint8" for spec in source.inputs)
     try:
         return _run_all(request, source, run, MAX_INTEGER)
@@ -110,23 +109,25 @@ def _check_parity(
             parity = compare({spec.name: sample.outputs[spec.name]}, actual)
             tolerance = HALF_TOLERANCE if spec.dtype == "float16" else TOLERANCE
             if not tolerance.accepts(parity):
-                raise _too_far(spec, sample, actual, parity, tolerance, f"{reference}, sample {number}")
+                where = f"{reference}, sample {number}"
+                found = _difference(sample.outputs[spec.name], actual[spec.name], parity)
+                raise _parity_error(spec.name, found, where, parity, tolerance)
             worst = worst.worst(parity)
     return worst
 
 
-def _too_far(
-    spec: TensorSpec, sample: Sample, actual: Arrays, parity: Parity, tolerance: Tolerance, where: str
-) -> ParityError:
-    want, got = sample.outputs[spec.name], actual[spec.name]
-    found = f"differs by {parity.max_abs:.3g}, {parity.max_rel:.3g} of its largest value"
+def _difference(want: NDArray[Any], got: NDArray[Any], parity: Parity) -> str:
     if want.shape != got.shape:
-        found = f"has the shape {list(got.shape)} instead of {list(want.shape)}"
-    elif not np.isfinite(got.astype(np.float64)).all():
-        found = "is not finite"
+        return f"has the shape {list(got.shape)} instead of {list(want.shape)}"
+    if not np.isfinite(parity.max_abs):
+        return "is not finite where the source model's is, or the other way round"
+    return f"differs by {parity.max_abs:.3g}, {parity.max_rel:.3g} of its largest value"
+
+
+def _parity_error(output: str, found: str, where: str, parity: Parity, tolerance: Tolerance) -> ParityError:
     return ParityError(
-        f"output {spec.name!r} of the converted model {found} ({where}); allowed are {tolerance.max_rel:g} of the"
-        f" largest value, or {tolerance.max_abs:g}",
-        hint="if the model draws random numbers or works in training mode, export it for inference; otherwise report it",
-        details={"output": spec.name, "parity": parity.to_json(), "tolerance": tolerance.to_json()},
+        f"output {output!r} of the converted model {found} ({where}); allowed are {tolerance.max_rel:g} of the largest"
+        f" value, or {tolerance.max_abs:g}",
+        hint="if the model draws random numbers or is in training mode, export it for inference; otherwise report it",
+        details={"output": output, "parity": parity.to_json(), "tolerance": tolerance.to_json()},
     )

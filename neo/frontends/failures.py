@@ -67,12 +67,16 @@ def exhaustion(text: str, number: int | None = None) -> NeoError | None:
     number: the errno, where there is one.
     """
     if number in {errno.ENOSPC, errno.EDQUOT} or "No space left on device" in text:
-        return DiskFull("the disk is full: the converted model does not fit", hint="make room, or set TMPDIR elsewhere")
+        return disk_full()
     if number == errno.EFBIG or "File too large" in text:
         return ResourceLimitExceeded("the conversion wants to write a larger file than it may")
     if number == errno.ENOMEM or _NO_MEMORY.search(text):
         return memory_exceeded()
     return None
+
+
+def disk_full() -> DiskFull:
+    return DiskFull("the disk is full: the converted model does not fit", hint="make room, or set TMPDIR elsewhere")
 
 
 def memory_exceeded() -> ResourceLimitExceeded:

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
-from neo.contract.tensors import DTYPES, TensorSpec
+from neo.contract.tensors import DTYPES, Dim, TensorSpec
 from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.failures import first_line
+from neo.frontends.shapes import dim_name
 
 
 def interface(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs, initialisers left out; a nameless dynamic dimension gets a name of its own."""
     graph = onnx.load(path, load_external_data=False).graph
     learnt = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_spec(value, first="N") for value in graph.input if value.name not in learnt)
-    return inputs, tuple(_spec(value, first="N") for value in graph.output)
+    inputs = tuple(_spec(value) for value in graph.input if value.name not in learnt)
+    return inputs, tuple(_spec(value) for value in graph.output)
 
 
-def _spec(value: onnx.ValueInfoProto, first: str) -> TensorSpec:
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     if value.type.WhichOneof("value") != "tensor_type":
         raise UnsupportedModel(
             f"{value.name!r} is a {value.type.WhichOneof('value') or 'value without a type'}, not a tensor",
@@ -40,9 +42,7 @@ def _spec(value: onnx.ValueInfoProto, first: str) -> TensorSpec:
     if not tensor.HasField("shape"):
         raise UnsupportedModel(f"{value.name!r} has no shape, not even a number of dimensions")
     shape = [
-        dim.dim_value
-        if dim.HasField("dim_value")
-        else dim.dim_param or (first if axis == 0 else f"{_identifier(value.name)}_{axis}")
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or dim_name(value.name, axis)
         for axis, dim in enumerate(tensor.shape.dim)
     ]
     return TensorSpec(value.name, dtype, tuple(shape))
@@ -50,14 +50,9 @@ def _spec(value: onnx.ValueInfoProto, first: str) -> TensorSpec:
 
 def _dtype_name(elem_type: int) -> str:
     try:
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).name
+        return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).name)
     except (KeyError, TypeError):
-        return onnx.TensorProto.DataType.Name(elem_type).lower()
-
-
-def _identifier(name: str) -> str:
-    text = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)[:64]
-    return text if text[:1].isalpha() else f"dim_{text}"
+        return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
 
 
 def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
@@ -67,13 +62,14 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
     """
     model = onnx.load(path, load_external_data=False)
     specs = {spec.name: spec for spec in inputs}
+    renamed: dict[str, Dim] = {}
     for value in model.graph.input:
         if value.name in specs:
-            _set_shape(value, specs[value.name])
+            renamed |= _set_shape(value, specs[value.name])
     del model.graph.value_info[:]
     for value in model.graph.output:
         if value.type.WhichOneof("value") == "tensor_type":
-            _forget_sizes(value)
+            _rename_dims(value, renamed)
     onnx.save_model(model, path)
     try:
         onnx.shape_inference.infer_shapes_path(str(path), str(path), strict_mode=True, data_prop=True)
@@ -85,19 +81,30 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
         ) from error
 
 
-def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
-    dims = value.type.tensor_type.shape.dim
-    for dim, size in zip(dims, spec.shape, strict=True):
-        if isinstance(size, int):
-            dim.dim_value = size
-        else:
-            dim.dim_param = size
+def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> dict[str, Dim]:
+    """Returns what became of the dimensions that had a name."""
+    renamed: dict[str, Dim] = {}
+    for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
+        if dim.dim_param:
+            renamed[dim.dim_param] = size
+        _set_dim(dim, size)
+    return renamed
 
 
-def _forget_sizes(value: onnx.ValueInfoProto) -> None:
-    """Keeps the rank, which inference may not find again."""
+def _set_dim(dim: Any, size: Dim) -> None:
+    if isinstance(size, int):
+        dim.dim_value = size
+    else:
+        dim.dim_param = size
+
+
+def _rename_dims(value: onnx.ValueInfoProto, renamed: dict[str, Dim]) -> None:
+    """Keeps the rank, which inference may not find again, and the sizes that follow from an input's."""
     for dim in value.type.tensor_type.shape.dim:
-        dim.ClearField("value")
+        if dim.dim_param in renamed:
+            _set_dim(dim, renamed[dim.dim_param])
+        else:
+            dim.ClearField("value")
 
 
 def check(path: Path) -> None:
@@ -114,14 +121,15 @@ def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
     Raises UnsupportedModel if ONNX Runtime lacks an operator or cannot build the graph.
     """
     import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, NotImplemented
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (Fail, InvalidArgument, InvalidGraph, NotImplemented) as error:
+    except (Fail, InvalidArgument, InvalidGraph, NotImplementedByRuntime) as error:
         raise UnsupportedModel(f"ONNX Runtime cannot build this model: {first_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
 

@@ -155,7 +155,7 @@ def export_program(module: torch.nn.Module, example_inputs: Any, path: Path) -> 
     except Exception as error:  # torch.export has no common class for what it cannot follow
         raise UnsupportedModel(
             f"torch.export cannot follow {type(module).__name__}.forward{_user_line(error)}: {first_line(error)[:300]}",
-            hint="choose by shapes, not by values, or use torch.cond; or save torch.jit.script(module) and compile that",
+            hint="choose by shapes, not by values, or by torch.cond; or save torch.jit.script(module), compile that",
         ) from error
     finally:
         module.train(training)

@@ -128,7 +128,9 @@ def _recognise_folder(path: Path) -> str:
         _refuse_checkpoint(path)
     if (path / "MLmodel").is_file() or any(name.endswith("-symbol.json") for name in names):
         found += "; name the model file itself"
-    raise ModelError(f"the folder {path} is no SavedModel: {found}", hint=f"a SavedModel has saved_model.pb; {READABLE}")
+    raise ModelError(
+        f"the folder {path} is no SavedModel: {found}", hint=f"a SavedModel has saved_model.pb; {READABLE}"
+    )
 
 
 def _recognise_zip(path: Path) -> str:
@@ -166,7 +168,9 @@ def _recognise_archive(path: Path, archive: zipfile.ZipFile) -> str:
             return "mxnet"
         raise ModelError(f"{path} holds NumPy arrays, no model", hint=READABLE)
     found = ", ".join(members[:4]) or "nothing"
-    raise ModelError(f"{path} is a zip file, but of no model we know: it holds {found}{_should_be(path)}", hint=READABLE)
+    raise ModelError(
+        f"{path} is a zip file, but of no model we know: it holds {found}{_should_be(path)}", hint=READABLE
+    )
 
 
 def _recognise_hdf5(path: Path) -> str:
@@ -192,7 +196,7 @@ def _recognise_protobuf(path: Path, head: bytes) -> str:
     with path.open("rb") as file:
         wire = read_wire_file(file, size)
     if wire is None or not wire.fields:
-        _refuse_unknown(path, head)
+        raise _unknown(path, head)
     if wire.numbers <= _ONNX_FIELDS and wire.fields[0] in {(1, VARINT), (8, LENGTH)}:
         return _recognise_onnx(path, head, wire, size)
     if wire.fields[0] == (1, LENGTH) and path.suffix == ".pb":
@@ -200,7 +204,7 @@ def _recognise_protobuf(path: Path, head: bytes) -> str:
             f"{path} is a frozen TensorFlow graph, which names neither its inputs nor its outputs",
             hint="export a SavedModel folder (model.export or tf.saved_model.save) and give that",
         )
-    _refuse_unknown(path, head)
+    raise _unknown(path, head)
 
 
 def _recognise_onnx(path: Path, head: bytes, wire: WireFile, size: int) -> str:
@@ -215,7 +219,7 @@ def _recognise_onnx(path: Path, head: bytes, wire: WireFile, size: int) -> str:
         raise ModelError(f"{path} is one part of a SavedModel", hint=f"give its folder: {path.parent}")
     if path.suffix == ".onnx":
         raise ModelError(f"{path} starts like an ONNX model, but has no graph: it is truncated", hint=_COPY_AGAIN)
-    _refuse_unknown(path, head)
+    raise _unknown(path, head)
 
 
 def _refuse_pickle(path: Path, head: bytes) -> NoReturn:
@@ -272,8 +276,8 @@ def _refuse_text(path: Path, head: bytes) -> None:
     raise ModelError(f"{path} is {kind}, no model{_should_be(path)}", hint=READABLE)
 
 
-def _refuse_unknown(path: Path, head: bytes) -> NoReturn:
-    raise ModelError(
+def _unknown(path: Path, head: bytes) -> ModelError:
+    return ModelError(
         f"{path} is of no kind we know: it starts with the bytes {head[:8].hex(' ')}{_should_be(path)}", hint=READABLE
     )
 

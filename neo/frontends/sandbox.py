@@ -14,15 +14,16 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any
 
 from neo.contract.fields import ContractError, as_object, parse_object
-from neo.errors import DiskFull, ModelError, NeoError, ResourceLimitExceeded
+from neo.errors import ModelError, NeoError, ResourceLimitExceeded, UsageError
 from neo.frontends.base import Conversion, ConversionRequest
 from neo.frontends.confine import Limits
 from neo.frontends.exchange import MAX_ANSWER_BYTES, unpack_answer, write_request
-from neo.frontends.failures import exhaustion, memory_exceeded
+from neo.frontends.failures import disk_full, exhaustion, memory_exceeded
 
 MAX_LOG_BYTES = 64 << 10
 _LOG_LINES = 20
@@ -51,29 +52,39 @@ def convert(request: ConversionRequest, limits: Limits | None = None) -> Convers
     try:
         write_request(request)
     except OSError as error:
-        raise exhaustion(str(error), error.errno) or ModelError(
+        raise exhaustion(str(error), error.errno) or UsageError(
             f"cannot write into the scratch folder {request.scratch}: {error.strerror}"
         ) from error
     finished = _run(request.scratch.resolve(), limits)
-    if finished.answer is None:
-        _explain_death(finished, request, limits)
-    if "error" in finished.answer:
-        raise NeoError.from_json(as_object(finished.answer["error"], "error"))
-    return unpack_answer(as_object(finished.answer.get("conversion"), "conversion"), request.scratch)
+    answer = finished.answer()
+    if answer is None:
+        raise _death(finished, request, limits)
+    if "error" in answer:
+        reported = NeoError.from_json(as_object(answer["error"], "error"))
+        reported.details.setdefault("log", finished.last_lines())
+        raise reported
+    return unpack_answer(as_object(answer.get("conversion"), "conversion"), request.scratch)
 
 
+@dataclass(frozen=True, slots=True)
 class _Finished:
-    """How the worker ended. answer: None if it wrote none. returncode: None if its time was over."""
+    """How the worker ended. returncode: None if its time was over. output: what it wrote as its answer."""
 
-    __slots__ = ("answer", "log", "returncode")
+    returncode: int | None
+    output: bytes
+    log: str
 
-    def __init__(self, returncode: int | None, output: bytes, log: bytes) -> None:
-        self.returncode = returncode
-        self.log = log.decode(errors="replace")
+    def answer(self) -> dict[str, Any] | None:
+        """None if the worker died before it gave one."""
+        if self.returncode != 0:
+            return None
         try:
-            self.answer = parse_object(output, what="answer", max_bytes=MAX_ANSWER_BYTES) if returncode == 0 else None
+            return parse_object(self.output, what="answer", max_bytes=MAX_ANSWER_BYTES)
         except ContractError:
-            self.answer = None
+            return None
+
+    def last_lines(self) -> str:
+        return "\n".join(self.log.splitlines()[-_LOG_LINES:])
 
 
 def _run(scratch: Path, limits: Limits) -> _Finished:
@@ -96,7 +107,7 @@ def _run(scratch: Path, limits: Limits) -> _Finished:
         with suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
-    return _Finished(returncode, output.collect(), log.collect())
+    return _Finished(returncode, output.collect(), log.collect().decode(errors="replace"))
 
 
 class _Tail:
@@ -144,23 +155,25 @@ def _environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def _explain_death(finished: _Finished, request: ConversionRequest, limits: Limits) -> NoReturn:
-    details = {"log": "\n".join(finished.log.splitlines()[-_LOG_LINES:])}
+def _death(finished: _Finished, request: ConversionRequest, limits: Limits) -> NeoError:
+    error = _cause(finished, request, limits)
+    error.details["log"] = finished.last_lines()
+    return error
+
+
+def _cause(finished: _Finished, request: ConversionRequest, limits: Limits) -> NeoError:
     if finished.returncode is None or finished.returncode == -signal.SIGXCPU:
-        error: NeoError = ResourceLimitExceeded(
+        return ResourceLimitExceeded(
             f"converting {request.source.name} was not finished after {limits.seconds:g} s and was stopped",
-            hint="give it more time with --timeout, or a faster machine",
+            hint="fix smaller sizes with --input or --dim, or use a faster machine",
         )
-    elif finished.returncode == -signal.SIGXFSZ:
-        error = ResourceLimitExceeded(f"the conversion wants to write a file of more than {limits.file_bytes} bytes")
-    elif shutil.disk_usage(request.scratch).free < _ALMOST_NOTHING:
-        error = DiskFull("the disk is full: the converted model does not fit", hint="make room, or set TMPDIR elsewhere")
-    elif finished.returncode == -signal.SIGKILL:
-        error = memory_exceeded()
-    else:
-        error = exhaustion(finished.log) or _crash(finished, request)
-    error.details.update(details)
-    raise error
+    if finished.returncode == -signal.SIGXFSZ:
+        return ResourceLimitExceeded(f"the conversion wants to write a file of more than {limits.file_bytes} bytes")
+    if shutil.disk_usage(request.scratch).free < _ALMOST_NOTHING:
+        return disk_full()
+    if finished.returncode == -signal.SIGKILL:
+        return memory_exceeded()
+    return exhaustion(finished.log) or _crash(finished, request)
 
 
 def _crash(finished: _Finished, request: ConversionRequest) -> ModelError:

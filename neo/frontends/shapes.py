@@ -35,6 +35,14 @@ def fix_inputs(
     return fixed
 
 
+def dim_name(tensor: str, axis: int) -> str:
+    """What to call a dynamic dimension without a name: N if it comes first, else as in image_2."""
+    if axis == 0:
+        return "N"
+    label = "".join(char if char.isascii() and char.isalnum() else "_" for char in tensor)[:64]
+    return f"{label}_{axis}" if label[0].isalpha() else f"dim_{label}_{axis}"
+
+
 def _by_name(given: tuple[TensorSpec, ...], declared: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
     names = [spec.name for spec in declared]
     described: dict[str, TensorSpec] = {}

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from neo.contract.tensors import Dim, TensorSpec
 from neo.errors import InputSpecError, UnsupportedModel
 from neo.frontends.base import Arrays
+from neo.frontends.shapes import dim_name
 from neo.frontends.torch_tensors import output_names, tensor_spec, to_array, to_tensor
 
 
@@ -90,12 +91,13 @@ def _out_spec(program: ExportedProgram) -> pytree.TreeSpec:
 
 
 def _dim_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """torch calls dynamic dimensions s77 and the like: here one is N if it comes first, else as in x_2."""
+    """What torch calls s77 or the like is here N if it comes first, else as in x_2."""
     names: dict[str, str] = {}
     for name, value in tensors.items():
         for axis, dim in enumerate(value.shape):
             if not isinstance(dim, int) and str(dim) not in names:
-                names[str(dim)] = "N" if axis == 0 and "N" not in names.values() else f"{name}_{axis}"
+                label = dim_name(name, axis)
+                names[str(dim)] = label if label not in names.values() else f"{name}_{axis}"
     return names
 
 
@@ -153,7 +155,7 @@ def flatten(program: ExportedProgram, interface: ProgramInterface, fixed: tuple[
         ) from error
 
 
-class _Flat(torch.nn.Module):
+class _Flat(torch.nn.Module):  # type: ignore[misc,unused-ignore]  # Any where torch is not installed
     def __init__(self, program: ExportedProgram, interface: ProgramInterface) -> None:
         super().__init__()
         self._program = program.module()

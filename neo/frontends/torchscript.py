@@ -109,9 +109,7 @@ def _try_run(module: Any, examples: Sequence[torch.Tensor], inputs: tuple[Tensor
 def _write_onnx(
     module: Any, examples: tuple[torch.Tensor, ...], inputs: tuple[TensorSpec, ...], names: list[str], path: Path
 ) -> None:
-    dynamic = {
-        spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs
-    }
+    dynamic = {spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs}
     try:
         with warnings.catch_warnings():
             # the newer exporter does not take TorchScript: this one is deprecated, and the only one that does

@@ -14,7 +14,7 @@ import pytest
 from neo.broker.passwords import add_user, read_passwords
 from neo.broker.run import Settings, running_broker
 from neo.errors import BrokerError, StoreError, UsageError
-from neo.link import BrokerUrl, Connected, Disconnected, Link
+from neo.link import BrokerUrl, Connected, Disconnected, Link, Message
 from tests.brokers import ROOT, embedded_broker, embedded_command, free_port
 from tests.test_link import linked, messages, next_event
 
@@ -36,28 +36,31 @@ def test_a_second_client_with_the_same_id_ends_the_first_and_its_will_comes_firs
     with (
         linked(broker, "presence", name="watcher") as (_, watched),
         linked(broker, name="twin", will=("presence", b"gone")),
+        linked(broker, name="twin") as (second, _),
     ):
-        with linked(broker, name="twin") as (second, _):
-            second.publish("presence", b"here", retain=True)
-            assert [message.payload for message in messages(watched)] == [b"gone", b"here"]
+        second.publish("presence", b"here", retain=True)
+        assert [message.payload for message in messages(watched)] == [b"gone", b"here"]
 
 
-def test_a_silent_client_is_declared_dead_after_its_keepalive(broker, monkeypatch):
+def test_a_silent_client_is_declared_dead_after_its_keepalive(tmp_path, monkeypatch):
     monkeypatch.setattr("neo.broker.embedded.GRACE_S", 1)
     with (
-        linked(broker, "will", name="watcher") as (_, inbox),
-        socket.create_connection((broker.host, broker.port)) as sock,
+        running_broker(Settings("127.0.0.1", 0, tmp_path)) as listening,
+        linked(BrokerUrl("127.0.0.1", listening.port), "will", name="watcher") as (_, inbox),
+        socket.create_connection(("127.0.0.1", listening.port)) as sock,
     ):
         # CONNECT, clean session with a will (QoS 0), keepalive 1 s, client id "s", will topic "will", message "dead"
         sock.sendall(b"\x10\x19\x00\x04MQTT\x04\x06\x00\x01\x00\x01s\x00\x04will\x00\x04dead")
         assert sock.recv(4) == b"\x20\x02\x00\x00"
-        assert [message.payload for message in messages(inbox, 18)][:1] == [b"dead"]
+        assert next_event(inbox, Message).payload == b"dead"
 
 
-def test_a_connection_that_begins_with_something_else_is_closed(broker):
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", b"\x30\x05\x00\x01axx", b""])
+def test_a_connection_that_does_not_begin_with_connect_is_closed(broker, monkeypatch, first):
+    monkeypatch.setattr("neo.broker.embedded.CONNECT_S", 0.5)
     with socket.create_connection((broker.host, broker.port)) as sock:
         sock.settimeout(5)
-        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        sock.sendall(first)
         assert sock.recv(1) == b""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -25,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from securesystemslib.signer import CryptoSigner
 
 from neo.contract.device import Requirements
+from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
 from neo.contract.messages import Assignment, DeviceState, Presence
 from neo.contract.oci import MANIFEST_TYPE, REF_NAME, Descriptor, ImageManifest
@@ -166,7 +168,8 @@ class Operator:
             if event.topic.endswith("/state"):
                 self.states.append(DeviceState.from_bytes(event.payload))
             else:
-                self.presences.append(Presence.from_bytes(event.payload))
+                with contextlib.suppress(ContractError):  # a test may publish nonsense there
+                    self.presences.append(Presence.from_bytes(event.payload))
 
     def wait_for(self, accept: Callable[[DeviceState], bool], timeout_s: float = 30) -> DeviceState:
         deadline = time.monotonic() + timeout_s
@@ -277,6 +280,7 @@ class AgentProcess:
 
 def http_json(url: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
     data = None if value is None else json.dumps(value).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=20) as reply:
+    request = urllib.request.Request(url, data)  # noqa: S310  an address of this machine
+    with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310  as above
         found: dict[str, Any] = json.loads(reply.read())
     return found

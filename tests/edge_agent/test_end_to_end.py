@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import random
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -20,7 +23,7 @@ from neo.contract.messages import Assignment
 from neo.contract.oci import OCTETS_TYPE, Descriptor
 from neo.errors import DeviceIdInUse
 from neo.fleet.source import serving, source_id_of
-from neo.link import BrokerUrl
+from neo.link import BrokerUrl, Link, Message
 from neo.store import Store
 from neo.store.bundles import Bundle
 from tests.edge_agent.devices import (
@@ -69,7 +72,7 @@ class Site:
 
 
 @pytest.fixture
-def site(
+def site(  # noqa: PLR0917  fixtures
     broker: str, operator: Operator, signer: CryptoSigner, tmp_path: Path, trust: Path, agents: list[AgentProcess]
 ) -> Site:
     site = Site(broker, operator, signer, tmp_path, trust)
@@ -128,15 +131,21 @@ def _huge_signature(site: Site, bundle: Bundle, envelope: Descriptor) -> Assignm
 
 
 def _tampered_layer(site: Site, bundle: Bundle, envelope: Descriptor) -> Assignment:
-    path = site.operator.store.path(bundle.image.layers[0].digest)
+    path = _model_blob(site, bundle)
     data = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     return _plain(site, bundle, envelope)
 
 
+def _model_blob(site: Site, bundle: Bundle) -> Path:
+    """Of the layer that differs from version to version."""
+    (layer,) = [layer for layer in bundle.image.layers if layer.title == "engine/model.onnx"]
+    return site.operator.store.path(layer.digest)
+
+
 def _missing_layer(site: Site, bundle: Bundle, envelope: Descriptor) -> Assignment:
-    site.operator.store.path(bundle.image.layers[0].digest).unlink()
+    _model_blob(site, bundle).unlink()
     return _plain(site, bundle, envelope)
 
 
@@ -218,10 +227,35 @@ def test_a_failed_assignment_is_not_tried_again_after_a_restart(site: Site) -> N
 def test_nonsense_from_the_broker_is_ignored(site: Site) -> None:
     site.start()
     site.push("1")
+    good = make_assignment(*site.bundle("5"), "src").to_bytes()
+    for spoiled in (
+        good.replace(b'"at":', b'"at":NaN,"was":'),
+        good.replace(b'"at":', b'"at":1e999,"was":'),
+        good.replace(b"tiny:5-host", b"\\ud800"),
+        good.replace(b"sha256:", b"../../"),
+    ):
+        assert spoiled != good
+        site.operator.link.publish(TOPICS.device("dev-1", "assignment"), spoiled)
+        time.sleep(0.2)
     for leaf in ("assignment", "chunk", "roll-call", "presence"):
         for payload in (b"{", b"\0" * 100, b"[]", b'{"id":"../x"}', b"NEO1" + b"\xff" * 200, os.urandom(100_000)):
             site.operator.link.publish(TOPICS.device("dev-1", leaf), payload)
     site.push("2")
+    assert site.answers("2")
+
+
+def test_a_full_disk_is_reported_and_the_push_goes_on_by_itself_when_there_is_room(site: Site) -> None:
+    agent = site.start()
+    site.push("1")
+    # the nearest thing to a full disk that needs no root: no file may grow beyond this
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    assignment = site.operator.push(*site.bundle("2", ballast=2_000_000))
+    state = site.operator.wait_for_end(assignment)
+    assert state.error is not None
+    assert state.error["error"] == "DiskFull"
+    assert site.answers("1")
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    site.operator.wait_for(lambda state: state.assignment == assignment.id and state.phase == "active")
     assert site.answers("2")
 
 
@@ -308,7 +342,7 @@ def test_logs_can_be_json_lines(site: Site) -> None:
 
 
 @pytest.mark.parametrize("loses_memory", [False, True])
-def test_a_broker_restart_in_the_middle_of_a_push_is_survived(
+def test_a_broker_restart_in_the_middle_of_a_push_is_survived(  # noqa: PLR0917  fixtures
     loses_memory: bool, store: Store, signer: CryptoSigner, tmp_path: Path, trust: Path, agents: list[AgentProcess]
 ) -> None:
     with running_broker(Settings("127.0.0.1", 0, tmp_path / "broker")) as listening:
@@ -331,10 +365,32 @@ def test_a_broker_restart_in_the_middle_of_a_push_is_survived(
         assert np.allclose(agents[0].wait_for_answer(), answer_of("1"))
 
 
-def test_capabilities_say_what_the_device_is(site: Site) -> None:
-    from neo.link import Link, Message
-    import queue
+def test_killed_at_any_moment_of_a_push_the_old_or_the_new_model_answers_and_at_last_the_new(site: Site) -> None:
+    """SIGKILL at the first sign of each phase, and at random moments after the assignment."""
+    chance = random.Random(7)
+    site.start()
+    site.push("100")
+    old = "100"
+    for number, moment in enumerate(["fetching", "testing", "switching", "active", *["random"] * 8]):
+        new = str(101 + number)
+        site.operator.wait_for_presence(lambda presence: presence.online)
+        assignment = site.operator.push(*site.bundle(new, ballast=1_500_000))
+        if moment == "random":
+            time.sleep(chance.uniform(0, 1.2))
+        else:
+            site.operator.wait_for(lambda s, a=assignment, m=moment: s.assignment == a.id and s.phase == m)  # type: ignore[misc]
+        site.agent.kill()
+        site.operator.states.clear()
+        site.operator.presences.clear()
+        site.start()
+        assert site.answers(old, new), (moment, "".join(site.agent.log))
+        state = site.operator.wait_for_end(assignment)
+        assert state.phase == "active", (moment, state)
+        assert site.answers(new)
+        old = new
 
+
+def test_capabilities_say_what_the_device_is(site: Site) -> None:
     site.start()
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     topic = TOPICS.device("dev-1", "capabilities")
@@ -352,10 +408,9 @@ def test_capabilities_say_what_the_device_is(site: Site) -> None:
 
 def _worker_of(agent: AgentProcess) -> int:
     """Process id of the agent's newest child; 0 if it has none."""
-    children = Path(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children")
     found = [
         int(pid)
-        for task in children.parents[1].iterdir()
+        for task in Path(f"/proc/{agent.process.pid}/task").iterdir()
         for pid in (task / "children").read_text().split()
         if "edge_agent.worker" in Path(f"/proc/{pid}/cmdline").read_text()
     ]

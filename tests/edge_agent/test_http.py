@@ -88,25 +88,26 @@ def test_a_binary_request_is_answered_in_binary(client: testing.TestClient) -> N
 
 
 @pytest.mark.parametrize(
-    ("path", "data", "headers", "status", "words"),
+    ("path", "data", "headers", "complaint"),
     [
-        ("/v2/models/tiny/infer", b"{", {}, 400, "not JSON"),
-        ("/v2/models/tiny/infer", b"{}", {}, 400, "inputs"),
-        ("/v2/models/tiny/infer", b"", {}, 400, "not JSON"),
-        ("/v2/models/tiny/infer", b"{}", {HEADER_LENGTH: "-1"}, 400, HEADER_LENGTH),
-        ("/v2/models/tiny/infer", b"{}", {HEADER_LENGTH: "99"}, 400, HEADER_LENGTH),
-        ("/v2/models/tiny/infer", json.dumps(body(SAMPLE.reshape(4, 1))).encode(), {}, 400, "wants float32"),
-        ("/v2/models/tiny/infer", json.dumps(body(outputs=[{"name": "q"}])).encode(), {}, 400, "no output 'q'"),
-        ("/v2/models/tiny/infer", b" " * 10_001, {}, 413, "at most 10000"),
-        ("/v2/models/other/infer", json.dumps(body()).encode(), {}, 404, "live is tiny"),
-        ("/v2/models/tiny/versions/2/infer", json.dumps(body()).encode(), {}, 404, "version 2"),
-        ("/v1/nothing", b"", {}, 404, "404"),
+        ("/v2/models/tiny/infer", b"{", {}, (400, "not JSON")),
+        ("/v2/models/tiny/infer", b"{}", {}, (400, "inputs")),
+        ("/v2/models/tiny/infer", b"", {}, (400, "not JSON")),
+        ("/v2/models/tiny/infer", b"{}", {HEADER_LENGTH: "-1"}, (400, HEADER_LENGTH)),
+        ("/v2/models/tiny/infer", b"{}", {HEADER_LENGTH: "99"}, (400, HEADER_LENGTH)),
+        ("/v2/models/tiny/infer", json.dumps(body(SAMPLE.reshape(4, 1))).encode(), {}, (400, "wants float32")),
+        ("/v2/models/tiny/infer", json.dumps(body(outputs=[{"name": "q"}])).encode(), {}, (400, "no output 'q'")),
+        ("/v2/models/tiny/infer", b" " * 10_001, {}, (413, "at most 10000")),
+        ("/v2/models/other/infer", json.dumps(body()).encode(), {}, (404, "live is tiny")),
+        ("/v2/models/tiny/versions/2/infer", json.dumps(body()).encode(), {}, (404, "version 2")),
+        ("/v1/nothing", b"", {}, (404, "404")),
     ],
 )
 def test_what_is_wrong_is_said_as_json(
-    client: testing.TestClient, path: str, data: bytes, headers: dict[str, str], status: int, words: str
+    client: testing.TestClient, path: str, data: bytes, headers: dict[str, str], complaint: tuple[int, str]
 ) -> None:
     reply = client.simulate_post(path, body=data, headers=headers)
+    status, words = complaint
     assert reply.status_code == status
     assert list(reply.json) == ["error"]
     assert words in reply.json["error"]

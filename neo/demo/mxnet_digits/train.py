@@ -29,7 +29,7 @@ LEAST_ACCURACY = 0.98
 
 
 def export(path: str) -> None:
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = (digits.images / 16.0).astype(np.float32)[:, np.newaxis]

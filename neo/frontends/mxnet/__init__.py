@@ -9,6 +9,8 @@ from pathlib import Path
 
 import onnx
 
+from neo.contract.fields import ContractError
+from neo.errors import ModelError
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.mxnet.conversion import build, check_operators
 from neo.frontends.mxnet.files import locate
@@ -31,8 +33,11 @@ def convert(request: ConversionRequest) -> SourceModel:
     graph = read_symbol(files.symbol)
     check_operators(graph)
     parameters = read_parameters(files.parameters)
-    inputs = input_specs(graph, parameters, request.inputs, request.dims)
-    model, outputs = build(graph, parameters, inputs)
+    try:
+        inputs = input_specs(graph, parameters, request.inputs, request.dims)
+        model, outputs = build(graph, parameters, inputs)
+    except ContractError as error:  # names and sizes beyond what a TensorSpec holds
+        raise ModelError(f"{files.symbol.name} describes an impossible tensor: {error.message}") from error
     path = request.scratch / "model.onnx"
     _save(model, path, sum(array.nbytes for array in parameters.values()))
     oracle = start_oracle(files, outputs, request.scratch)

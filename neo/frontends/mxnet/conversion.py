@@ -79,10 +79,9 @@ class _Conversion:
             # symbols before 0.9 do not mention the running statistics
             inputs += [self._parameter(f"{node.name}_{state}") for state in AUXILIARY_STATES]
         for value in inputs:
-            if value.rank == 0:
+            if value.rank == 0 or 0 in value.shape:
                 raise InputSpecError(
-                    f"{node.where}: {value.name!r} has no dimensions; MXNet's tensors have at least one",
-                    hint=f"describe a single number as {value.name}={value.dtype}[1]",
+                    f"{node.where}: {value.name!r} is {value}; MXNet's tensors have a dimension and an element at least"
                 )
         attributes = Attributes(node.where, node.attributes)
         operation = Operation(self._onnx, node.operator, node.name, node.where, tuple(inputs), attributes)

@@ -119,7 +119,7 @@ def _example(graph: SymbolGraph, parameters: Parameters, name: str) -> TensorSpe
             continue
         shape = _shape_for(node, graph, parameters)
         if shape is not None:
-            return TensorSpec(name, "float32", shape)
+            return TensorSpec(name, "int32" if node.operator == "Embedding" else "float32", shape)
         numbers.add(number)
     return TensorSpec(name, "float32", (1, 3, USUAL_SIZE, USUAL_SIZE))
 

@@ -43,7 +43,8 @@ class Oracle:
         self._outputs = outputs
         self._scratch = scratch
         self._log = scratch / "mxnet.log"
-        command = [python, str(_WORKER), str(files.symbol.absolute()), str(files.parameters.absolute())]
+        # isolated: neither our PYTHONPATH nor the folder of the worker is for that interpreter
+        command = [python, "-I", str(_WORKER), str(files.symbol.absolute()), str(files.parameters.absolute())]
         try:
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(
@@ -73,16 +74,14 @@ class Oracle:
             return {spec.name: arrays[f"output{number}"] for number, spec in enumerate(self._outputs)}
 
     def _write(self, line: str) -> None:
-        if self._process.stdin is None:
-            raise AssertionError
+        assert self._process.stdin is not None  # noqa: S101  # Popen was given PIPE
         # a process that has ended reads nothing; that its reply is missing tells the user more
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
     def _read_reply(self) -> dict[str, Any]:
-        if self._process.stdout is None:
-            raise AssertionError
+        assert self._process.stdout is not None  # noqa: S101  # Popen was given PIPE
         line = self._process.stdout.readline()
         if not line:
             last_words = self._log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]

@@ -9,8 +9,9 @@ from tvm.s_tir.schedule import ScheduleError
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.schedules.reduction import schedule_reduction
+from neo.engines.tvm.schedules.rows import schedule_rows
 
-FAMILIES = (schedule_injective, schedule_reduction)
+FAMILIES = (schedule_injective, schedule_reduction, schedule_rows)
 
 
 def schedule_module(module: tvm.IRModule, target: Target) -> tuple[tvm.IRModule, tuple[str, ...]]:

@@ -7,6 +7,7 @@ The register blocking follows Goto and van de Geijn, "Anatomy of High-Performanc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tvm.s_tir import Schedule
@@ -28,6 +29,8 @@ from neo.engines.tvm.schedules.loops import (
 # registers that are no accumulators: the weights' vectors and the broadcast input
 SPARE_REGISTERS = 6
 WIDEST_TILE = 4
+# multiply-adds: about the work of one core in the time it takes to wake up another
+PARALLEL_WORK = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,11 @@ def schedule_reduction(schedule: Schedule, target: Target) -> bool:
             schedule.compute_inline(block)
     for block in epilogue[:-1]:
         schedule.compute_inline(block)
+    work = math.prod(extent(schedule, loop) for loop in (*loops.spatial, *loops.reduction))
+    spread = work >= PARALLEL_WORK
     if epilogue:
-        return _tile_with_epilogue(schedule, reduction, epilogue[-1], target)
-    return _tile_alone(schedule, reduction, loops, target)
+        return _tile_with_epilogue(schedule, reduction, epilogue[-1], target, spread=spread)
+    return _tile_alone(schedule, reduction, loops, target, spread=spread)
 
 
 def _takes(schedule: Schedule, block: SBlockRV) -> bool:
@@ -74,24 +79,27 @@ def choose_tile(rows: int, columns: int, lanes_: int, registers: int) -> Tile:
     return Tile(largest_divisor(rows, (registers - SPARE_REGISTERS) // vectors), vectors, vector)
 
 
-def _tile_alone(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target) -> bool:
+def _tile_alone(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target, *, spread: bool) -> bool:
     outer, inner = _cut(schedule, block, loops, target)
     schedule.reorder(*outer, *loops.reduction, *inner)
-    schedule.parallel(schedule.fuse(*outer))
+    tiles = schedule.fuse(*outer)
+    if spread:
+        schedule.parallel(tiles)
     _keep_in_registers(schedule, inner)
     _start_reduction(schedule, block, loops.reduction[0], skip=1)
     return True
 
 
-def _tile_with_epilogue(schedule: Schedule, block: SBlockRV, last: SBlockRV, target: Target) -> bool:
+def _tile_with_epilogue(schedule: Schedule, block: SBlockRV, last: SBlockRV, target: Target, *, spread: bool) -> bool:
     loops = loops_of(schedule, last)
     if loops is None:
         return False
     outer, inner = _cut(schedule, last, loops, target)
     schedule.reorder(*outer, *inner)
-    threads = schedule.fuse(*outer)
-    schedule.parallel(threads)
-    schedule.compute_at(block, threads, preserve_unit_loops=True)
+    tiles = schedule.fuse(*outer)
+    if spread:
+        schedule.parallel(tiles)
+    schedule.compute_at(block, tiles, preserve_unit_loops=True)
     own = loops_of(schedule, block, skip=1)
     if own is None:
         return False

@@ -92,7 +92,11 @@ def softmax_activation(op: Operation) -> Value:
 
 
 def softmax_output(op: Operation) -> Value:
-    """The label is for training only; what remains is a softmax."""
+    """The label is for training only; what remains is a softmax.
+
+    Of more than two dimensions and neither multi_output nor preserve_shape, MXNet's documentation and its own kernels
+    take all but the first together; its oneDNN kernels (CPU, 1.6 and later) take the last alone. We follow the former.
+    """
     if op.attributes.boolean("multi_output", default=False):
         return op.emit("Softmax", op.data, axis=1)
     if op.attributes.boolean("preserve_shape", default=False):

@@ -46,6 +46,8 @@ class Pool:
 
 def pooling(op: Operation) -> Value:
     require_channels_first(op)
+    if not op.data.dtype.startswith("float"):
+        raise op.unsupported(f"pooling of {op.data.dtype}", "give the input as float32")
     kind = op.attributes.choice("pool_type", ("max", "avg", "sum", "lp"), "max")
     power = op.attributes.integer("p_value", 0) if kind == "lp" else 0
     if kind == "lp" and power == 1:
@@ -70,7 +72,7 @@ def _windowed(op: Operation, kind: str) -> Value:
     pool = _pool(op)
     if kind == "avg":
         return _average(op, pool)
-    lowest = float(np.finfo(op.data.dtype).min) if kind == "max" and op.data.dtype.startswith("float") else 0.0
+    lowest = float(np.finfo(op.data.dtype).min) if kind == "max" else 0.0
     x, pool = _with_reachable_windows(op, pool, lowest)
     if kind == "max":
         return op.emit("MaxPool", x, **pool.attributes())

@@ -1,0 +1,95 @@
+"""ONNX files as source models: checked, copied with their external data, and given fixed shapes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+
+from neo.errors import ModelError, UntrustedModel
+from neo.frontends.base import ConversionRequest, SourceModel
+from neo.frontends.onnx_file import check, fix_shapes, interface, open_in_onnxruntime
+from neo.frontends.onnx_names import refuse_unknown_operators
+from neo.frontends.recognise import require_format
+from neo.frontends.shapes import fix_inputs
+
+
+def convert(request: ConversionRequest) -> SourceModel:
+    """request.source: an ONNX file. ONNX Runtime answers the samples with the original, before shapes are fixed.
+
+    Raises ModelError for a damaged or invalid file, UnsupportedModel naming an operator that nobody defines,
+    UntrustedModel for external data outside the model's own folder.
+    """
+    require_format(request.source, "onnx")
+    external = _external_files(request.source)
+    refuse_unknown_operators(
+        request.source, hint="export the model with standard ONNX operators, or with the operator as a function in it"
+    )
+    check(request.source)
+    declared, _outputs = interface(request.source)
+    inputs = fix_inputs(declared, request.inputs, request.dims)
+    path = _copy(request.source, external, request.scratch)
+    fix_shapes(path, inputs)
+    _inputs, outputs = interface(path)
+    run, runtime = open_in_onnxruntime(request.source)
+    return SourceModel(path, "onnx", inputs, outputs, run, reference=f"{runtime} on the original file")
+
+
+def _external_files(source: Path) -> tuple[str, ...]:
+    """Where the weights beside the model lie, relative to its folder."""
+    try:
+        model = onnx.load(source, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(
+            f"{source} starts like an ONNX model, but is damaged: {error}", hint="copy or export it again"
+        ) from error
+    locations = dict.fromkeys(
+        entry.value
+        for tensor in _tensors(model.graph)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    )
+    for location in locations:
+        _check_location(source, location)
+    return tuple(locations)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _tensors(subgraph)
+
+
+def _check_location(source: Path, location: str) -> None:
+    folder = source.parent.resolve()
+    absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).is_absolute()
+    inside = not absolute and (folder / location).resolve().is_relative_to(folder)
+    if not inside or ".." in PurePosixPath(location).parts or (folder / location).is_symlink():
+        raise UntrustedModel(
+            f"{source} wants to read its weights from {location!r}, outside its own folder",
+            hint="put the weights beside the model and store their plain file name in it",
+        )
+    if not (folder / location).is_file():
+        raise ModelError(
+            f"{source} keeps its weights in {location!r}, and there is no such file beside it",
+            hint=f"copy {location} into {source.parent} as well",
+        )
+
+
+def _copy(source: Path, external: tuple[str, ...], folder: Path) -> Path:
+    # a true copy, no hard link: what comes later may write into the file
+    for location in external:
+        target = folder / location
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.parent / location, target)
+    # the name of a weight file could be the one we would choose for the model
+    name = "model.onnx" if "model.onnx" not in external else f"graph-{source.name}"
+    shutil.copyfile(source, folder / name)
+    return folder / name

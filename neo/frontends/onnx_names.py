@@ -1,0 +1,99 @@
+"""Names in an ONNX graph: giving inputs and outputs those of the source model, and finding unknown operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from neo.errors import UnsupportedModel
+
+# operators of ONNX Runtime's own; whether a given one exists, it says when it opens the model
+_RUNTIME_DOMAINS = frozenset(["com.microsoft", "com.microsoft.nchwc", "ai.onnx.contrib"])
+
+
+def rename_interface(path: Path, inputs: Sequence[tuple[str, str]], outputs: Sequence[tuple[str, str]]) -> None:
+    """Renames (old, new) inputs and outputs, and puts them in this order; other tensors that bear a new name make way.
+
+    An output may also be an input, or stand for the same tensor as another output.
+    """
+    model = onnx.load(path, load_external_data=False)
+    new_names = dict([*inputs, *outputs])
+    wanted = set(new_names.values())
+    taken = wanted | set(_tensor_names(model.graph))
+    mapping = dict(new_names)
+    for name in sorted(set(_tensor_names(model.graph)) & wanted - new_names.keys()):
+        mapping[name] = _free_name(name, taken)
+        taken.add(mapping[name])
+    _rename(model.graph, mapping)
+    _reorder(model.graph.input, [new for _old, new in inputs])
+    _reorder(model.graph.output, [new for _old, new in outputs])
+    onnx.save_model(model, path)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number = 1
+    while f"{name}_{number}" in taken:
+        number += 1
+    return f"{name}_{number}"
+
+
+def _tensor_names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+    for subgraph in _subgraphs(graph):
+        yield from _tensor_names(subgraph)
+
+
+def _rename(graph: onnx.GraphProto, mapping: Mapping[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = mapping.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [mapping.get(name, name) for name in node.input]
+        node.output[:] = [mapping.get(name, name) for name in node.output]
+    for subgraph in _subgraphs(graph):
+        _rename(subgraph, mapping)
+
+
+def _reorder(values: Any, names: Sequence[str]) -> None:
+    by_name = {value.name: value for value in values}
+    ordered = [by_name[name] for name in names]
+    del values[:]
+    values.extend(ordered)
+
+
+def refuse_unknown_operators(path: Path, hint: str) -> None:
+    """Raises UnsupportedModel naming each operator that neither ONNX, the model itself, nor ONNX Runtime defines."""
+    model = onnx.load(path, load_external_data=False)
+    own = {(function.domain, function.name) for function in model.functions}
+    unknown: dict[str, str] = {}
+    bodies = [model.graph.node, *(function.node for function in model.functions)]
+    for node in (node for body in bodies for node in _all_nodes(body)):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if (node.domain, node.op_type) in own or domain in _RUNTIME_DOMAINS or onnx.defs.has(node.op_type, domain):
+            continue
+        unknown.setdefault(f"{domain}:{node.op_type}" if domain else node.op_type, node.name or ", ".join(node.output))
+    if unknown:
+        listed = ", ".join(f"{operator} (node {node!r})" for operator, node in unknown.items())
+        raise UnsupportedModel(
+            f"no ONNX definition for the operator {listed}", hint=hint, details={"operators": sorted(unknown)}
+        )
+
+
+def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(graph.node)
+
+
+def _subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield attribute.g
+            yield from attribute.graphs

@@ -1,0 +1,117 @@
+"""What a source answers to a want."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+
+import pytest
+
+from neo.contract.fields import ContractError
+from neo.contract.messages import Chunk, Presence, Want
+from neo.contract.oci import EMPTY_BYTES, digest_of
+from neo.fleet.source import CHUNK_BYTES, BlobSource, servable_blobs, serving, source_id_of
+from neo.store import Store
+from neo.store.bundles import signatures_of
+from neo.trust.statement import SIGNATURE_TYPE
+from tests.brokers import embedded_broker
+from tests.fleet.devices import TOPICS, make_bundle
+from tests.test_link import linked, messages
+
+
+@contextlib.contextmanager
+def asking(broker, source_id: str):
+    """-> ask(want) -> the chunks that come, and what a device sees of the source."""
+    topics = [TOPICS.device("dev", "chunk"), TOPICS.source(source_id, "presence")]
+    with linked(broker.url, *topics, name="dev") as (link, inbox):
+
+        def ask(digest: str, offset: int, length: int) -> list[Chunk]:
+            link.publish(TOPICS.source(source_id, "want"), Want("dev", digest, offset, length).to_bytes())
+            return [Chunk.from_bytes(m.payload) for m in messages(inbox) if m.topic.endswith("/chunk")]
+
+        yield ask, inbox
+
+
+def test_a_blob_comes_in_order_in_chunks_that_every_broker_takes(broker, store, tmp_path):
+    data = bytes(range(256)) * 2000
+    bundle = make_bundle(store, tmp_path / "b", ballast=data)
+    digest = digest_of(data)
+    with serving(store, TOPICS, broker.url) as source_id, asking(broker, source_id) as (ask, _):
+        time.sleep(0.5)
+        chunks = ask(digest, 0, len(data))
+        assert b"".join(chunk.data for chunk in chunks) == data
+        assert [chunk.offset for chunk in chunks] == list(range(0, len(data), CHUNK_BYTES))
+        assert max(len(chunk.to_bytes()) for chunk in chunks) < 100_000
+        assert [chunk.data for chunk in ask(digest, 1000, 10)] == [data[1000:1010]]
+        assert [chunk.data for chunk in ask(bundle.descriptor.digest, 0, 1 << 20)] == [store.read(bundle.descriptor)]
+
+
+def test_what_belongs_to_no_bundle_is_absent_even_if_the_store_has_it(broker, store, tmp_path):
+    bundle = make_bundle(store, tmp_path / "b")
+    secret = store.put(b"not in any bundle", "text/plain").digest
+    with serving(store, TOPICS, broker.url) as source_id, asking(broker, source_id) as (ask, _):
+        time.sleep(0.5)
+        for digest in (secret, digest_of(b"nowhere"), digest_of(EMPTY_BYTES)):
+            assert [(chunk.absent, chunk.data) for chunk in ask(digest, 0, 100)] == [(True, b"")]
+        assert ask(bundle.descriptor.digest, 1 << 40, 5)[0].absent
+
+
+def test_a_bundle_added_later_is_served_and_a_removed_one_is_not(store, tmp_path):
+    source = BlobSource(store, TOPICS, "s")
+    bundle = make_bundle(store, tmp_path / "b")
+    assert source._serves(bundle.descriptor.digest)
+    store.remove_from_index([bundle.descriptor.digest])
+    assert not source._serves(bundle.descriptor.digest)
+
+
+def test_signatures_are_served_and_the_manifests_around_them_are_not(store, tmp_path):
+    bundle = make_bundle(store, tmp_path / "b")
+    (envelope,) = signatures_of(store, bundle.descriptor.digest, SIGNATURE_TYPE)
+    blobs = servable_blobs(store)
+    layers = {layer.digest for layer in bundle.image.layers}
+    assert blobs == {envelope.digest, bundle.descriptor.digest, bundle.image.config.digest, *layers}
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b"\xff", json.dumps({"device_id": "../x"}).encode()])
+def test_an_unreadable_want_is_dropped(store, payload):
+    source = BlobSource(store, TOPICS, "s")
+    source.accept(payload)
+    assert not source._wants
+
+
+def test_the_same_want_twice_is_answered_once_and_a_flood_is_bounded(store):
+    source = BlobSource(store, TOPICS, "s")
+    for _ in range(3):
+        source.accept(Want("dev", digest_of(b""), 0, 5).to_bytes())
+    assert len(source._wants["dev"]) == 1
+    for offset in range(1000):
+        source.accept(Want("dev", digest_of(b""), offset, 5).to_bytes())
+    assert len(source._wants["dev"]) == 64
+
+
+def test_a_source_says_when_it_comes_and_goes(broker, store):
+    with asking(broker, source_id_of(store)) as (_, inbox):
+        with serving(store, TOPICS, broker.url):
+            assert [Presence.from_bytes(m.payload).online for m in messages(inbox)] == [True]
+        assert [Presence.from_bytes(m.payload).online for m in messages(inbox)] == [False]
+
+
+def test_the_source_id_is_made_once_and_a_broken_one_is_reported(store):
+    first = source_id_of(store)
+    assert source_id_of(Store(store.root)) == first
+    (store.root / "source-id").write_text("a/b")
+    with pytest.raises(Exception, match="holds no source id"):
+        source_id_of(store)
+    with pytest.raises(ContractError):
+        TOPICS.source("a/b", "want")
+
+
+def test_the_broker_command_serves_the_store(tmp_path, store):
+    bundle = make_bundle(store, tmp_path / "b")
+    with (
+        embedded_broker(tmp_path / "broker", store=store.root) as running,
+        asking(running, source_id_of(store)) as (ask, _),
+    ):
+        time.sleep(0.5)
+        assert ask(bundle.descriptor.digest, 0, 1 << 20)[0].data == store.read(bundle.descriptor)
