@@ -14,6 +14,7 @@ from neo.store.durable import replace_file, translating_os_errors
 
 LOCK_FILE = "lock"
 NOTE_FILE = "agent.json"
+WRITTEN = (NOTE_FILE, "install.json", "current", "previous")
 
 
 @contextmanager
@@ -32,10 +33,18 @@ def locked(state_dir: Path) -> Iterator[None]:
                 f"another agent (process {pid}) runs in {state_dir}",
                 hint="stop it first, or give this agent a folder of its own with --state-dir",
             ) from error
+        _clear_away_half_written(state_dir)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _clear_away_half_written(state_dir: Path) -> None:
+    """What ``neo.store.durable`` was about to rename when the agent was killed."""
+    for name in WRITTEN:
+        for leftover in state_dir.glob(f".{name}.*"):
+            leftover.unlink()
 
 
 @contextmanager

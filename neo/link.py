@@ -240,6 +240,8 @@ class Link:
         self._thread.join(max(deadline - time.monotonic(), 0.5))
         self._abandoned.set()
         self._thread.join(TCP_TIMEOUT_S)
+        # the library closes its sockets when it is collected; a cycle would leave the order to chance
+        self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
 
     def _begin(self, tcp_timeout_s: float) -> None:
         self._client.connect_timeout = tcp_timeout_s
@@ -310,7 +312,9 @@ class Link:
         )
 
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
-        if code.is_failure:
+        if self._stopping.is_set():  # stop() came while we were connecting, and had nobody to say goodbye to
+            client.disconnect()
+        elif code.is_failure:
             self._refusal = _refused(code, self._url)
         elif self._subscriptions:
             client.subscribe([(topic, 1) for topic in self._subscriptions])

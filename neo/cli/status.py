@@ -42,7 +42,7 @@ def status_command(device: str | None, broker: str | None, tls_ca: Path | None, 
     from neo.settings import broker_url
 
     url = BrokerUrl.parse(broker or broker_url())
-    records = read_inventory(url, Topics(fleet), tls=Tls(ca=tls_ca))
+    records = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca))
     chosen = [record for record in records if device in (None, record.device)]
     if device is not None and not chosen:
         known = ", ".join(record.device for record in records)

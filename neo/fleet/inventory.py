@@ -113,10 +113,19 @@ def collect(
     return records, tuple(others)
 
 
-def read_inventory(url: BrokerUrl, topics: Topics, *, tls: Tls = SYSTEM_TLS) -> tuple[DeviceRecord, ...]:
-    """Every device the broker remembers, by name. Raises BrokerError."""
+def device_topics(topics: Topics, *named: str) -> list[str]:
+    """Filters for all devices, and for the named ones again without a wildcard: RabbitMQ sends what is retained to
+    those only.
+    """
+    return [*map(topics.devices, LEAVES), *(topics.device(device, leaf) for device in named for leaf in LEAVES)]
+
+
+def read_inventory(
+    url: BrokerUrl, topics: Topics, *, device: str | None = None, tls: Tls = SYSTEM_TLS
+) -> tuple[DeviceRecord, ...]:
+    """Every device the broker remembers, by name; device: one to ask for in particular. Raises BrokerError."""
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    subscriptions = [topics.devices(leaf) for leaf in LEAVES]
+    subscriptions = device_topics(topics, *([] if device is None else [device]))
     link = Link(url, client_id=f"neo-status-{secrets.token_hex(6)}", subscriptions=subscriptions, inbox=inbox, tls=tls)
     link.connect(CONNECT_S)
     try:

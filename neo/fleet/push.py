@@ -16,7 +16,7 @@ from neo.contract.messages import Assignment, Presence
 from neo.contract.oci import Descriptor
 from neo.contract.topics import DEFAULT_FLEET, Topics
 from neo.errors import DeviceError, NeoError, TrustError, WaitTimeout
-from neo.fleet.inventory import CONNECT_S, LEAVES, DeviceRecord, collect, fold
+from neo.fleet.inventory import CONNECT_S, DeviceRecord, collect, device_topics, fold
 from neo.fleet.source import BlobSource, SourcePresence, source_id_of
 from neo.link import SYSTEM_TLS, BrokerUrl, Connected, Event, Link, Message, Tls
 from neo.store import Store
@@ -125,7 +125,8 @@ def push(
     presence = SourcePresence.new(topics, source_id)
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     source = BlobSource(store, topics, source_id)
-    subscriptions = [*(topics.devices(leaf) for leaf in LEAVES), presence.topic, source.topic]
+    named = [device for device in request.devices if device != ALL_DEVICES]
+    subscriptions = [*device_topics(topics, *named), presence.topic, source.topic]
     client_id = f"neo-push-{secrets.token_hex(6)}"
     link = Link(url, client_id=client_id, subscriptions=subscriptions, inbox=inbox, tls=tls)
     link.connect(CONNECT_S)

@@ -10,6 +10,7 @@ from neo.broker.run import Settings, running_broker
 from neo.fleet.source import serving
 from neo.link import BrokerUrl
 from neo.store import Store
+from tests.brokers import BROKERS
 from tests.edge_agent.devices import TOPICS, AgentProcess, Operator, write_public_key
 
 
@@ -30,9 +31,14 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[str]:
-    with running_broker(Settings("127.0.0.1", 0, tmp_path / "broker")) as listening:
-        yield listening.url
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Ours, in this process; indirect parametrisation gives another (a key of ``BROKERS``)."""
+    if hasattr(request, "param"):
+        with BROKERS[request.param](tmp_path / "broker") as running:
+            yield str(running.url)
+    else:
+        with running_broker(Settings("127.0.0.1", 0, tmp_path / "broker")) as listening:
+            yield listening.url
 
 
 @pytest.fixture

@@ -93,6 +93,14 @@ def test_a_second_agent_in_one_folder_is_told_about_the_first(tmp_path: Path) ->
         pass
 
 
+def test_what_a_kill_left_half_written_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".current.123").symlink_to("slots/none")
+    (tmp_path / ".install.json.abc").write_text("{")
+    (tmp_path / ".profile").write_text("somebody's")
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {"lock", ".profile"}
+
+
 def test_a_state_dir_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NeoError, match="cannot write"), locked(tmp_path / "file" / "state"):

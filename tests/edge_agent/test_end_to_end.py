@@ -26,6 +26,7 @@ from neo.fleet.source import serving, source_id_of
 from neo.link import BrokerUrl, Link, Message
 from neo.store import Store
 from neo.store.bundles import Bundle
+from tests.brokers import BROKERS
 from tests.edge_agent.devices import (
     TOPICS,
     AgentProcess,
@@ -80,6 +81,7 @@ def site(  # noqa: PLR0917  fixtures
     return site
 
 
+@pytest.mark.parametrize("broker", BROKERS, indirect=True)
 def test_a_pushed_bundle_answers_and_a_second_one_takes_over(site: Site) -> None:
     agent = site.start()
     first = site.push("1", ballast=3_000_000)

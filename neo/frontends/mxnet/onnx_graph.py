@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
-from neo.contract.tensors import Dim, TensorSpec
+from neo.contract.tensors import MAX_DIM, Dim, TensorSpec
 from neo.errors import InputSpecError, UnsupportedModel
 
 OPSET = 17
@@ -87,9 +87,9 @@ class OnnxGraph:
             raise UnsupportedModel(f"{where}: the shape of its output is not known before it runs")
         tensor = inferred.tensor_type
         shape = tuple(self._dim(dim) for dim in tensor.shape.dim)
-        if any(isinstance(dim, int) and dim <= 0 for dim in shape):
+        if any(isinstance(dim, int) and not 0 < dim <= MAX_DIM for dim in shape):
             raise InputSpecError(
-                f"{where} would give an empty tensor of shape {list(shape)}: its input is too small",
+                f"{where} would give a tensor of shape {list(shape)}",
                 hint="give the size that the model was trained with, as in --input data=float32[1,3,224,224]",
             )
         return Value(name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name, shape)

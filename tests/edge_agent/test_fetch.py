@@ -1,0 +1,126 @@
+"""The order of trust: what is asked for, and what is not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edge_agent.fetch import DISK_RESERVE_BYTES, Fetch, FetchRules, parse_chunk
+from neo.contract.device import Capabilities
+from neo.contract.messages import Assignment, Chunk
+from neo.errors import DiskFull, NeoError, TargetError, TrustError
+from neo.runtime.host import read_host
+from neo.store import Store
+from neo.store.bundles import Bundle
+from tests.edge_agent.devices import make_assignment, make_bundle, sign_bundle
+
+
+def capabilities(**changes: object) -> Capabilities:
+    host = read_host()
+    engines = {"onnxruntime": "1.0"}
+    device = Capabilities(
+        "d", "0", host.arch, host.os, host.glibc, host.features, host.cores, host.memory_bytes, 1 << 40, engines
+    )
+    return replace(device, **changes)  # type: ignore[arg-type]
+
+
+class Case:
+    """A signed bundle at the operator, and an empty device. ``run`` -> digests asked for, in order."""
+
+    def __init__(self, folder: Path, signer: CryptoSigner) -> None:
+        self.source = Store(folder / "source")
+        self.device = Store(folder / "device")
+        self.bundle: Bundle = make_bundle(self.source, folder, "1")
+        self.envelope = sign_bundle(self.source, self.bundle, signer)
+        self.assignment: Assignment = make_assignment(self.bundle, self.envelope, "src")
+        self.rules = FetchRules([signer.public_key], capabilities, lambda _: 1 << 40)
+        self.asked: list[str] = []
+        self.fetch: Fetch | None = None
+
+    def run(self) -> Fetch:
+        fetch = self.fetch = Fetch(self.assignment, self.device, self.rules, 0.0)
+        while wants := fetch.wants(0.0):
+            for want in wants:
+                self.asked.append(want.digest)
+                data = self.source.path(want.digest).read_bytes()
+                fetch.take(Chunk(want.digest, want.offset, data[want.offset : want.offset + want.length]), 0.0)
+        return fetch
+
+
+@pytest.fixture
+def case(tmp_path: Path, signer: CryptoSigner) -> Iterator[Case]:
+    case = Case(tmp_path, signer)
+    yield case
+    if case.fetch is not None:
+        case.fetch.close()
+
+
+def test_signature_then_manifest_then_config_then_files(case: Case) -> None:
+    fetch = case.run()
+    image = case.bundle.image
+    assert case.asked[:3] == [case.envelope.digest, case.bundle.descriptor.digest, image.config.digest]
+    assert sorted(case.asked[3:]) == sorted(layer.digest for layer in image.layers)
+    assert fetch.result is not None
+    assert fetch.result[0] == case.bundle
+    done, total = fetch.progress
+    assert done == total == sum(layer.size for layer in image.layers)
+
+
+def test_what_the_device_has_already_is_not_asked_for(case: Case) -> None:
+    case.run()
+    case.asked.clear()
+    assert case.run().result is not None
+    assert case.asked == []
+
+
+def test_nothing_but_the_signature_is_fetched_when_nobody_trusted_signed(case: Case) -> None:
+    case.rules = replace(case.rules, keys=[CryptoSigner.generate_ed25519().public_key])
+    with pytest.raises(TrustError):
+        case.run()
+    assert case.asked == [case.envelope.digest]
+
+
+def test_no_file_is_fetched_for_a_device_that_cannot_run_it(case: Case) -> None:
+    case.rules = replace(case.rules, capabilities=lambda: capabilities(engines={"tvm": "1"}))
+    with pytest.raises(TargetError, match="no onnxruntime engine"):
+        case.run()
+    assert len(case.asked) == 3
+
+
+def test_no_file_is_fetched_when_there_is_no_room_and_the_numbers_are_said(case: Case) -> None:
+    case.rules = replace(case.rules, make_room=lambda _: DISK_RESERVE_BYTES)
+    with pytest.raises(DiskFull, match=r"needs 16\.8 MB, 16\.8 MB are free") as full:
+        case.run()
+    assert full.value.details["needed_bytes"] > full.value.details["free_bytes"] == DISK_RESERVE_BYTES
+    assert len(case.asked) == 3
+
+
+def test_room_is_made_for_the_bundle_before_its_files_come(case: Case) -> None:
+    kept: list[str] = []
+
+    def make_room(digest: str) -> int:
+        kept.append(digest)
+        return shutil.disk_usage(case.device.root).free
+
+    case.rules = replace(case.rules, make_room=make_room)
+    case.run()
+    assert kept == [case.bundle.descriptor.digest]
+
+
+@pytest.mark.parametrize("field", ["manifest", "signature"])
+def test_documents_of_absurd_size_are_not_asked_for(case: Case, field: str) -> None:
+    descriptor = getattr(case.assignment, field)
+    case.assignment = replace(case.assignment, **{field: replace(descriptor, size=1 << 50)})
+    with pytest.raises(NeoError):
+        case.run()
+    assert case.asked in ([], [case.envelope.digest])
+
+
+def test_what_is_no_chunk_is_none() -> None:
+    assert parse_chunk(b"") is None
+    assert parse_chunk(b"NEO1" + b"\xff" * 50) is None
