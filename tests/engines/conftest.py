@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from neo.engines.base import BuildRequest, BuiltEngine
+from neo.engines.onnxruntime.build import build as build_onnxruntime
+from neo.engines.tvm.build import build as build_tvm
+from neo.graph import rewrite
+from neo.runtime import load_engine
+from neo.targets import load_target
+from tests.engines.reference import reference_outputs, specs
+
+Check = Callable[..., BuiltEngine]
+
+BUILDS = {"onnxruntime": build_onnxruntime, "tvm": build_tvm}
+
+
+@pytest.fixture(params=list(BUILDS))
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def agrees(tmp_path: Path) -> Check:
+    """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
+    count = 0
+
+    def check(engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4) -> BuiltEngine:
+        nonlocal count
+        count += 1
+        folder = tmp_path / str(count)
+        (folder / "graph").mkdir(parents=True)
+        (folder / "engine").mkdir()
+        onnx.save(model, folder / "model.onnx")
+        inputs, outputs = specs(model.graph.input), specs(model.graph.output)
+        rewritten = rewrite(folder / "model.onnx", folder / "graph")
+        request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine")
+        built = BUILDS[engine](request)
+        rng = np.random.default_rng(0)
+        arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in inputs]
+        expected = reference_outputs(model, arrays)
+        loaded = load_engine(folder / "engine", threads)
+        for _ in range(2):  # the second run finds what the first left in its buffers
+            for want, got in zip(expected, loaded.run(arrays), strict=True):
+                assert got.shape == want.shape
+                assert got.dtype == want.dtype
+                assert np.abs(got - want).max(initial=0) <= max_rel * max(np.abs(want).max(initial=0), 1e-3)
+        loaded.close()
+        return built
+
+    return check

@@ -1,0 +1,94 @@
+"""Every schedule over odd shapes against ONNX Runtime: channels that no vector divides, primes, strides, groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from neo.engines.tvm.schedules.reduction import choose_tile
+from tests.engines.conftest import Check
+from tests.models import build
+
+ODD = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 32, 48])
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.slow
+@FEW
+@given(
+    channels=ODD,
+    filters=ODD,
+    size=st.integers(3, 19),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.integers(1, 2),
+    dilation=st.integers(1, 2),
+    batch=st.sampled_from([1, 2, 7]),
+    fused=st.booleans(),
+)
+def test_convolutions_of_any_shape(
+    agrees: Check,
+    channels: int,
+    filters: int,
+    size: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    batch: int,
+    fused: bool,
+) -> None:
+    pad = dilation * (kernel // 2)
+    out = (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+    attributes = {"pads": [pad] * 4, "strides": [stride] * 2, "dilations": [dilation] * 2}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes)]
+    nodes.append(helper.make_node("Relu" if fused else "Identity", ["c"], ["y"]))
+    weights = {"w": random(filters, channels, kernel, kernel), "b": random(filters)}
+    model = build(nodes, {"x": (batch, channels, size, size)}, {"y": (batch, filters, out, out)}, weights)
+    built = agrees("tvm", model)
+    assert built.notes == ()
+
+
+@pytest.mark.slow
+@FEW
+@given(rows=ODD, inner=ODD, columns=ODD, batch=st.sampled_from([0, 1, 3]))
+def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int, batch: int) -> None:
+    lead = (batch,) if batch else ()
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
+    weights = {"w": random(*lead, inner, columns), "b": random(columns)}
+    built = agrees("tvm", build(nodes, {"x": (*lead, rows, inner)}, {"y": (*lead, rows, columns)}, weights))
+    assert built.notes == ()
+
+
+@pytest.mark.slow
+@FEW
+@given(channels=ODD, size=st.integers(4, 17), kernel=st.integers(2, 3), operator=st.sampled_from(["Max", "Average"]))
+def test_poolings_of_any_shape(agrees: Check, channels: int, size: int, kernel: int, operator: str) -> None:
+    out = (size - kernel) // 2 + 1
+    nodes = [helper.make_node(f"{operator}Pool", ["x"], ["y"], kernel_shape=[kernel] * 2, strides=[2, 2])]
+    agrees("tvm", build(nodes, {"x": (1, channels, size, size)}, {"y": (1, channels, out, out)}))
+
+
+@pytest.mark.slow
+@FEW
+@given(rows=st.integers(1, 40), columns=ODD, operator=st.sampled_from(["Softmax", "LogSoftmax", "ReduceMean"]))
+def test_rows_of_any_shape(agrees: Check, rows: int, columns: int, operator: str) -> None:
+    attributes = {"axes": [-1]} if operator == "ReduceMean" else {"axis": -1}
+    shape = (rows, 1) if operator == "ReduceMean" else (rows, columns)
+    nodes = [helper.make_node(operator, ["x"], ["y"], **attributes)]
+    agrees("tvm", build(nodes, {"x": (rows, columns)}, {"y": shape}))
+
+
+@given(rows=st.integers(1, 500), columns=st.integers(1, 500), lanes=st.sampled_from([4, 8, 16]), wide=st.booleans())
+def test_a_tile_divides_the_output_and_fits_the_registers(rows: int, columns: int, lanes: int, wide: bool) -> None:
+    registers = 32 if wide else 16
+    tile = choose_tile(rows, columns, lanes, registers)
+    assert rows % tile.rows == 0
+    assert columns % (tile.vectors * tile.lanes) == 0
+    assert tile.lanes <= lanes
+    assert tile.rows * tile.vectors <= registers
