@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import tensorflow as tf
@@ -51,7 +52,7 @@ def convert(request: ConversionRequest) -> SourceModel:
 def _load(path: Path, *, trust: bool) -> Any:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=not trust)
-    except (ValueError, TypeError, KeyError, OSError, AttributeError, tf.errors.OpError) as error:
+    except (ValueError, TypeError, KeyError, OSError, AttributeError, BadZipFile, tf.errors.OpError) as error:
         unknown = _UNKNOWN_CLASS.search(str(error))
         if unknown:
             raise custom_layer(path, unknown[1]) from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from neo.contract.tensors import Dim, TensorSpec
@@ -13,6 +15,7 @@ from neo.frontends.base import Arrays, Sample
 
 # small enough for any vocabulary or table of a real model, large enough to tell entries apart
 MAX_INTEGER = 9
+_HOW_TO_WRITE = "write it with numpy.savez(path, x=..., output=...)"
 
 
 def random_inputs(
@@ -45,13 +48,7 @@ def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tenso
 
     Raises InputSpecError if the file cannot be read, an array is missing, or its dtype or shape does not fit.
     """
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: np.asarray(content[name]) for name in content.files}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise InputSpecError(
-            f"{path} is no .npz file of arrays: {error}", hint="write it with numpy.savez(path, x=..., output=...)"
-        ) from error
+    arrays = _read_npz(path)
     missing = [spec.name for spec in (*inputs, *outputs) if spec.name not in arrays]
     if missing:
         raise InputSpecError(
@@ -65,6 +62,18 @@ def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tenso
         {spec.name: arrays[spec.name] for spec in inputs},
         {spec.name: arrays[spec.name].astype(spec.dtype) for spec in outputs},
     )
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        # opened here: numpy leaves a damaged file open
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, NpzFile):
+                return {name: np.asarray(content[name]) for name in content.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputSpecError(f"{path} is no .npz file of arrays: {error}", hint=_HOW_TO_WRITE) from error
+    raise InputSpecError(f"{path} is no .npz file of arrays: it is a single array", hint=_HOW_TO_WRITE)
 
 
 def _check_array(path: Path, spec: TensorSpec, array: NDArray[np.generic]) -> None:

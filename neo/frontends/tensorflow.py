@@ -55,7 +55,7 @@ def _load(path: Path) -> Any:
             hint="build the model without operators from libraries of their own, and export it again",
             details={"operator": operator[1]},
         ) from error
-    except (tf.errors.OpError, OSError, ValueError, KeyError, DecodeError) as error:
+    except (tf.errors.OpError, OSError, ValueError, LookupError, DecodeError) as error:
         raise _damaged(path, error) from error
 
 

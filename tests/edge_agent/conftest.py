@@ -12,6 +12,7 @@ from neo.link import BrokerUrl
 from neo.store import Store
 from tests.brokers import BROKERS
 from tests.edge_agent.devices import TOPICS, AgentProcess, Operator, write_public_key
+from tests.edge_agent.site import Site
 
 
 @pytest.fixture
@@ -54,3 +55,12 @@ def agents() -> Iterator[list[AgentProcess]]:
     yield started
     for agent in started:
         agent.kill()
+
+
+@pytest.fixture
+def site(
+    broker: str, operator: Operator, signer: CryptoSigner, tmp_path: Path, trust: Path, agents: list[AgentProcess]
+) -> Site:
+    site = Site(broker, operator, signer, tmp_path, trust)
+    site.agents = agents
+    return site

@@ -1,0 +1,158 @@
+"""compile: from an ONNX file to a signed bundle that predicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+import neo.engines
+from neo.contract.parity import Tolerance
+from neo.errors import EngineError, NeoError, ParityError, TargetError, UsageError
+from neo.pipeline import CompiledBundle, CompileRequest, default_name, run
+from neo.runtime import load
+from neo.runtime.golden import self_test
+from neo.store import Store
+from neo.store.bundles import bundle_entries, find_bundle, signatures_of, unpack_bundle
+from neo.trust import generate_key, load_public_keys, load_signer, verify_statement
+from neo.trust.keys import public_path
+from neo.trust.statement import SIGNATURE_TYPE
+from tests.models import build, classifier
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return classifier(tmp_path / "My Model.onnx")
+
+
+def unpacked(store: Store, compiled: CompiledBundle, folder: Path) -> Path:
+    unpack_bundle(store, compiled.bundle, folder)
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime", "tvm"])
+def test_a_compiled_model_answers_as_its_source_did(tmp_path: Path, store: Store, model: Path, engine: str) -> None:
+    key = tmp_path / "key"
+    generate_key(key)
+    (compiled,) = run(CompileRequest(model, store, load_signer(key), engine=engine))
+    predictor = load(unpacked(store, compiled, tmp_path / "bundle"))
+    assert self_test(predictor, tmp_path / "bundle").max_rel < 1e-4
+    (envelope,) = signatures_of(store, compiled.bundle.descriptor.digest, SIGNATURE_TYPE)
+    statement = verify_statement(store.read(envelope), load_public_keys([public_path(key)]))
+    assert statement.digest == compiled.bundle.descriptor.digest
+    assert statement.reference == "my-model:1-host"
+
+
+def test_auto_keeps_the_engine_that_measured_faster_and_reports_both(store: Store, model: Path) -> None:
+    (compiled,) = run(CompileRequest(model, store, None))
+    row = compiled.to_json()
+    assert set(row["latency_ms"]) == {"onnxruntime", "tvm"}
+    assert row["latency_ms"][row["engine"]] == min(row["latency_ms"].values())
+    assert all(megabytes > 1 for megabytes in row["peak_rss_mb"].values())
+    assert {"convert", "rewrite", "build_onnxruntime", "build_tvm", "measure"} <= set(row["seconds"])
+    report = next(layer for layer in compiled.bundle.image.layers if layer.title == "report.json")
+    assert json.loads(store.read(report))["chosen"] == row["engine"]
+
+
+def test_versions_count_up_for_each_target(store: Store, model: Path) -> None:
+    request = CompileRequest(model, store, None, engine="onnxruntime", targets=("host", "x86-64-v2"))
+    references = [compiled.bundle.manifest.reference for _ in range(2) for compiled in run(request)]
+    assert references == [f"my-model:{n}-{target}" for n in (1, 2) for target in ("host", "x86-64-v2")]
+
+
+def test_a_retrained_model_shares_the_code_of_the_old_one(tmp_path: Path, store: Store) -> None:
+    files = []
+    for seed in (0, 1):
+        path = classifier(tmp_path / "net.onnx", seed)
+        (compiled,) = run(CompileRequest(path, store, None, engine="tvm"))
+        files.append({layer.title: layer.digest for layer in compiled.bundle.image.layers})
+    old, new = files
+    assert old["engine/model.so"] == new["engine/model.so"]
+    assert old["engine/libtvm_runtime.so"] == new["engine/libtvm_runtime.so"]
+    assert old["engine/weights/small.bin"] != new["engine/weights/small.bin"]
+
+
+def test_a_target_of_another_machine_is_not_measured_and_says_so(store: Store, model: Path) -> None:
+    (compiled,) = run(CompileRequest(model, store, None, targets=("raspberry-pi-4",), engine="onnxruntime"))
+    assert compiled.to_json()["latency_ms"] == {"onnxruntime": None}
+    assert any("not measured" in note for note in compiled.notes)
+
+
+def test_what_tvm_cannot_take_runs_on_onnxruntime_with_the_reason(tmp_path: Path, store: Store) -> None:
+    nodes = [helper.make_node("Det", ["x"], ["y"])]
+    path = tmp_path / "det.onnx"
+    onnx.save(build(nodes, {"x": (2, 3, 3)}, {"y": (2,)}), path)
+    (compiled,) = run(CompileRequest(path, store, None))
+    assert compiled.bundle.manifest.engine == "onnxruntime"
+    assert any(note.startswith("tvm is out") and "Det" in note for note in compiled.notes)
+    with pytest.raises(EngineError, match="Det"):
+        run(CompileRequest(path, store, None, engine="tvm"))
+
+
+def test_an_engine_that_answers_wrongly_is_out(store: Store, model: Path) -> None:
+    with pytest.raises(ParityError, match="differ from the source"):
+        run(CompileRequest(model, store, None, engine="tvm", tolerance=Tolerance(max_abs=0, max_rel=0)))
+    assert bundle_entries(store) == ()
+
+
+def test_a_crashing_build_does_not_take_the_caller_with_it(
+    store: Store, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(neo.engines.ENGINES, "tvm", "tests.crash:crash")
+    (compiled,) = run(CompileRequest(model, store, None))
+    assert compiled.bundle.manifest.engine == "onnxruntime"
+    assert any("SIGSEGV" in note for note in compiled.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"targets": ("rasperry-pi-4",)}, TargetError),
+        ({"engine": "tensorrt"}, UsageError),
+        ({"name": "no/slashes"}, UsageError),
+        ({"version": "../1"}, UsageError),
+    ],
+)
+def test_a_wrong_request_leaves_no_bundle(
+    store: Store, model: Path, changes: dict[str, object], error: type[NeoError]
+) -> None:
+    with pytest.raises(error) as caught:
+        run(CompileRequest(model, store, None, **changes))  # type: ignore[arg-type]
+    assert caught.value.hint
+    assert bundle_entries(store) == ()
+
+
+def test_find_bundle_takes_what_compile_printed(store: Store, model: Path) -> None:
+    (compiled,) = run(CompileRequest(model, store, None, engine="onnxruntime"))
+    row = compiled.to_json()
+    for reference in (row["reference"], row["name"], f"{row['name']}:1", row["digest"], row["digest"][7:19]):
+        assert find_bundle(store, reference).descriptor.digest == row["digest"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("resnet.pt2", "resnet"),
+        ("a b/My Net-symbol.json", "my-net"),
+        ("saved_model/", "saved_model"),
+        ("model.v2.onnx", "model.v2"),
+        ("ü.onnx", "model"),
+    ],
+)
+def test_a_bundle_is_named_after_its_file(file: str, name: str) -> None:
+    assert default_name(Path(file)) == name
+
+
+def test_golden_samples_of_the_users_own_are_the_measure(tmp_path: Path, store: Store, model: Path) -> None:
+    np.savez(tmp_path / "sample.npz", x=np.zeros((1, 1, 8, 8), np.float32), y=np.full((1, 10), 7, np.float32))
+    with pytest.raises(ParityError):
+        run(CompileRequest(model, store, None, golden=tmp_path / "sample.npz"))
