@@ -18,7 +18,8 @@ from neo.contract.fields import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
+# bounded: a version comes from another machine, and Python refuses to read numbers of thousands of digits
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,7}")
 
 
 def parse_name(value: Any, what: str) -> str:
@@ -30,6 +31,10 @@ def parse_name(value: Any, what: str) -> str:
             hint="use 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
         )
     return text
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,14 @@ def parse_version(value: Any, what: str) -> str:
     return text
 
 
+def parse_wanted_version(value: Any, what: str) -> str:
+    """What ``mismatches`` takes as an engine version: an exact version, ">=X", or "" for any."""
+    text = as_string(value, what)
+    if text.startswith(">="):
+        parse_version(text[2:], what)
+    return text
+
+
 def _at_least_one(cpu: dict[str, Any], key: str) -> int:
     value = get_size(cpu, key, "target.cpu")
     if value == 0:
@@ -226,4 +239,7 @@ def _satisfies(have: str, wanted: str) -> bool:
 
 def _version_key(version: str) -> tuple[int, ...]:
     match = _VERSION.match(version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
+    parts = [int(part) for part in match[0].split(".")] if match else []
+    while parts and parts[-1] == 0:  # 2.28 and 2.28.0 are one version
+        parts.pop()
+    return tuple(parts)

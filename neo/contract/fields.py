@@ -12,6 +12,8 @@ from neo.errors import NeoError
 T = TypeVar("T")
 
 MAX_JSON_BYTES = 1 << 20
+# far below what Python's own writer takes: what was read can be written again, from however deep a stack
+MAX_JSON_DEPTH = 64
 
 
 class ContractError(NeoError):
@@ -21,7 +23,7 @@ class ContractError(NeoError):
 
 
 def parse_object(data: bytes, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """One JSON object. Raises ContractError if it is larger than max_bytes, no JSON, or no object."""
+    """One JSON object. Raises ContractError if it is larger than max_bytes, nested too deeply, no JSON, or no object."""
     if len(data) > max_bytes:
         raise ContractError(f"{what} has {len(data)} bytes; at most {max_bytes} are read")
     try:
@@ -32,6 +34,9 @@ def parse_object(data: bytes, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> 
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ContractError(f"{what} is not JSON: {error}") from error
+    # the brackets are counted first: a long flat list of numbers needs no second look
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_deeper(value, MAX_JSON_DEPTH):
+        raise ContractError(f"{what} is nested more than {MAX_JSON_DEPTH} deep")
     return as_object(value, what)
 
 
@@ -44,6 +49,16 @@ def as_object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ContractError(f"{what} should be an object, found {_kind(value)}")
     return value
+
+
+def as_document(value: Any, what: str) -> dict[str, Any]:
+    """An object of any content that ``dump_object`` can write again: no NaN, no infinity."""
+    obj = as_object(value, what)
+    try:
+        dump_object(obj)
+    except ValueError as error:
+        raise ContractError(f"{what} cannot be written as JSON: {error}") from error
+    return obj
 
 
 def get(obj: dict[str, Any], key: str, kind: type[T], what: str) -> T:
@@ -87,6 +102,16 @@ def as_string(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise ContractError(f"{what} should be a string, found {_kind(value)}")
     return value
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    containers = [value]
+    for _ in range(depth):
+        inside = (item for c in containers for item in (c.values() if isinstance(c, dict) else c))
+        containers = [item for item in inside if isinstance(item, dict | list)]
+        if not containers:
+            return False
+    return True
 
 
 def _kind(value: Any) -> str:

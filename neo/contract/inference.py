@@ -23,6 +23,7 @@ Array = NDArray[Any]
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_BODY_BYTES = 256 << 20
+MAX_ELEMENTS = 1 << 59
 
 # V2 says FP32 and INT64 where numpy says float32 and int64
 _TO_V2 = {name: name.upper().replace("FLOAT", "FP") for name in DTYPES}
@@ -78,7 +79,8 @@ def encode_tensors(
 def decode_tensors(kind: str, body: bytes, header_length: int | None) -> tuple[dict[str, Array], dict[str, Any]]:
     """-> (arrays by name, the JSON header). Arrays of a binary frame are read-only views of body.
 
-    Raises ContractError for anything malformed: sizes that do not fit, unknown datatypes, data left over.
+    JSON's null is read as NaN where the datatype has one. Raises ContractError for anything malformed: sizes that
+    do not fit, unknown datatypes, values that the datatype cannot hold, data left over.
     """
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
@@ -134,6 +136,11 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> di
     sizes: dict[str, int] = {}
     for spec in specs:
         array = arrays[spec.name]
+        if not isinstance(array, np.ndarray):
+            raise ContractError(
+                f"input {spec.name!r} is a {type(array).__name__}, not a numpy array",
+                hint=f"give numpy.asarray(..., dtype={spec.dtype!r})",
+            )
         fits = len(spec.shape) == array.ndim and all(
             dim == size if isinstance(dim, int) else sizes.setdefault(dim, size) == size
             for dim, size in zip(spec.shape, array.shape, strict=True)
@@ -166,7 +173,9 @@ def _dtype(entry: dict[str, Any], name: str) -> np.dtype[Any]:
 
 def _shape(entry: dict[str, Any], name: str) -> tuple[int, ...]:
     shape = get(entry, "shape", list, f"tensor {name!r}")
-    if len(shape) > 32 or not all(type(dim) is int and 0 <= dim < 1 << 40 for dim in shape):
+    good = len(shape) <= 32 and all(type(dim) is int and 0 <= dim < 1 << 40 for dim in shape)
+    # numpy refuses shapes whose other dimensions overflow, even where one is 0 and nothing is stored
+    if not good or _count(tuple(max(dim, 1) for dim in shape)) > MAX_ELEMENTS:
         raise ContractError(f"tensor {name!r} has shape {shape!r:.80}")
     return tuple(shape)
 
@@ -181,19 +190,42 @@ def _count(shape: tuple[int, ...]) -> int:
 def _from_bytes(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], rest: memoryview, size: int) -> Array:
     if size > len(rest) or size != _count(shape) * dtype.itemsize:
         raise ContractError(f"tensor {name!r} with shape {list(shape)} does not have {size} bytes of data")
+    if size == 0:
+        return np.zeros(shape, dtype)
     array: Array = np.frombuffer(rest[:size], dtype=dtype.newbyteorder("<")).reshape(shape)
+    if dtype.kind == "b" and array.view(np.uint8).max() > 1:
+        raise ContractError(f"tensor {name!r} has bytes other than 0 and 1, which are no bool")
     return array.astype(dtype, copy=False)
 
 
 def _from_list(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], entry: dict[str, Any]) -> Array:
-    try:
-        # nested or flat, both are allowed
-        raw = np.asarray(entry.get("data"))
-    except ValueError as error:
-        raise ContractError(f"tensor {name!r}: the data is ragged") from error
-    if raw.size != _count(shape) or (raw.size and raw.dtype.kind not in "biuf"):
-        raise ContractError(f"tensor {name!r} with shape {list(shape)} needs {_count(shape)} numbers, got {raw.size}")
-    wide = raw.astype(dtype) if raw.size else np.zeros(shape, dtype)
-    if dtype.kind in "iub" and raw.size and not np.array_equal(wide.astype(np.float64), raw.astype(np.float64)):
+    raw = _numbers(name, dtype, entry.get("data"))
+    count = _count(shape)
+    if raw.size != count or (raw.ndim > 1 and raw.shape != shape):
+        found = f"{raw.size} numbers" if raw.ndim <= 1 else f"numbers nested as {list(raw.shape)}"
+        raise ContractError(f"tensor {name!r} with shape {list(shape)} needs {count} numbers, got {found}")
+    if count == 0:
+        return np.zeros(shape, dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found below
+        array = raw.astype(dtype)
+        fits = (
+            np.array_equal(np.isfinite(array), np.isfinite(raw))
+            if dtype.kind == "f"
+            else np.array_equal(array.astype(np.float64), raw.astype(np.float64))
+        )
+    if not fits:
         raise ContractError(f"tensor {name!r} has values that {dtype} cannot hold")
-    return wide.reshape(shape)
+    return array.reshape(shape)
+
+
+def _numbers(name: str, dtype: np.dtype[Any], data: Any) -> Array:
+    """Nested or flat, both are allowed; null stands for NaN where there is one, as ``encode_tensors`` writes it."""
+    try:
+        raw: Array = np.asarray(data)
+        if raw.dtype == object and dtype.kind == "f" and isinstance(data, list):
+            raw = np.array([np.nan if value is None else value for value in raw.ravel()]).reshape(raw.shape)
+    except (ValueError, OverflowError) as error:
+        raise ContractError(f"tensor {name!r}: the data is ragged") from error
+    if raw.size and raw.dtype.kind not in "biuf":
+        raise ContractError(f"tensor {name!r}: the data should be a list of numbers that {dtype} can hold")
+    return raw

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from neo.contract.device import Requirements, parse_name
-from neo.contract.fields import ContractError, as_object, as_string, dump_object, get, get_list, parse_object
+from neo.contract.device import Requirements, parse_name, parse_wanted_version
+from neo.contract.fields import ContractError, as_object, dump_object, get, get_list, parse_object
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import TensorSpec
 
@@ -62,7 +62,7 @@ class Manifest:
             parse_name(obj.get("target"), f"{what}.target"),
             Requirements.from_json(obj.get("requires")),
             parse_name(engine.get("name"), f"{what}.engine.name"),
-            as_string(engine.get("version"), f"{what}.engine.version"),
+            parse_wanted_version(engine.get("version"), f"{what}.engine.version"),
             get(obj, "precision", str, what),
             get(obj, "source", str, what),
             get_list(obj, "inputs", TensorSpec.from_json, what),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from neo.contract.device import parse_name
 from neo.contract.fields import (
     ContractError,
+    as_document,
     as_object,
     as_string,
     dump_object,
@@ -158,7 +159,7 @@ class DeviceState:
             None if obj.get("live") is None else Live.from_json(obj["live"]),
             get_size(obj, "done_bytes", what),
             get_size(obj, "total_bytes", what),
-            None if obj.get("error") is None else as_object(obj["error"], f"{what}.error"),
+            None if obj.get("error") is None else as_document(obj["error"], f"{what}.error"),
             as_string(obj.get("url"), f"{what}.url"),
             get_number(obj, "at", what),
         )

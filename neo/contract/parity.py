@@ -75,7 +75,8 @@ def _compare_one(want: Array, got: Array) -> Parity:
     # NaN must meet NaN and an infinity its own sign; what is left is compared by size
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
         return Parity(np.inf, np.inf)
-    max_abs = float(np.abs(a[finite] - b[finite]).max(initial=0.0))
+    with np.errstate(over="ignore"):  # two huge numbers of opposite sign are infinitely far apart
+        max_abs = float(np.abs(a[finite] - b[finite]).max(initial=0.0))
     largest = float(np.abs(a[finite]).max(initial=0.0))
     if max_abs == 0.0:
         return Parity(0.0, 0.0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neo.contract.device import parse_name
+from neo.contract.device import is_name, parse_name
 
 DEFAULT_FLEET = "default"
 
@@ -41,8 +41,8 @@ class Topics:
         return f"neo/v1/{self.fleet}/device/+/{leaf}"
 
     def device_of(self, topic: str) -> tuple[str, str] | None:
-        """(device id, leaf) of a topic of this fleet's devices, None for any other topic."""
+        """(device id, leaf) of a topic of this fleet's devices, None for any other topic, or an id that is no name."""
         parts = topic.split("/")
         if len(parts) == 6 and parts[:4] == ["neo", "v1", self.fleet, "device"]:
-            return parts[4], parts[5]
+            return (parts[4], parts[5]) if is_name(parts[4]) else None
         return None

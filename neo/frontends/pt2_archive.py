@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,25 @@ from neo.errors import ModelError, UntrustedModel
 from neo.frontends.recognise import SAVE_A_PROGRAM
 
 MAX_JSON_BYTES = 1 << 30
+_COPY_AGAIN = "copy the file again, or save the model again"
 # torch's own prefix for constants that it writes with pickle.dumps
 _PICKLED_CONSTANT = "opaque_obj_"
 _TOKEN = re.compile(r"\d+\.\d+|'\w+'|\w+\s*\(|\w+|\)\s*\(|\S")
 _CALL = re.compile(r"([A-Z]\w*|floor|ceiling|sqrt|exp|log)\s*\(")
 _HARMLESS = re.compile(r"\d+\.\d+|'\w+'|\w+|[-+*/%<>=!&|~(),]")
+
+
+def refuse_damage(path: Path) -> None:
+    """Raises ModelError if a member does not match its checksum: PyTorch does not look at these, and would go on with
+    wrong weights.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ModelError(f"{path} is damaged: {error}", hint=_COPY_AGAIN) from error
+    if damaged is not None:
+        raise ModelError(f"{path} is damaged: {damaged} does not match its checksum", hint=_COPY_AGAIN)
 
 
 def read_documents(path: Path) -> list[Any]:
@@ -36,9 +51,7 @@ def read_documents(path: Path) -> list[Any]:
             try:
                 documents.append(json.loads(archive.read(member)))
             except (ValueError, RecursionError, zipfile.BadZipFile) as error:
-                raise ModelError(
-                    f"{path} is damaged: {member.filename} cannot be read", hint="copy or export it again"
-                ) from error
+                raise ModelError(f"{path} is damaged: {member.filename} cannot be read", hint=_COPY_AGAIN) from error
     return documents
 
 

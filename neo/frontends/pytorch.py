@@ -20,7 +20,7 @@ from neo.frontends import torchscript
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
 from neo.frontends.onnx_file import fix_shapes, interface
-from neo.frontends.pt2_archive import operators, read_documents, refuse_code
+from neo.frontends.pt2_archive import operators, read_documents, refuse_code, refuse_damage
 from neo.frontends.recognise import SAVE_A_PROGRAM, require_format
 from neo.frontends.shapes import fix_inputs
 from neo.frontends.torch_program import ProgramInterface, check_ranges, flatten, read_interface, run_program
@@ -32,7 +32,9 @@ def convert(request: ConversionRequest) -> SourceModel:
     Raises ModelError for a damaged file, UnsupportedModel naming an operator that ONNX lacks, UntrustedModel for
     pickled objects in the archive, InputSpecError for sizes that the program was not exported for.
     """
-    if require_format(request.source, "pt2", "torchscript") == "torchscript":
+    file_format = require_format(request.source, "pt2", "torchscript")
+    refuse_damage(request.source)
+    if file_format == "torchscript":
         return torchscript.convert(request)
     program = _load(request.source, trust_pickle=request.trust_pickle)
     return _convert_program(program, request)

@@ -63,7 +63,7 @@ def _check_fits(given: TensorSpec, declared: TensorSpec) -> None:
     if given.dtype == declared.dtype and same_rank and all(map(_fits, given.shape, declared.shape)):
         return
     hint = f"the model declares {declared}"
-    if same_rank and len(given.shape) == 4 and _as_nhwc(given.shape) == declared.shape:
+    if same_rank and len(given.shape) == 4 and all(map(_fits, _as_nhwc(given.shape), declared.shape)):
         hint += ", which has the channels last"
     raise InputSpecError(f"input {given.name!r} does not fit the model: --input says {given}", hint=hint)
 

@@ -1,9 +1,8 @@
 """Writes tiny models with random weights: ``python make_models.py torch|keras FOLDER``.
 
-A program of its own, so that the frameworks' warnings and threads stay out of the test process.
+A program of its own, so that the frameworks' warnings and threads stay out of the test process. Annotations are
+evaluated at once here: torch.jit.script looks for their names at module level otherwise.
 """
-
-from __future__ import annotations
 
 import pickle
 import sys

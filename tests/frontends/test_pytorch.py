@@ -168,14 +168,22 @@ def test_only_arithmetic_passes_for_a_size(expression: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "flags"), [("classifier.pt2", ()), ("traced.pt", (IMAGE,))])
-def test_a_damaged_program_is_a_modelerror(
+def test_one_flipped_bit_is_noticed(
     torch_models: Path, tmp_path: Path, through_sandbox: Convert, name: str, flags: tuple[str, ...]
 ) -> None:
+    with zipfile.ZipFile(torch_models / name) as archive:
+        member = max(archive.infolist(), key=lambda member: member.file_size)
     content = bytearray((torch_models / name).read_bytes())
-    middle = len(content) * 2 // 5
-    content[middle : middle + 200] = bytes(200)
+    # the fixed part of a member's header has 30 bytes, its name and PyTorch's padding follow
+    place = (
+        member.header_offset
+        + 30
+        + len(member.filename)
+        + int.from_bytes(content[member.header_offset + 28 : member.header_offset + 30], "little")
+    )
+    content[place] ^= 1
     (tmp_path / name).write_bytes(bytes(content))
-    with pytest.raises(ModelError, match=f"{name} is .*(damaged|cannot load)"):
+    with pytest.raises(ModelError, match=f"{name} is damaged"):
         through_sandbox(tmp_path / name, *flags)
 
 

@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_named_with_the_flag_that_helps(
 
 def test_channels_in_the_wrong_place_are_recognised() -> None:
     with pytest.raises(InputSpecError) as caught:
-        fix_inputs(specs("x=float32[1,8,9,3]"), specs("x=float32[1,3,8,9]"), {})
+        fix_inputs(specs("x=float32[N,8,9,3]"), specs("x=float32[1,3,8,9]"), {})
     assert "channels last" in caught.value.hint
 
 
