@@ -11,7 +11,7 @@ from securesystemslib.signer import Signer
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageManifest
 from neo.store import Store
-from neo.store.bundles import Bundle, bundle_entries
+from neo.store.bundles import Bundle, bundle_entries, parse_image
 from neo.trust import Statement, sign_statement
 from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
 
@@ -19,11 +19,13 @@ from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
 def write_bundle(store: Store, manifest: Manifest, folder: Path) -> Bundle:
     """Put every file of folder and the manifest into the store, and list the bundle under its reference.
 
-    The index entry comes last: a bundle is there as a whole or not at all. Raises DiskFull, StoreError.
+    The index entry comes last: a bundle is there as a whole or not at all. Raises DiskFull, StoreError, and
+    BundleError for what no device would take (too many files, a name that is no path).
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     layers = tuple(store.put_file(path, FILE_TYPE).titled(path.relative_to(folder).as_posix()) for path in files)
     image = ImageManifest(BUNDLE_TYPE, store.put(manifest.to_bytes(), CONFIG_TYPE), layers)
+    parse_image(image.to_bytes())
     descriptor = store.put_manifest(image)
     annotations = {REF_NAME: manifest.reference, CREATED: datetime.now(timezone.utc).isoformat(timespec="seconds")}
     store.add_to_index(

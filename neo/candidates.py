@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 from neo.contract.device import Target
 from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
 from neo.contract.parity import Tolerance
-from neo.engines import ENGINES
 from neo.engines.base import BuildRequest, BuiltEngine
+from neo.engines.confined import build_engine
 from neo.errors import NeoError, ParityError
 from neo.frontends.base import Conversion
 from neo.measure import Measurement, measure_in_turn
@@ -39,11 +38,12 @@ class Candidate:
 def build_candidate(engine: str, target: Target, conversion: Conversion, model: Path, folder: Path) -> Candidate:
     """Build one engine into folder; what goes wrong is in the candidate."""
     (folder / ENGINE_DIR).mkdir(parents=True)
+    scratch = folder.with_name(f"{folder.name}-scratch")
+    scratch.mkdir()
     write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
-    module, function = ENGINES[engine].split(":")
     request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR)
     try:
-        return Candidate(engine, folder, getattr(importlib.import_module(module), function)(request))
+        return Candidate(engine, folder, build_engine(engine, request, scratch))
     except NeoError as error:
         return Candidate(engine, folder, error=error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -54,16 +55,17 @@ def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: flo
     """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it."""
     with tempfile.TemporaryDirectory(prefix="neo-measure-") as scratch:
         request, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        fields = {"folder": str(folder), "threads": threads, "runs": runs, "seconds": seconds, "result": str(result)}
+        fields: dict[str, Any] = {"folder": str(folder.resolve()), "result": str(result)}
+        fields.update(threads=threads, runs=runs, seconds=seconds)
         request.write_text(json.dumps(fields), encoding="utf-8")
         command = [sys.executable, "-m", "neo.runtime.stopwatch", str(request)]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S)
+            # `python -m` looks for modules in the current folder first; in the user's there might be a random.py
+            done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S, cwd=scratch)
         except subprocess.TimeoutExpired as error:
             raise EngineError(f"the engine took more than {TIMEOUT_S:.0f} s to be measured") from error
         if done.returncode or not result.is_file():
-            said = done.stderr.decode(errors="replace").strip()[-500:]
-            raise EngineError(f"the engine's process ended with code {done.returncode}: {said}")
+            raise EngineError(f"the engine's process {_ending(done.returncode)}: {_last_words(done.stderr)}")
         answer = json.loads(result.read_bytes())
     if "error" in answer:
         raise NeoError.from_json(answer)
@@ -82,6 +84,19 @@ def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) 
                 except NeoError as error:
                     failed[name] = error
     return {name: failed.get(name) or _median(rows) for name, rows in results.items()}
+
+
+def _ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with code {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"was killed by signal {-returncode}"
+
+
+def _last_words(stderr: bytes) -> str:
+    return stderr.decode(errors="replace").strip()[-500:] or "it said nothing"
 
 
 def _median(rows: list[Measurement]) -> Measurement:

@@ -22,7 +22,7 @@ from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest
-from neo.graph import rewrite
+from neo.graph.confined import rewrite_confined
 from neo.runtime.load import available_cores
 from neo.store import Store
 from neo.store.bundles import Bundle
@@ -143,7 +143,7 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
         with _timed(seconds, "rewrite"):
             progress("rewriting the graph")
             (scratch / "graph").mkdir()
-            model = rewrite(conversion.onnx, scratch / "graph")
+            model = rewrite_confined(conversion.onnx, scratch / "graph")
         return tuple(
             _compile_for(_Job(request, target, conversion, model, scratch / f"target-{index}"), dict(seconds), progress)
             for index, target in enumerate(targets)

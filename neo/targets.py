@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import neo
-from neo.contract.device import Capabilities, Target, mismatches
+from neo.contract.device import Capabilities, Target, is_name, mismatches
 from neo.contract.fields import ContractError
 from neo.errors import TargetError
 from neo.runtime import engine_versions
@@ -60,11 +60,11 @@ def load_target(name: str) -> Target:
     if name == HOST:
         return host_target(read_host())
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not path.is_file():
+    if not (name.endswith(".toml") or is_name(name)) or not path.is_file():
         names = [HOST, *(target.name for target in list_targets())]
         close = difflib.get_close_matches(name, names, 1)
         raise TargetError(
-            f"unknown target {name!r}",
+            f"unknown target {name[:200]!r}",
             hint=(f"did you mean {close[0]!r}? " if close else "")
             + f"known targets: {', '.join(names)}; or a .toml file",
         )
@@ -137,7 +137,7 @@ def _read(path: Path) -> Target:
     try:
         with path.open("rb") as file:
             return Target.from_json(tomllib.load(file))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise TargetError(
             f"{path} cannot be read: {error}", hint="it should be TOML like those of neo targets"
         ) from error

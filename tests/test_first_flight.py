@@ -149,7 +149,7 @@ def test_the_device_answers_as_the_framework_did_on_every_held_out_image(framewo
 
 
 def children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["/bin/ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     return [int(child) for child, parent in map(str.split, listed.splitlines()) if int(parent) == pid]
 
 

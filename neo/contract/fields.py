@@ -23,7 +23,7 @@ class ContractError(NeoError):
 
 
 def parse_object(data: bytes, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """One JSON object. Raises ContractError if it is larger than max_bytes, nested too deeply, no JSON, or no object."""
+    """One JSON object. Raises ContractError if it is larger than max_bytes, nested too deep, no JSON, or no object."""
     if len(data) > max_bytes:
         raise ContractError(f"{what} has {len(data)} bytes; at most {max_bytes} are read")
     try:

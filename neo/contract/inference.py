@@ -223,9 +223,11 @@ def _numbers(name: str, dtype: np.dtype[Any], data: Any) -> Array:
     try:
         raw: Array = np.asarray(data)
         if raw.dtype == object and dtype.kind == "f" and isinstance(data, list):
-            raw = np.array([np.nan if value is None else value for value in raw.ravel()]).reshape(raw.shape)
+            # whole numbers past 64 bits are objects too
+            flat = [np.nan if v is None else float(v) if isinstance(v, int) else v for v in raw.ravel()]
+            raw = np.array(flat).reshape(raw.shape)
     except (ValueError, OverflowError) as error:
-        raise ContractError(f"tensor {name!r}: the data is ragged") from error
+        raise ContractError(f"tensor {name!r}: the data is ragged or out of range") from error
     if raw.size and raw.dtype.kind not in "biuf":
         raise ContractError(f"tensor {name!r}: the data should be a list of numbers that {dtype} can hold")
     return raw

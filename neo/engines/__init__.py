@@ -1,7 +1,18 @@
 """(ONNX, Target) -> engine folder; one package per engine. What they write, ``neo.runtime`` opens."""
 
-# engine -> its build function; in the order they are tried
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Each a "module:function". build: runs confined, without network. finish: after it in the caller; may download."""
+
+    build: str
+    finish: str | None = None
+
+
+# in the order they are tried
 ENGINES = {
-    "onnxruntime": "neo.engines.onnxruntime.build:build",
-    "tvm": "neo.engines.tvm.build:build",
+    "onnxruntime": Recipe("neo.engines.onnxruntime.build:build"),
+    "tvm": Recipe("neo.engines.tvm.build:build", finish="neo.engines.tvm.runtime_library:add_runtime_library"),
 }

@@ -18,6 +18,7 @@ from neo.frontends.failures import first_line
 from neo.frontends.onnx_file import fix_shapes, interface
 from neo.frontends.shapes import fix_inputs
 from neo.frontends.torch_tensors import output_names, to_array, to_tensor
+from neo.frontends.torchscript_inputs import recorded_inputs
 
 # what PyTorch's TorchScript exporter writes at most
 OPSET = 20
@@ -26,7 +27,8 @@ _EXAMPLE_SHAPE = (1, 3, 224, 224)
 
 
 def convert(request: ConversionRequest) -> SourceModel:
-    """request.source: a file of torch.jit.save; request.inputs: dtype and shape of every argument of forward.
+    """request.source: a file of torch.jit.save; request.inputs: dtype and shape of every argument of forward,
+    needed unless torch.jit.trace recorded them.
 
     Raises InputSpecError if an argument is not described, UnsupportedModel naming an operator that ONNX lacks.
     """
@@ -62,26 +64,30 @@ def _load(path: Path) -> Any:
 
 
 def _tensor_arguments(module: Any) -> list[str]:
-    """Names of forward's arguments. Those that are no tensors must have defaults, and keep them."""
+    """Names of forward's leading tensor arguments. What comes after them must have defaults, and keeps these."""
     names: list[str] = []
+    leading = True
     for argument in module.forward.schema.arguments[1:]:
-        if isinstance(argument.type, torch.TensorType):
+        leading = leading and isinstance(argument.type, torch.TensorType)
+        if leading:
             names.append(argument.name)
         elif not argument.has_default_value():
             raise UnsupportedModel(
-                f"forward's argument {argument.name!r} is a {argument.type}, not a tensor",
+                f"forward's argument {argument.name!r} ({argument.type}) is no tensor, or follows one that is none",
                 hint="trace the model with torch.jit.trace, or wrap it so that it takes tensors only",
             )
     return names
 
 
 def _ordered_inputs(arguments: list[str], request: ConversionRequest) -> tuple[TensorSpec, ...]:
-    given = {spec.name: spec for spec in request.inputs}
+    # what torch.jit.trace recorded is an example, no rule: the user may say otherwise
+    recorded = {spec.name: spec for spec in recorded_inputs(request.source, arguments)}
+    given = recorded | {spec.name: spec for spec in request.inputs}
     missing = [name for name in arguments if name not in given]
     if missing:
         flags = " ".join(f"--input {TensorSpec(name, 'float32', _EXAMPLE_SHAPE)}" for name in missing)
         raise InputSpecError(
-            f"a TorchScript file does not say the shape of its inputs; missing: {', '.join(missing)}",
+            f"{request.source} does not say the shape of its inputs (TorchScript); missing: {', '.join(missing)}",
             hint=f"add {flags} with the model's own dtype and size",
             details={"missing": missing},
         )

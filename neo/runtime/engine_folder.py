@@ -21,6 +21,8 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError
 
 ENGINE_FILE = "engine.json"
+LIBRARY_FILE = "model.so"
+RUNTIME_FILE = "libtvm_runtime.so"
 ALIGNMENT_BYTES = 64
 
 

@@ -5,7 +5,10 @@ golden.npz holds ``<index>/input/<name>`` and ``<index>/output/<name>``.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from neo.runtime.load import Predictor
 
 Arrays = dict[str, NDArray[Any]]
 MAX_SAMPLES = 64
+MAX_BYTES = 1 << 30
 
 
 def write_golden(path: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
@@ -35,25 +39,55 @@ def write_golden(path: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
 
 def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
     """-> (inputs, outputs) of every sample. Raises BundleError."""
-    samples: dict[int, tuple[Arrays, Arrays]] = {}
+    path = folder / GOLDEN_PATH
     try:
-        with np.load(folder / GOLDEN_PATH, allow_pickle=False) as archive:
-            for key in archive.files:
-                index, kind, name = key.split("/", 2)
-                sample = samples.setdefault(int(index), ({}, {}))
-                sample[("input", "output").index(kind)][name] = archive[key]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MAX_BYTES:
+            raise BundleError(f"{path} unpacks to {unpacked} bytes; at most {MAX_BYTES} are read")
+        samples = _read_samples(path)
+    # numpy and zipfile between them raise all of these for damaged files
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        lzma.LZMAError,
+    ) as error:
         raise BundleError(f"the golden samples in {folder} cannot be read: {error}") from error
     if not 0 < len(samples) <= MAX_SAMPLES:
-        raise BundleError(f"{folder / GOLDEN_PATH} holds {len(samples)} samples; 1 to {MAX_SAMPLES} are expected")
+        raise BundleError(f"{path} holds {len(samples)} samples; 1 to {MAX_SAMPLES} are expected")
+    if not all(outputs for _, outputs in samples.values()):
+        raise BundleError(f"{path} holds a sample without outputs, which would prove nothing")
     return tuple(samples[index] for index in sorted(samples))
+
+
+def _read_samples(path: Path) -> dict[int, tuple[Arrays, Arrays]]:
+    samples: dict[int, tuple[Arrays, Arrays]] = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for key in archive.files:
+            index, kind, name = key.split("/", 2)
+            sample = samples.setdefault(int(index), ({}, {}))
+            sample[("input", "output").index(kind)][name] = archive[key]
+    return samples
 
 
 def self_test(predictor: Predictor, folder: Path) -> Parity:
     """Run every golden sample. Raises BundleError if an answer is further off than the manifest allows."""
     tolerance = predictor.manifest.tolerance
+    names = {spec.name for spec in predictor.outputs}
     worst = Parity(0.0, 0.0)
     for inputs, outputs in read_golden(folder):
+        if outputs.keys() != names:
+            found, expected = ", ".join(sorted(outputs)), ", ".join(sorted(names))
+            raise BundleError(f"a golden sample has the outputs {found}; the model has {expected}")
         parity = compare(outputs, predictor.predict(inputs))
         if not tolerance.accepts(parity):
             raise BundleError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,8 @@ class Host:
 def read_host(root: Path = Path("/")) -> Host:
     """root: where /proc and /sys are looked up."""
     arch = platform.machine()
+    if sys.maxsize < 1 << 32:  # a 32-bit system on a 64-bit kernel, as on many a Raspberry Pi, runs no 64-bit code
+        arch = {"x86_64": "i686", "aarch64": "armv7l"}.get(arch, arch)
     cpuinfo = _read(root / "proc/cpuinfo")
     flags = set(_field(cpuinfo, "flags").split() or _field(cpuinfo, "Features").split())
     libc, version = platform.libc_ver()

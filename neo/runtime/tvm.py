@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError, EngineError
-from neo.runtime.engine_folder import ALIGNMENT_BYTES, EngineFolder, WeightEntry
+from neo.runtime.engine_folder import ALIGNMENT_BYTES, LIBRARY_FILE, RUNTIME_FILE, EngineFolder, WeightEntry
 
 # tvm-ffi imports torch wherever it is installed, for conversions that are not used here: 1.3 s and 170 MB
 _TORCH_IS_HIDDEN = "torch" not in sys.modules
@@ -29,8 +29,6 @@ finally:
     if _TORCH_IS_HIDDEN:
         del sys.modules["torch"]
 
-LIBRARY_FILE = "model.so"
-RUNTIME_FILE = "libtvm_runtime.so"
 FUNCTION = "main"
 
 _CPU, _POOLED_ALLOCATOR = 1, 2

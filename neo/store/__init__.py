@@ -1,5 +1,6 @@
 """Blobs by digest in an OCI image layout: the same store on the build host and on the device."""
 
-from neo.store.layout import Ingest, Store
+from neo.store.ingest import Ingest
+from neo.store.layout import Store
 
 __all__ = ["Ingest", "Store"]

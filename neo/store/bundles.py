@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_PATH, CONFIG_TYPE, Manifest, parse_path
@@ -39,8 +39,12 @@ def parse_image(data: bytes) -> ImageManifest:
         titles = [parse_path(layer.title) for layer in image.layers]
     except ContractError as error:
         raise BundleError(f"not a bundle: {error.message}", hint=error.hint) from error
-    if len(set(titles)) != len(titles) or any(title.parts[0] == CONFIG_PATH for title in titles):
+    files = {PurePosixPath(CONFIG_PATH), *titles}
+    if len(files) != len(titles) + 1:
         raise BundleError("a bundle with two files of one name")
+    for title in titles:
+        if not files.isdisjoint(title.parents):
+            raise BundleError(f"a bundle where {str(title)!r} lies inside another file")
     return image
 
 
@@ -76,10 +80,12 @@ def find_bundle(store: Store, reference: str) -> Bundle:
     found = [e for e in entries if reference in (e.annotations.get(REF_NAME), e.digest)]
     if not found:
         digest = reference.removeprefix("sha256:")
+        # whole parts of name:version-target only: "net" is not "net-large:1-host"
+        beginning = f"{reference}-" if ":" in reference else f"{reference}:"
         found = [
             e
             for e in entries
-            if e.annotations.get(REF_NAME, "").startswith((f"{reference}:", f"{reference}-"))
+            if e.annotations.get(REF_NAME, "").startswith(beginning)
             or (len(digest) >= 6 and e.digest.startswith(f"sha256:{digest}"))
         ]
     if len(found) == 1:
@@ -94,11 +100,21 @@ def find_bundle(store: Store, reference: str) -> Bundle:
 
 
 def signatures_of(store: Store, digest: str, artifact_type: str) -> tuple[Descriptor, ...]:
-    """The envelope blobs of every signature whose subject is the manifest with this digest, newest last."""
+    """The envelope blobs of every signature whose subject is the manifest with this digest, newest last.
+
+    Raises StoreError if a signature that the index lists is missing or damaged.
+    """
     envelopes: list[Descriptor] = []
     for entry in store.index().manifests:
         if entry.artifact_type == artifact_type and entry.media_type == MANIFEST_TYPE:
-            image = ImageManifest.from_bytes(store.read(entry))
+            image = _parse_signature(store.read(entry))
             if image.subject is not None and image.subject.digest == digest:
                 envelopes.extend(image.layers)
     return tuple(envelopes)
+
+
+def _parse_signature(data: bytes) -> ImageManifest:
+    try:
+        return ImageManifest.from_bytes(data)
+    except ContractError as error:
+        raise StoreError(f"a signature in the index is no manifest: {error.message}") from error

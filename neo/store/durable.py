@@ -13,8 +13,8 @@ from neo.errors import DiskFull, StoreError
 
 
 @contextmanager
-def translating_os_errors(path: Path) -> Iterator[None]:
-    """OSError -> DiskFull or StoreError that names the path."""
+def translating_os_errors(path: Path, action: str = "write") -> Iterator[None]:
+    """OSError -> DiskFull or StoreError that names the path; action: what failed, as in "cannot write"."""
     try:
         yield
     except OSError as error:
@@ -23,7 +23,8 @@ def translating_os_errors(path: Path) -> Iterator[None]:
                 f"no space left to write {path}", hint="free some space and run the same command again"
             ) from error
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}", hint="check that the folder is writable"
+            f"cannot {action} {path}: {error.strerror or error}",
+            hint="check that the folder is writable" if action == "write" else "",
         ) from error
 
 
@@ -37,7 +38,9 @@ def sync_directory(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write path as a whole or not at all. Raises DiskFull, StoreError; then path is as it was."""
+    """Write path as a whole or not at all. Raises DiskFull, StoreError; then path is as it was, or the new file is
+    there but might not survive a power cut.
+    """
     with translating_os_errors(path):
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -48,7 +51,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
                 os.fsync(file.fileno())
             Path(name).replace(path)
         except BaseException:
-            Path(name).unlink()
+            Path(name).unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
 

@@ -12,11 +12,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from neo.contract.fields import MAX_JSON_BYTES, ContractError
+from neo.contract.manifest import parse_path
 from neo.contract.oci import (
     EMPTY_BYTES,
     EMPTY_TYPE,
@@ -30,9 +33,9 @@ from neo.contract.oci import (
 )
 from neo.errors import StoreError
 from neo.store.durable import replace_file, sync_directory, translating_os_errors
+from neo.store.ingest import READ_BYTES, Ingest
 
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
-READ_BYTES = 1 << 20
 
 
 class Store:
@@ -47,10 +50,10 @@ class Store:
             self._ingest.mkdir(exist_ok=True)
         layout = root / "oci-layout"
         if not layout.exists():
-            replace_file(root / "index.json", ImageIndex().to_bytes())
-            replace_file(layout, LAYOUT_BYTES)
-        elif b"1.0.0" not in layout.read_bytes():
-            raise StoreError(f"{root} is an OCI layout of another version", hint="choose another folder with --store")
+            self._make_layout(layout)
+        with translating_os_errors(layout, "read"):
+            if b"1.0.0" not in layout.read_bytes():
+                raise StoreError(f"{root} is an OCI layout of another version", hint="choose another folder: --store")
 
     def path(self, digest: str) -> Path:
         """Where the blob is. Raises StoreError if it is not here."""
@@ -65,9 +68,11 @@ class Store:
     def read(self, descriptor: Descriptor) -> bytes:
         """The whole blob, checked against its digest. Raises StoreError if it is missing or damaged."""
         path = self.path(descriptor.digest)
-        if path.stat().st_size != descriptor.size:
-            raise StoreError(f"blob {descriptor.digest} has {path.stat().st_size} bytes, expected {descriptor.size}")
-        data = path.read_bytes()
+        with translating_os_errors(path, "read"), path.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != descriptor.size:
+                raise StoreError(f"blob {descriptor.digest} has {found} bytes, expected {descriptor.size}")
+            data = file.read()
         if digest_of(data) != descriptor.digest:
             raise StoreError(f"blob {descriptor.digest} is damaged on disk", hint="remove it and fetch it again")
         return data
@@ -75,35 +80,30 @@ class Store:
     def verify(self, descriptor: Descriptor) -> None:
         """Read the blob again, piece by piece. Raises StoreError if it is missing or damaged."""
         path = self.path(descriptor.digest)
-        with path.open("rb") as file:
-            found = _sha256_of(file)
-        if found != descriptor.digest or path.stat().st_size != descriptor.size:
+        with translating_os_errors(path, "read"), path.open("rb") as file:
+            found = (_sha256_of(file), file.tell())
+        if found != (descriptor.digest, descriptor.size):
             raise StoreError(f"blob {descriptor.digest} is damaged on disk", hint="remove it and fetch it again")
 
     def ingest(self, digest: str, size: int) -> Ingest:
         """Begin or go on writing the blob with this digest and size (bytes); see ``Ingest``."""
-        return Ingest(self._ingest / digest.removeprefix("sha256:"), self._blob_path(digest), digest, size)
+        return self._begin(digest, size, wait=False)
 
     def put(self, data: bytes, media_type: str) -> Descriptor:
+        """Raises DiskFull, StoreError. A blob that is here but damaged is replaced."""
         descriptor = Descriptor.of(data, media_type)
-        if not self.has(descriptor.digest):
-            path = self._blob_path(descriptor.digest)
-            replace_file(path, data, mode=0o444)
+        if not self._is_whole(descriptor):
+            replace_file(self._blob_path(descriptor.digest), data, mode=0o444)
         return descriptor
 
     def put_file(self, source: Path, media_type: str) -> Descriptor:
-        """Copy a file of any size in. Raises DiskFull, StoreError."""
-        with source.open("rb") as file:
-            digest = _sha256_of(file)
-            size = file.tell()
-            if not self.has(digest):
+        """Copy a file of any size in. Raises DiskFull, StoreError. A blob that is here but damaged is replaced."""
+        with translating_os_errors(source, "read"), source.open("rb") as file:
+            descriptor = Descriptor(media_type, _sha256_of(file), file.tell())
+            if not self._is_whole(descriptor):
                 file.seek(0)
-                with self.ingest(digest, size) as ingest:
-                    ingest.restart()
-                    while piece := file.read(READ_BYTES):
-                        ingest.write(piece)
-                    ingest.commit()
-        return Descriptor(media_type, digest, size)
+                self._copy_in(file, descriptor)
+        return descriptor
 
     def put_empty(self) -> Descriptor:
         return self.put(EMPTY_BYTES, EMPTY_TYPE)
@@ -112,10 +112,19 @@ class Store:
         return self.put(manifest.to_bytes(), MANIFEST_TYPE)
 
     def index(self) -> ImageIndex:
+        """Every manifest that is listed, with its artifact type: other tools drop that from the entries they write.
+
+        Raises StoreError.
+        """
+        path = self.root / "index.json"
         try:
-            return ImageIndex.from_bytes((self.root / "index.json").read_bytes())
-        except FileNotFoundError:
-            return ImageIndex()
+            with translating_os_errors(path, "read"):
+                index = ImageIndex.from_bytes(path.read_bytes()) if path.exists() else ImageIndex()
+        except ContractError as error:
+            raise StoreError(
+                f"{path} is damaged: {error.message}", hint="choose another folder with --store, or remove this one"
+            ) from error
+        return ImageIndex(tuple(self._typed(entry) for entry in index.manifests))
 
     def add_to_index(self, entry: Descriptor) -> None:
         """List a manifest. An entry with the same digest or the same reference name is replaced by it."""
@@ -132,36 +141,85 @@ class Store:
     def materialise(self, manifest: ImageManifest, folder: Path) -> None:
         """Lay the layers out as files of an empty or new folder, as hard links where the file system allows.
 
-        Titles must have been checked to stay inside the folder (``neo.bundle``).
+        Raises DiskFull, StoreError, and ContractError for a title that leads out of the folder, before anything is
+        written.
         """
+        places = {folder / parse_path(layer.title): layer.digest for layer in manifest.layers}
         with translating_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for layer in manifest.layers:
-                place = folder / layer.title
+            for place, digest in places.items():
                 place.parent.mkdir(parents=True, exist_ok=True)
-                _link_or_copy(self.path(layer.digest), place)
-            for directory in {folder, *((folder / layer.title).parent for layer in manifest.layers)}:
+                _link_or_copy(self.path(digest), place)
+            for directory in {folder.parent, *_folders_of(folder, places)}:
                 sync_directory(directory)
 
     def collect_garbage(self, keep: Collection[str]) -> int:
         """Remove every blob that is neither kept nor named by a manifest that is; -> bytes freed.
 
-        keep: digests of manifests. Blobs being ingested for other digests are dropped too.
+        keep: digests of manifests. Blobs being ingested for other digests are dropped too, so nobody else may write
+        meanwhile. Raises StoreError, and removes nothing, if a kept manifest cannot be read.
         """
         live = set(keep)
-        for digest in keep:
-            if self.has(digest):
-                manifest = ImageManifest.from_bytes(self.path(digest).read_bytes())
-                live.update(d.digest for d in (manifest.config, *manifest.layers))
-        freed = 0
-        for path in [*self._blobs.iterdir(), *self._ingest.iterdir()]:
-            if f"sha256:{path.name}" not in live:
-                freed += path.stat().st_size
-                path.unlink()
+        with translating_os_errors(self.root):
+            for digest in keep:
+                if self.has(digest):
+                    manifest = self._manifest(digest)
+                    live.update(d.digest for d in (manifest.config, *manifest.layers))
+            freed = 0
+            for path in [*self._blobs.iterdir(), *self._ingest.iterdir()]:
+                if f"sha256:{path.name}" not in live:
+                    freed += path.stat().st_size
+                    path.unlink()
         return freed
 
     def _blob_path(self, digest: str) -> Path:
         return self._blobs / parse_digest(digest).removeprefix("sha256:")
+
+    def _make_layout(self, layout: Path) -> None:
+        with self._locked():  # another process may be making it too, and have listed a bundle since
+            index = self.root / "index.json"
+            if not index.exists():
+                replace_file(index, ImageIndex().to_bytes())
+            if not layout.exists():
+                replace_file(layout, LAYOUT_BYTES)
+
+    def _begin(self, digest: str, size: int, *, wait: bool) -> Ingest:
+        final = self._blob_path(digest)
+        return Ingest(self._ingest / final.name, final, digest, size, wait=wait)
+
+    def _copy_in(self, file: IO[bytes], descriptor: Descriptor) -> None:
+        with self._begin(descriptor.digest, descriptor.size, wait=True) as ingest:
+            if self._is_whole(descriptor):  # another process was faster
+                ingest.discard()
+                return
+            ingest.restart()
+            while piece := file.read(READ_BYTES):
+                ingest.write(piece)
+            ingest.commit()
+
+    def _is_whole(self, descriptor: Descriptor) -> bool:
+        try:
+            self.verify(descriptor)
+        except StoreError:
+            return False
+        return True
+
+    def _manifest(self, digest: str) -> ImageManifest:
+        path = self.path(digest)
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise StoreError(f"{path} is no manifest: it has {path.stat().st_size} bytes")
+        try:
+            return ImageManifest.from_bytes(path.read_bytes())
+        except ContractError as error:
+            raise StoreError(f"{path} is no manifest: {error.message}", hint="fetch it again") from error
+
+    def _typed(self, entry: Descriptor) -> Descriptor:
+        if entry.artifact_type or entry.media_type != MANIFEST_TYPE:
+            return entry
+        try:
+            return replace(entry, artifact_type=self._manifest(entry.digest).artifact_type)
+        except (StoreError, OSError):
+            return entry  # of no use to anybody, and none of our business
 
     def _change_index(self, change: Callable[[tuple[Descriptor, ...]], list[Descriptor]]) -> None:
         with self._locked():
@@ -174,68 +232,6 @@ class Store:
             yield
 
 
-class Ingest:
-    """A blob on its way in: append with ``write``, end with ``commit``; leave the ``with`` block to go on later.
-
-    offset: how many bytes are already here; the next ``write`` must start there.
-    """
-
-    def __init__(self, part: Path, final: Path, digest: str, size: int) -> None:
-        self.digest = digest
-        self.size = size
-        self._part = part
-        self._final = final
-        with translating_os_errors(part):
-            self._file: IO[bytes] = part.open("a+b")
-        self._file.seek(0)
-        self._sha256 = hashlib.sha256()
-        while piece := self._file.read(READ_BYTES):
-            self._sha256.update(piece)
-        self.offset = self._file.tell()
-        if self.offset > size:
-            self.restart()
-
-    def __enter__(self) -> Ingest:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """What was written stays, for another ingest to go on from. Raises DiskFull, StoreError."""
-        with translating_os_errors(self._part):
-            self._file.close()
-
-    def restart(self) -> None:
-        """Forget what is here and begin at offset 0."""
-        self._file.truncate(0)
-        self._sha256 = hashlib.sha256()
-        self.offset = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append. Raises DiskFull, StoreError; StoreError too when the blob would grow past its size."""
-        if self.offset + len(data) > self.size:
-            raise StoreError(f"blob {self.digest} should have {self.size} bytes; more came")
-        with translating_os_errors(self._part):
-            self._file.write(data)
-        self._sha256.update(data)
-        self.offset += len(data)
-
-    def commit(self) -> None:
-        """Check, make durable and read-only, and publish. A blob with the wrong digest is dropped: StoreError."""
-        found = "sha256:" + self._sha256.hexdigest()
-        if self.offset != self.size or found != self.digest:
-            self.restart()
-            self._part.unlink(missing_ok=True)
-            raise StoreError(f"expected {self.digest} with {self.size} bytes, got {found}; what came was dropped")
-        with translating_os_errors(self._part):
-            self._file.flush()
-            os.fchmod(self._file.fileno(), 0o444)
-            os.fsync(self._file.fileno())
-            self._part.replace(self._final)
-            sync_directory(self._final.parent)
-
-
 def _sha256_of(file: IO[bytes]) -> str:
     sha256 = hashlib.sha256()
     while piece := file.read(READ_BYTES):
@@ -244,12 +240,17 @@ def _sha256_of(file: IO[bytes]) -> str:
 
 
 def _link_or_copy(source: Path, place: Path) -> None:
+    place.unlink(missing_ok=True)
     try:
         os.link(source, place)
-    except FileExistsError:
-        place.unlink()
-        os.link(source, place)
     except OSError:  # another file system, or one without hard links (FAT)
-        shutil.copyfile(source, place)
-        with place.open("rb") as file:
+        with source.open("rb") as blob, place.open("wb") as file:
+            shutil.copyfileobj(blob, file, READ_BYTES)
+            file.flush()
+            os.fchmod(file.fileno(), 0o444)
             os.fsync(file.fileno())
+
+
+def _folders_of(folder: Path, places: Iterable[Path]) -> set[Path]:
+    """The folder and every directory between it and the places."""
+    return {folder, *(parent for place in places for parent in place.parents if parent.is_relative_to(folder))}

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from neo.contract.fields import ContractError, parse_object
 from neo.errors import TrustError
 
 _log = logging.getLogger(__name__)
 
 MAX_KEY_BYTES = 64 << 10
+_ED25519_PUBLIC = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def public_path(private: Path) -> Path:
@@ -27,19 +31,27 @@ def public_path(private: Path) -> Path:
 
 
 def generate_key(path: Path) -> SSlibKey:
-    """Make an Ed25519 key pair: path (0600) and path.pub. Raises TrustError if path exists: no key is overwritten."""
+    """Make an Ed25519 key pair: path (0600) and path.pub (0644).
+
+    Raises TrustError if one of the two exists (no key is overwritten) or cannot be written; then neither is new.
+    """
     signer = CryptoSigner.generate_ed25519()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise TrustError(
-            f"a key exists already at {path}", hint="choose another path, or keep using this one"
-        ) from error
-    with os.fdopen(fd, "wb") as file:
-        file.write(signer.private_bytes)
     key: SSlibKey = signer.public_key
-    public_path(path).write_text(dump_public_key(key), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise TrustError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    if public_path(path).exists():
+        raise TrustError(
+            f"{public_path(path)} exists already; its private key is not at {path}",
+            hint="choose another path, or bring the private key back",
+        )
+    _write_new(path, signer.private_bytes, 0o600)
+    try:
+        _write_public(path, key)
+    except TrustError:
+        path.unlink()
+        raise
     return key
 
 
@@ -47,10 +59,36 @@ def dump_public_key(key: SSlibKey) -> str:
     return json.dumps({"keyid": key.keyid, **key.to_dict()}, indent=2, sort_keys=True) + "\n"
 
 
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError as error:
+        raise TrustError(
+            f"a key exists already at {path}", hint="choose another path, or keep using this one"
+        ) from error
+    except OSError as error:
+        raise TrustError(f"cannot write the key {path}: {error.strerror}", hint="choose another path") from error
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()
+        raise TrustError(f"cannot write the key {path}: {error.strerror}", hint="free some space") from error
+
+
+def _write_public(path: Path, key: SSlibKey) -> None:
+    public = public_path(path)
+    fresh = public.with_name(f".{public.name}.{secrets.token_hex(4)}")
+    _write_new(fresh, dump_public_key(key).encode(), 0o644)
+    fresh.replace(public)  # whole or not at all: it is copied to devices
+
+
 def load_signer(path: Path) -> CryptoSigner:
     """The private key at path. Raises TrustError if it is missing, no key, or no Ed25519 key."""
     try:
-        data = path.read_bytes()[:MAX_KEY_BYTES]
+        data = _read(path)
     except OSError as error:
         raise TrustError(
             f"cannot read the signing key {path}: {error.strerror}", hint=f"make one with: neo keys generate {path}"
@@ -70,9 +108,17 @@ def load_signer(path: Path) -> CryptoSigner:
 def load_or_make_signer(path: Path) -> CryptoSigner:
     """The private key at path, made if there is none yet: the first compile needs no preparation."""
     if not path.exists():
-        generate_key(path)
-        _log.info("made the signing key %s; devices trust %s", path, public_path(path))
-    return load_signer(path)
+        try:
+            generate_key(path)
+        except TrustError:
+            if not path.exists():  # it does where another process was faster
+                raise
+        else:
+            _log.info("made the signing key %s; devices trust %s", path, public_path(path))
+    signer = load_signer(path)
+    if not public_path(path).exists():  # we were killed between the two
+        _write_public(path, signer.public_key)
+    return signer
 
 
 def load_public_keys(paths: Sequence[Path]) -> tuple[SSlibKey, ...]:
@@ -87,7 +133,7 @@ def load_public_keys(paths: Sequence[Path]) -> tuple[SSlibKey, ...]:
 
 def _load_public_key(path: Path) -> SSlibKey:
     try:
-        data = path.read_bytes()[:MAX_KEY_BYTES]
+        data = _read(path)
     except OSError as error:
         raise TrustError(
             f"cannot read the trusted key {path}: {error.strerror}",
@@ -96,10 +142,18 @@ def _load_public_key(path: Path) -> SSlibKey:
     if b"PRIVATE KEY" in data:
         raise TrustError(f"{path} is a private key", hint=f"a device gets the public half only: {public_path(path)}")
     try:
-        value = json.loads(data)
+        value = parse_object(data, what="the key")
         key = SSlibKey.from_dict(value.pop("keyid"), value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ContractError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrustError(f"{path} is no public key file", hint="use the .pub file of `neo keys generate`") from error
     if key.keytype != "ed25519":
-        raise TrustError(f"{path} is a {key.keytype} key; bundles are signed with Ed25519")
+        raise TrustError(f"{path} is a {key.keytype[:40]} key; bundles are signed with Ed25519")
+    # securesystemslib would notice at the first signature only, and blame that
+    if not _ED25519_PUBLIC.fullmatch(key.keyval["public"]):
+        raise TrustError(f"{path} is damaged: an Ed25519 public key has 64 hexadecimal digits", hint="copy it again")
     return key
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_KEY_BYTES)

@@ -6,8 +6,9 @@ off under another's name. Source: https://github.com/secure-systems-lab/dsse/blo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError, VerificationError
@@ -19,6 +20,7 @@ from neo.errors import TrustError
 
 PAYLOAD_TYPE = "application/vnd.neo-edge.release.v1+json"
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+SHOWN_KEYS = 5
 SIGNATURE_TYPE = "application/vnd.neo-edge.signature.v1"
 
 
@@ -50,16 +52,26 @@ def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
         raise TrustError(f"the signature is about {envelope.payload_type!r}, not about a bundle")
     try:
         accepted = envelope.verify(list(keys), 1)
-    except VerificationError as error:
-        signers = ", ".join(sorted(keyid[:12] for keyid in envelope.signatures)) or "nobody"
+    except (VerificationError, ValueError) as error:  # ValueError: no keys at all
         raise TrustError(
-            f"signed by {signers}, which is not trusted here (trusted: {', '.join(key.keyid[:12] for key in keys)})",
+            f"signed by {_names(envelope.signatures)}, which is not trusted here (trusted: "
+            f"{_names(key.keyid for key in keys)})",
             hint="sign with the operator's key (neo compile --key), or give the device that key's .pub file (--trust)",
         ) from error
-    obj = parse_object(envelope.payload, what="statement")
-    return Statement(
-        parse_digest(obj.get("digest"), "statement.digest"),
-        get_size(obj, "size", "statement"),
-        get(obj, "reference", str, "statement"),
-        tuple(accepted),
-    )
+    try:
+        obj = parse_object(envelope.payload, what="statement")
+        return Statement(
+            parse_digest(obj.get("digest"), "statement.digest"),
+            get_size(obj, "size", "statement"),
+            get(obj, "reference", str, "statement"),
+            tuple(accepted),
+        )
+    except ContractError as error:
+        raise TrustError(f"the signed statement cannot be read: {error.message}", hint=error.hint) from error
+
+
+def _names(keyids: Iterable[Any]) -> str:
+    """A few, short and printable: whoever wrote an envelope chose them, and they need not even be text."""
+    short = sorted(str(keyid)[:12] for keyid in keyids)
+    shown = ", ".join(keyid if keyid.isprintable() else ascii(keyid) for keyid in short[:SHOWN_KEYS])
+    return (shown + (f" and {len(short) - SHOWN_KEYS} more" if len(short) > SHOWN_KEYS else "")) or "nobody"

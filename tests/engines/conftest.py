@@ -10,6 +10,7 @@ import pytest
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
+from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.graph import rewrite
 from neo.runtime import load_engine
 from neo.targets import load_target
@@ -41,6 +42,8 @@ def agrees(tmp_path: Path) -> Check:
         rewritten = rewrite(folder / "model.onnx", folder / "graph")
         request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine")
         built = BUILDS[engine](request)
+        if engine == "tvm":
+            add_runtime_library(request)
         rng = np.random.default_rng(0)
         arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in inputs]
         expected = reference_outputs(model, arrays)

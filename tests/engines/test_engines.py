@@ -9,7 +9,9 @@ import onnx
 import pytest
 from onnx import helper
 
+from neo.contract.tensors import TensorSpec
 from neo.engines.base import BuildRequest
+from neo.engines.confined import build_engine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.errors import EngineError
@@ -109,9 +111,14 @@ def test_weights_are_files_of_their_own_and_shared_ones_are_stored_once(tmp_path
 
 
 def test_a_cross_compiled_library_is_for_the_target(tmp_path: Path) -> None:
-    build_with(build_tvm, onnx.load(classifier(tmp_path / "c.onnx")), tmp_path / "arm", "raspberry-pi-4")
+    model = classifier(tmp_path / "model.onnx")
+    shape = (TensorSpec("x", "float32", (1, 1, 8, 8)),), (TensorSpec("y", "float32", (1, 10)),)
+    for folder in ("engine", "scratch"):
+        (tmp_path / folder).mkdir()
+    request = BuildRequest(model, load_target("raspberry-pi-4"), *shape, tmp_path / "engine")
+    build_engine("tvm", request, tmp_path / "scratch")
     for library in ("model.so", "libtvm_runtime.so"):
-        header = (tmp_path / "arm" / "engine" / library).read_bytes()[:20]
+        header = (tmp_path / "engine" / library).read_bytes()[:20]
         assert int.from_bytes(header[18:20], "little") == ELF_MACHINE_AARCH64
 
 

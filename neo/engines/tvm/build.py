@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,12 +14,10 @@ from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.tvm.importer import import_onnx
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
-from neo.engines.tvm.runtime_library import runtime_library
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.weights import lift_weights, write_weights
 from neo.errors import EngineError
-from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
-from neo.runtime.tvm import LIBRARY_FILE, RUNTIME_FILE
+from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
 
 
 def build(request: BuildRequest) -> BuiltEngine:
@@ -40,7 +37,6 @@ def build(request: BuildRequest) -> BuiltEngine:
     weights = write_weights(arrays, request.folder)
     with tempfile.TemporaryDirectory() as scratch:
         link(executable, request.target, request.folder / LIBRARY_FILE, Path(scratch))
-    shutil.copyfile(runtime_library(request.target.arch), request.folder / RUNTIME_FILE)
     description = EngineFolder("tvm", request.inputs, request.outputs, weights)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
     notes = (f"without a schedule of ours: {', '.join(unscheduled)}",) if unscheduled else ()

@@ -18,13 +18,20 @@ from pathlib import Path
 
 import platformdirs
 
+from neo.engines.base import BuildRequest
 from neo.errors import EngineError
-from neo.runtime.tvm import RUNTIME_FILE
+from neo.runtime.engine_folder import RUNTIME_FILE
+from neo.settings import APP
 
 MEMBER = f"tvm/lib/{RUNTIME_FILE}"
 # the tags under which manylinux wheels of the supported glibc versions are published
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 TIMEOUT_S = 900
+
+
+def add_runtime_library(request: BuildRequest) -> None:
+    """Into the engine folder that the build has filled."""
+    shutil.copyfile(runtime_library(request.target.arch), request.folder / RUNTIME_FILE)
 
 
 def runtime_library(arch: str) -> Path:
@@ -35,7 +42,7 @@ def runtime_library(arch: str) -> Path:
             raise EngineError("apache-tvm is not installed", hint="pip install 'neo-edge[compile]'")
         return Path(spec.origin).parent / "lib" / RUNTIME_FILE
     version = importlib.metadata.version("apache-tvm")
-    cached = Path(platformdirs.user_cache_dir("neo-edge")) / "tvm-runtime" / version / arch / RUNTIME_FILE
+    cached = Path(platformdirs.user_cache_dir(APP)) / "tvm-runtime" / version / arch / RUNTIME_FILE
     if not cached.is_file():
         _extract_from_wheel(version, arch, cached)
     return cached

@@ -1,0 +1,138 @@
+"""One blob on its way into a store."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+from pathlib import Path
+
+from neo.errors import StoreError
+from neo.store.durable import sync_directory, translating_os_errors
+
+READ_BYTES = 1 << 20
+
+
+class Ingest:
+    """Append with ``write``, end with ``commit``; leave the ``with`` block to go on later.
+
+    offset: how many bytes are already here; the next ``write`` must start there. One ingest of a blob at a time:
+    another one, in whatever process, raises StoreError, or waits for its turn if it asked for that (wait).
+    """
+
+    def __init__(self, part: Path, final: Path, digest: str, size: int, *, wait: bool = False) -> None:
+        self.digest = digest
+        self.size = size
+        self.offset = 0
+        self._part = part
+        self._final = final
+        self._sha256 = hashlib.sha256()
+        with translating_os_errors(part):
+            # unbuffered: what is counted in offset and sha256 is in the file, also after a write that failed
+            self._file = _open_locked(part, digest, wait=wait)
+            try:
+                self._read_what_is_here()
+            except OSError:
+                self._file.close()
+                raise
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What was written stays, for another ingest to go on from. Raises DiskFull, StoreError."""
+        if self._file.closed:
+            return
+        with translating_os_errors(self._part):
+            # a child being started at this moment may hold a copy of the descriptor, and with it the lock
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._file.close()
+
+    def restart(self) -> None:
+        """Forget what is here and begin at offset 0. Raises StoreError."""
+        with translating_os_errors(self._part):
+            self._file.truncate(0)
+        self._sha256 = hashlib.sha256()
+        self.offset = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append. Raises DiskFull, StoreError, and then nothing of data is there; StoreError too when the blob would
+        grow past its size.
+        """
+        if self.offset + len(data) > self.size:
+            raise StoreError(f"blob {self.digest} should have {self.size} bytes; more came")
+        with translating_os_errors(self._part):
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError:
+                self._file.truncate(self.offset)
+                raise
+        self._sha256.update(data)
+        self.offset += len(data)
+
+    def commit(self) -> None:
+        """Check, make durable and read-only, and publish. A blob with the wrong digest is dropped: StoreError."""
+        found = "sha256:" + self._sha256.hexdigest()
+        with translating_os_errors(self._part):
+            if self.offset != self.size or found != self.digest or os.fstat(self._file.fileno()).st_size != self.size:
+                self.discard()
+                raise StoreError(
+                    f"expected {self.digest} with {self.size} bytes, got {found} with {self.offset}; "
+                    "what came was dropped"
+                )
+            os.fchmod(self._file.fileno(), 0o444)
+            os.fsync(self._file.fileno())
+            self._part.replace(self._final)
+            sync_directory(self._final.parent)
+
+    def discard(self) -> None:
+        """Remove what is here; nothing can be written any more. Raises StoreError."""
+        with translating_os_errors(self._part):
+            self._part.unlink(missing_ok=True)
+        self.close()
+
+    def _read_what_is_here(self) -> None:
+        self._file.seek(0)
+        while piece := self._file.read(READ_BYTES):
+            self._sha256.update(piece)
+        self.offset = self._file.tell()
+        if self.offset > self.size:
+            self.restart()
+
+
+def _open_locked(part: Path, digest: str, *, wait: bool) -> io.FileIO:
+    while True:
+        file = _open(part)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_still_at(file, part):
+                return file
+        except BlockingIOError as error:
+            file.close()
+            raise StoreError(f"blob {digest} is being written by another program", hint="wait for it to end") from error
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # whoever had it has published or dropped it: there is a new file, or none
+
+
+def _open(part: Path) -> io.FileIO:
+    try:
+        return part.open("a+b", buffering=0)
+    except PermissionError:
+        # killed in ``commit`` after the file became read-only and before it was published
+        part.chmod(0o600)
+        return part.open("a+b", buffering=0)
+
+
+def _is_still_at(file: io.FileIO, part: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), part.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,144 @@
+"""Hypothesis strategies for everything that the contract can say."""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from neo.contract.device import Capabilities, Requirements, Target
+from neo.contract.manifest import Manifest
+from neo.contract.messages import PHASES, Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
+from neo.contract.oci import MANIFEST_TYPE, Descriptor, ImageIndex, ImageManifest
+from neo.contract.parity import Tolerance
+from neo.contract.tensors import DTYPES, TensorSpec
+
+_letters = string.ascii_letters + string.digits
+# text that UTF-8 can carry: no lone surrogates
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+names = st.builds(str.__add__, st.sampled_from(_letters), st.text(_letters + "._-", max_size=63))
+hex64 = st.binary(min_size=32, max_size=32).map(bytes.hex)
+digests = hex64.map("sha256:".__add__)
+sizes = st.integers(0, (1 << 63) - 1)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+versions = st.lists(st.integers(0, 99), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=20,
+)
+json_objects = st.dictionaries(texts, json_values, max_size=5)
+
+dims = st.integers(0, 1 << 40) | st.sampled_from(["N", "batch", "seq_len", "N + 1"])
+tensor_specs = st.builds(
+    TensorSpec,
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+    st.sampled_from(sorted(DTYPES)),
+    st.lists(dims, max_size=5).map(tuple),
+)
+tolerances = st.builds(Tolerance, numbers.map(abs), numbers.map(abs))
+
+descriptors = st.builds(Descriptor, texts, digests, sizes, st.dictionaries(texts, texts, max_size=3), texts)
+image_manifests = st.builds(
+    ImageManifest,
+    texts,
+    descriptors,
+    st.lists(descriptors, max_size=4).map(tuple),
+    st.none() | descriptors,
+    st.dictionaries(texts, texts, max_size=3),
+)
+image_indexes = st.builds(ImageIndex, st.lists(descriptors, max_size=4).map(tuple))
+
+requirements = st.builds(Requirements, texts, texts, st.lists(texts, max_size=4).map(tuple), versions)
+manifests = st.builds(
+    Manifest,
+    names,
+    names,
+    names,
+    requirements,
+    names,
+    st.just("") | versions | versions.map(">=".__add__),
+    texts,
+    texts,
+    st.lists(tensor_specs, max_size=3).map(tuple),
+    st.lists(tensor_specs, max_size=3).map(tuple),
+    tolerances,
+)
+targets = st.builds(
+    Target,
+    name=names,
+    description=texts,
+    arch=texts,
+    mcpu=texts,
+    features=st.lists(texts, max_size=3).map(tuple),
+    attrs=st.lists(texts, max_size=3).map(tuple),
+    vector_bits=st.integers(1, 2048),
+    vector_registers=st.integers(1, 64),
+    cores=st.integers(1, 512),
+    l1d_kib=sizes,
+    l2_kib=sizes,
+    l3_kib=sizes,
+    glibc=versions,
+    engines=st.lists(texts, max_size=3).map(tuple),
+)
+capabilities = st.builds(
+    Capabilities,
+    names,
+    texts,
+    texts,
+    texts,
+    texts,
+    st.lists(texts, max_size=4).map(tuple),
+    sizes,
+    sizes,
+    sizes,
+    st.dictionaries(texts, texts, max_size=3),
+)
+
+assignments = st.builds(
+    Assignment,
+    names,
+    texts,
+    st.builds(Descriptor, st.just(MANIFEST_TYPE), digests, sizes),
+    descriptors,
+    names,
+    numbers,
+)
+device_states = st.builds(
+    DeviceState,
+    names,
+    st.sampled_from(PHASES),
+    texts,
+    st.none() | st.builds(Live, digests, texts, texts, numbers),
+    sizes,
+    sizes,
+    st.none() | json_objects,
+    texts,
+    numbers,
+)
+chunks = st.builds(Chunk, digests, sizes, st.binary(max_size=200)) | st.builds(
+    Chunk, digests, sizes, st.just(b""), st.just(value=True)
+)
+
+# class -> what it can be; every one has from_bytes and to_bytes
+DOCUMENTS: dict[type, st.SearchStrategy] = {
+    Manifest: manifests,
+    Capabilities: capabilities,
+    ImageManifest: image_manifests,
+    ImageIndex: image_indexes,
+    Presence: st.builds(Presence, st.booleans(), names, numbers),
+    RollCall: st.builds(RollCall, names, st.booleans()),
+    Assignment: assignments,
+    DeviceState: device_states,
+    Want: st.builds(Want, names, digests, sizes, st.integers(1, 64 << 20)),
+    Chunk: chunks,
+}
+
+arrays = st.sampled_from(sorted(DTYPES)).flatmap(
+    lambda dtype: st_numpy.arrays(
+        np.dtype(dtype), st_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)
+    )
+)
