@@ -21,7 +21,6 @@ from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample
 REQUEST_FILE = "request.json"
 SAMPLES_FILE = "samples.npz"
 WORK_FOLDER = "work"
-MAX_ANSWER_BYTES = 1 << 20
 
 
 def write_request(request: ConversionRequest) -> None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import re
 import traceback
 
-from neo.errors import DiskFull, MissingDependency, ModelError, NeoError, ResourceLimitExceeded
+from neo.errors import MissingDependency, ModelError, NeoError
 from neo.frontends.base import ConversionRequest
+from neo.isolation.exhaustion import exhaustion
 
 MAX_TRACEBACK = 32_000
 
 _EXTRAS = {"pytorch": "pytorch", "keras": "tensorflow", "tensorflow": "tensorflow"}
 _COMPILE_MODULES = frozenset(["onnx", "onnxruntime"])
-# what the libraries of four makers say when an allocation fails: they share no exception class
-_NO_MEMORY = re.compile(
-    r"can't allocate memory|cannot allocate memory|bad_alloc|bad allocation|Unable to allocate|ResourceExhausted"
-    r"|OOM when allocating|out of memory|Failed to allocate memory|MemoryError",
-    re.IGNORECASE,
-)
 
 
 def translated(error: Exception, request: ConversionRequest) -> NeoError:
@@ -59,30 +52,6 @@ def _chain(error: BaseException) -> list[BaseException]:
         chain.append(current)
         current = current.__cause__ or current.__context__
     return chain
-
-
-def exhaustion(text: str, number: int | None = None) -> NeoError | None:
-    """The limit of memory, file size or disk that an exception or a log reports, if it reports one.
-
-    number: the errno, where there is one.
-    """
-    if number in {errno.ENOSPC, errno.EDQUOT} or "No space left on device" in text:
-        return disk_full()
-    if number == errno.EFBIG or "File too large" in text:
-        return ResourceLimitExceeded("the conversion wants to write a larger file than it may")
-    if number == errno.ENOMEM or _NO_MEMORY.search(text):
-        return memory_exceeded()
-    return None
-
-
-def disk_full() -> DiskFull:
-    return DiskFull("the disk is full: the converted model does not fit", hint="make room, or set TMPDIR elsewhere")
-
-
-def memory_exceeded() -> ResourceLimitExceeded:
-    return ResourceLimitExceeded(
-        "the conversion ran out of memory", hint="use a machine with more memory, or fix smaller sizes with --input"
-    )
 
 
 def first_line(error: BaseException) -> str:

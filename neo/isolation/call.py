@@ -72,10 +72,12 @@ def isolated(
     finished = _run(work, scratch.resolve(), limits, environment or {})
     if finished.answer is None:
         error = _cause_of_death(finished, work, scratch, limits)
-        error.details["log"] = "\n".join(finished.log.splitlines()[-_LOG_LINES:])
+        error.details["log"] = _last_lines(finished.log)
         raise error
     if "error" in finished.answer:
-        raise NeoError.from_json(as_object(finished.answer["error"], "error"))
+        reported = NeoError.from_json(as_object(finished.answer["error"], "error"))
+        reported.details.setdefault("log", _last_lines(finished.log))
+        raise reported
     return finished.answer
 
 
@@ -134,11 +136,13 @@ def _environment(scratch: Path) -> dict[str, str]:
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    # absolute: the worker's current folder is another one
+    imports = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     package_root = str(Path(__file__).resolve().parents[2])
     return environment | {
         "HOME": str(scratch),
         "TMPDIR": str(temporary),
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join([package_root, *imports]),
         "PYTHONUSERBASE": site.getuserbase(),
         # the scratch folder is the current one: nothing is imported from there (Python 3.11 and later)
         "PYTHONSAFEPATH": "1",
@@ -149,6 +153,10 @@ def _environment(scratch: Path) -> dict[str, str]:
         # a conversion is a few runs: the same numbers everywhere count for more than speed
         "CUDA_VISIBLE_DEVICES": "-1",
     }
+
+
+def _last_lines(log: str) -> str:
+    return "\n".join(log.splitlines()[-_LOG_LINES:])
 
 
 def _cause_of_death(finished: _Finished, work: Work, scratch: Path, limits: Limits) -> NeoError:

@@ -14,9 +14,9 @@ import pytest
 
 from neo.contract.tensors import TensorSpec
 from neo.frontends.base import Conversion, ConversionRequest
-from neo.frontends.confine import Limits
 from neo.frontends.recognise import recognise
 from neo.frontends.sandbox import convert
+from neo.isolation import Limits
 
 Convert = Callable[..., Conversion]
 MAKER = Path(__file__).with_name("make_models.py")

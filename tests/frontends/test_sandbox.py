@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from neo.errors import DiskFull, MissingDependency, ModelError, NeoError, ResourceLimitExceeded
 from neo.frontends.base import ConversionRequest
-from neo.frontends.confine import Limits
-from neo.frontends.sandbox import _environment, convert
+from neo.frontends.sandbox import convert
+from neo.isolation import Limits
+from neo.isolation.call import _environment
 from tests.frontends.conftest import Convert
 
 GIB = 1 << 30
@@ -90,14 +91,14 @@ def test_a_model_that_never_ends_is_stopped_with_its_children(torch_models: Path
         )
     assert time.monotonic() - start < 30
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
-    assert not [line for line in listed.splitlines() if "neo.frontends.worker" in line and "forever" in line]
+    assert not [line for line in listed.splitlines() if "neo.isolation.worker" in line and "frontends" in line]
 
 
 def test_a_crashing_library_is_reported_with_its_last_words(model: Path, stub: Path, through_sandbox: Convert) -> None:
     (stub / "onnxruntime.py").write_text(
         "import os, sys\nprint('all is lost', file=sys.stderr, flush=True)\nos.abort()\n", encoding="utf-8"
     )
-    with pytest.raises(ModelError, match=r"the converter crashed \(signal SIGABRT\)") as caught:
+    with pytest.raises(ModelError, match=r"converting m.onnx crashed \(signal SIGABRT\)") as caught:
         through_sandbox(model)
     assert "all is lost" in caught.value.details["log"]
 
@@ -151,7 +152,7 @@ def test_a_confined_process_cannot_reach_the_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         program = (
             "import socket, sys\n"
-            "from neo.frontends.confine import Limits, confine\n"
+            "from neo.isolation.confine import Limits, confine\n"
             f"address = ('127.0.0.1', {server.getsockname()[1]})\n"
             "socket.create_connection(address, 5).close()\n"
             "confine(Limits(1 << 32, 60.0, 1 << 30))\n"

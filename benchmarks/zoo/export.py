@@ -1,0 +1,91 @@
+"""A network of the zoo -> model.onnx, and golden.npz: inputs with the answers of ONNX Runtime without optimisations."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.zoo import MODEL_FILE, ZooModel
+from benchmarks.zoo.layers import CALIBRATION_IMAGES, calibrate, randomise
+from neo.contract.manifest import GOLDEN_PATH
+from neo.runtime.golden import write_golden
+
+SEED = 0
+SAMPLES = 2
+OPSET = 18
+OUTPUT = "output"
+VOCABULARY = 30522
+_ERRORS_ONLY = 3
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_model(model: ZooModel, folder: Path) -> None:
+    torch.manual_seed(SEED)
+    module, function = model.network.split(":")
+    network = getattr(importlib.import_module(f"benchmarks.zoo.{module}"), function)()
+    randomise(network, SEED)
+    if not model.tokens:
+        ((_, shape),) = model.inputs
+        calibrate(network, torch.randn(CALIBRATION_IMAGES, *shape[1:], generator=torch.Generator().manual_seed(SEED)))
+    network.eval()
+    samples = [_inputs(model, number) for number in range(SAMPLES)]
+    _export(network, samples[0], folder / MODEL_FILE)
+    write_golden(folder / GOLDEN_PATH, [(inputs, reference(folder / MODEL_FILE, inputs)) for inputs in samples])
+
+
+def reference(path: Path, inputs: Arrays) -> Arrays:
+    """What the graph answers operator by operator, as written: nothing fused, nothing folded."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = _ERRORS_ONLY
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _inputs(model: ZooModel, number: int) -> Arrays:
+    rng = np.random.default_rng([SEED, number])
+    if not model.tokens:
+        return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in model.inputs}
+    (ids, shape), (mask, _) = model.inputs
+    # the second sentence is shorter, so that a mask that is ignored shows in parity
+    length = shape[1] - 28 * number
+    return {
+        ids: rng.integers(0, VOCABULARY, shape),
+        mask: (np.arange(shape[1]) < length).astype(np.int64)[None],
+    }
+
+
+def _export(network: torch.nn.Module, inputs: Arrays, path: Path) -> None:
+    arguments = tuple(torch.from_numpy(array) for array in inputs.values())
+    # the exporter tells of itself through warnings and logs
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            arguments,
+            path,
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=[OUTPUT],
+        )
+    model = onnx.load(path)
+    # where in this machine's files every node comes from: of no use to others, and half of a small file
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.save(model, path)
