@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.build import ROOT
 from neo.contract.parity import Parity
 from neo.errors import EngineError
+
+# the benchmarks are not installed: `-m benchmarks.worker` is found from here
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,12 @@ class EngineProcess:
     """Raises EngineError, here and in ``measure``, if the engine fails, dies or stays silent for limit_s seconds."""
 
     def __init__(  # noqa: PLR0917
-        self, library: str, path: Path, golden: Path, threads: int, precision: str, limit_s: float
+        self, library: str, path: Path, samples: Path, threads: int, precision: str, limit_s: float
     ) -> None:
         self._limit_s = limit_s
         # libraries may say a lot: a pipe that nobody reads would fill up and stop them
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close
-        request = {"library": library, "path": str(path), "golden": str(golden)}
+        request = {"library": library, "path": str(path), "samples": str(samples)}
         self._child = subprocess.Popen(
             [
                 sys.executable,

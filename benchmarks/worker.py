@@ -1,7 +1,8 @@
 """One engine with one model in a process of its own, which works only when told: JSON lines in, JSON lines out.
 
-``python -m benchmarks.worker REQUEST``, a JSON object {"library", "path", "golden", "threads", "precision"}. It pins
-itself to ``threads`` cores, loads the model, answers every golden sample once and says
+``python -m benchmarks.worker REQUEST``, a JSON object {"library", "path", "samples", "threads", "precision"}. It pins
+itself to ``threads`` cores, loads the model, answers every sample of the folder ``samples`` (golden.npz)
+once and says
 {"load_ms", "first_ms", "parity"}. Then every line {"seconds"} is answered with {"times_ms", "peak_rss_mb"}.
 An error is a line {"failed": why}.
 
@@ -92,7 +93,7 @@ OPENERS: dict[str, Callable[[Path, int, str], Run]] = {
 
 
 def _load(request: dict[str, Any]) -> tuple[Run, list[Arrays], dict[str, Any]]:
-    samples = read_golden(Path(request["golden"]))
+    samples = read_golden(Path(request["samples"]))
     start = time.perf_counter()
     run = OPENERS[request["library"]](Path(request["path"]), request["threads"], request["precision"])
     loaded = time.perf_counter()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime's wheels report to their maker and leave an identifier on the disk, from the moment of the import on;
+# this is the switch that prevents both, and only before that moment. Whoever sets it to 0 keeps it that way.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from neo.pipeline import compile_model as compile  # noqa: A004  the name users know from the command line

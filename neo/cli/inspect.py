@@ -76,7 +76,8 @@ def _list(console: Any, rows: list[dict[str, Any]]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for column in ("reference", "engine", "source", "size", "signed", "digest"):
-        table.add_column(column, justify="right" if column == "size" else "left")
+        # on a narrow terminal the source gives way: references are there to be copied
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column != "source")
     for row in rows:
         signed = "yes" if row["signed_by"] else "no"
         cells = (row["reference"], row["engine"], row["source"], f"{row['size_bytes'] / 1e6:.1f} MB", signed)

@@ -12,14 +12,25 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+WIDTH_WITHOUT_TERMINAL = 1000
+
+
 def emit(value: dict[str, Any], as_json: bool, human: Callable[[Console], None]) -> None:
     """Print value as one line of JSON on stdout, or let human write to a console on stdout."""
     if as_json:
         click.echo(json.dumps(value, ensure_ascii=False))
         return
+    human(_answer_console())
+
+
+def _answer_console() -> Console:
+    """On stdout. In a file or a pipe a table's cells are not cut to a terminal's width: `neo inspect | grep` works."""
     from rich.console import Console
 
-    human(Console(highlight=False, soft_wrap=True))
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDTH_WITHOUT_TERMINAL
+    return console
 
 
 def progress_console() -> Console:

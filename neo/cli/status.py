@@ -79,7 +79,9 @@ def _print(records: list[DeviceRecord], out: Console) -> None:
     if not records:
         out.print("no device has connected yet; start one with: neo-agent --broker URL --device-id ID --state-dir DIR")
         return
-    table = Table("device", "", "live", "engine", "phase", "what is wrong", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("device", "", "live", "engine", "phase", "what is wrong"):
+        table.add_column(column, no_wrap=column in {"device", "live"}, overflow="fold")
     for record in records:
         live = record.state.live if record.state is not None else None
         table.add_row(

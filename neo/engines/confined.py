@@ -14,15 +14,15 @@ from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.errors import EngineError
-from neo.isolation import isolated
+from neo.isolation import Limits, isolated
 from neo.isolation.call import Work
 from neo.settings import APP
 
 REQUEST_FILE = "build.json"
 
 
-def build_engine(engine: str, request: BuildRequest, scratch: Path) -> BuiltEngine:
-    """Fill request.folder with the engine. scratch: an empty folder.
+def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limits | None = None) -> BuiltEngine:
+    """Fill request.folder with the engine. scratch: an empty folder. limits: as ``isolated`` takes them.
 
     Raises EngineError, ResourceLimitExceeded, DiskFull.
     """
@@ -38,7 +38,7 @@ def build_engine(engine: str, request: BuildRequest, scratch: Path) -> BuiltEngi
     # the linker compiles C start-up files once for each target; without its cache that is 10 s every time
     cache = Path(platformdirs.user_cache_dir(APP)) / "zig"
     work = Work("neo.engines.confined:answer", f"building {engine} for {request.target.name}", EngineError)
-    answer = isolated(work, scratch, environment={"ZIG_GLOBAL_CACHE_DIR": str(cache)})
+    answer = isolated(work, scratch, limits, environment={"ZIG_GLOBAL_CACHE_DIR": str(cache)})
     finish = ENGINES[engine].finish
     if finish is not None:
         _resolve(finish)(request)

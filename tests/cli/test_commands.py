@@ -169,3 +169,10 @@ def test_debug_shows_the_traceback_and_json_the_error(neo: Neo) -> None:
     assert error["error"] == "ModelError"
     assert error["exit_code"] == done.returncode == 10
     assert error["hint"]
+
+
+def test_a_table_that_is_no_terminal_is_not_cut_or_wrapped(neo: Neo) -> None:
+    """`neo targets | grep raspberry` finds whole lines."""
+    done = neo("targets")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("x86-64-v2")]
+    assert "most PCs since 2009, Atom and Celeron gateways" in line

@@ -91,4 +91,13 @@ def test_a_tile_divides_the_output_and_fits_the_registers(rows: int, columns: in
     assert rows % tile.rows == 0
     assert columns % (tile.vectors * tile.lanes) == 0
     assert tile.lanes <= lanes
-    assert tile.rows * tile.vectors <= registers
+    assert (tile.rows + 1) * tile.vectors <= registers
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "tile"),
+    [(56, 64, (7, 4, 16)), (7, 512, (7, 4, 16)), (28, 96, (7, 3, 16)), (1, 1000, (1, 1, 8)), (1, 10, (1, 1, 10))],
+)
+def test_the_tile_of_common_layers(rows: int, columns: int, tile: tuple[int, int, int]) -> None:
+    chosen = choose_tile(rows, columns, lanes_=16, registers=32)
+    assert (chosen.rows, chosen.vectors, chosen.lanes) == tile

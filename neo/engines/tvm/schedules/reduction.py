@@ -22,12 +22,9 @@ from neo.engines.tvm.schedules.loops import (
     has_condition,
     is_reduction,
     lanes,
-    largest_divisor,
     loops_of,
 )
 
-# registers that are no accumulators: the weights' vectors and the broadcast input
-SPARE_REGISTERS = 6
 WIDEST_TILE = 4
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
@@ -73,10 +70,26 @@ def _takes(schedule: Schedule, block: SBlockRV) -> bool:
 
 
 def choose_tile(rows: int, columns: int, lanes_: int, registers: int) -> Tile:
-    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly."""
-    vector = largest_divisor(columns, lanes_)
-    vectors = next(n for n in (WIDEST_TILE, 2, 1) if columns % (vector * n) == 0)
-    return Tile(largest_divisor(rows, (registers - SPARE_REGISTERS) // vectors), vectors, vector)
+    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly.
+
+    One step of the reduction loads ``vectors`` weights and ``rows`` inputs for rows x vectors multiply-adds; the tile
+    with the most multiply-adds per load wins. Accumulators and weights have to fit the registers; the inputs are
+    broadcast from memory.
+    """
+    vector = choose_lanes(columns, lanes_)
+    tiles = [
+        Tile(r, v, vector)
+        for v in range(1, WIDEST_TILE + 1)
+        for r in range(1, rows + 1)
+        if columns % (vector * v) == 0 and rows % r == 0 and v * (r + 1) <= registers
+    ]
+    return max(tiles, key=lambda tile: tile.rows * tile.vectors / (tile.rows + tile.vectors))
+
+
+def choose_lanes(columns: int, lanes_: int) -> int:
+    """The divisor of columns that uses vector registers best: 8 of 1000 is better than 10, which fills 16 badly."""
+    divisors = [n for n in range(1, min(columns, lanes_) + 1) if columns % n == 0]
+    return max(divisors, key=lambda n: n * n / (1 << (n - 1).bit_length()))
 
 
 def _tile_alone(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target, *, spread: bool) -> bool:
