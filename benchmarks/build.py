@@ -39,5 +39,7 @@ def build(engine: str, onnx: Path, folder: Path, limit_s: float) -> Build:
         scratch.mkdir()
         start = time.perf_counter()
         rewritten = rewrite_confined(onnx, graph)
-        built = build_engine(engine, BuildRequest(rewritten, load_target(HOST), inputs, outputs, folder), scratch, limits)
+        built = build_engine(
+            engine, BuildRequest(rewritten, load_target(HOST), inputs, outputs, folder), scratch, limits
+        )
         return Build(folder, time.perf_counter() - start, built.notes)

@@ -79,10 +79,16 @@ class EngineProcess:
         answer = self._answer()
         return Round(tuple(answer["times_ms"]), answer["peak_rss_mb"])
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def close(self) -> None:
-        self._child.kill()
-        self._child.communicate()
-        self._said.close()
+        """May be called again."""
+        if not self._said.closed:
+            self._child.kill()
+            self._child.communicate()
+            self._said.close()
 
     def _answer(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line())

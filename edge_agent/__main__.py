@@ -21,6 +21,7 @@ from edge_agent.agent import SUBSCRIBED, Agent, Identity, Stop, WorkerExited
 from edge_agent.config import AgentConfig, make_config
 from edge_agent.fetch import FetchRules
 from edge_agent.installer import Installer, Outbox
+from edge_agent.logs import JsonLines, log_to_stderr
 from edge_agent.models import ModelStarter, Serving
 from edge_agent.presence import offline_payload
 from edge_agent.serve.http import HttpServer
@@ -37,14 +38,6 @@ from neo.store import Store
 from neo.trust import load_public_keys
 
 logger = logging.getLogger("edge_agent")
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"at": record.created, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
 
 
 @click.command(
@@ -72,7 +65,7 @@ def command(config: Path | None, **options: Any) -> None:
     """Run this device's agent: receive signed models over MQTT and answer predictions."""
     given = {key.replace("_", "-"): value for key, value in options.items() if value not in (None, ())}
     settings = make_config(given, config)
-    _log_to_stderr(as_json=settings.json, debug=settings.debug)
+    log_to_stderr(as_json=settings.json, debug=settings.debug)
     with locked(settings.state_dir):
         run_agent(settings)
 
@@ -171,14 +164,8 @@ def _make_room(state_dir: Path, slots: Slots) -> Callable[[str], int]:
     return drop_the_rest
 
 
-def _log_to_stderr(*, as_json: bool, debug: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-
-
 def _show(error: NeoError) -> None:
-    if any(isinstance(handler.formatter, _JsonLines) for handler in logging.getLogger().handlers):
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
         logger.error("%s", json.dumps(error.to_json()))
     else:
         click.echo(f"error: {error.message}", err=True)

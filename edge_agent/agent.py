@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ SUBSCRIBED = ("assignment", "chunk", "roll-call", "presence")
 IDLE_TICK_S = 0.5
 BUSY_TICK_S = 0.1
 PROGRESS_S = 0.5
+ASSIGN_EVERY_S = 0.5  # a flood of assignments must not wear out the flash: only the newest of this time is taken up
 MAX_ERROR_TEXT = 4000
 
 
@@ -100,6 +102,7 @@ class Agent:
         self._booted = False
         self._connected = False
         self._assigned: bytes | None = None
+        self._assigned_at = -math.inf
         self._reported: DeviceState | None = None
         self._reported_at = 0.0
 
@@ -150,8 +153,8 @@ class Agent:
             self._reported = None
         self._supervisor.tick(now)
         if self._booted:
-            if self._assigned is not None and self._presence.announced:
-                payload, self._assigned = self._assigned, None
+            if self._assigned is not None and self._presence.announced and now - self._assigned_at >= ASSIGN_EVERY_S:
+                payload, self._assigned, self._assigned_at = self._assigned, None, now
                 self._installer.assign(payload, now)
             self._installer.tick(now, connected=self._connected)
         self._report()
@@ -167,7 +170,7 @@ class Agent:
                 self._assigned = message.payload
             elif leaf == "chunk":
                 self._installer.take_chunk(message.payload, now)
-            elif leaf == "roll-call":
+            elif leaf == "roll-call" and not message.retained:  # a retained one would keep the id in use for ever
                 self._send_all(self._presence.heard_roll_call(RollCall.from_bytes(message.payload), now))
             elif leaf == "presence" and message.payload:
                 self._send_all(self._presence.heard_presence(Presence.from_bytes(message.payload)))

@@ -43,6 +43,7 @@ class Fetch:
         self.assignment = assignment
         self.result: tuple[Bundle, bytes] | None = None
         self._files_known = False
+        self._trusted = False
         self._store = store
         self._rules = rules
         self._stages = self._plan()
@@ -71,7 +72,8 @@ class Fetch:
         self._transfer.reconnected(now)
 
     def close(self) -> None:
-        self._transfer.close()
+        """What a trusted key vouches for stays for the next fetch to go on from. All else goes: anybody can send it."""
+        self._transfer.close(keep=self._trusted)
 
     def _transfer_of(self, blobs: Sequence[Descriptor], now: float) -> Transfer:
         return Transfer(self._device_id, blobs, self._store, now, self._rules.limits)
@@ -80,9 +82,16 @@ class Fetch:
         """Yields what to fetch next; goes on when that is in the store."""
         assignment = self.assignment
         _check_size(assignment.signature, MAX_SIGNATURE_BYTES, "signature")
+        was_here = self._store.has(assignment.signature.digest)
         yield [assignment.signature]
         envelope = self._store.read(assignment.signature)
-        verify_release(assignment, envelope, self._rules.keys)
+        try:
+            verify_release(assignment, envelope, self._rules.keys)
+        except TrustError:
+            if not was_here:  # what was may be a file of a bundle that is trusted
+                self._store.path(assignment.signature.digest).unlink()
+            raise
+        self._trusted = True
         _check_size(assignment.manifest, MAX_MANIFEST_BYTES, "bundle manifest")
         yield [assignment.manifest]
         image = parse_image(self._store.read(assignment.manifest))

@@ -98,7 +98,7 @@ class Installer:
         if assignment.id == self.record.assignment_id:
             return
         self._stop_fetching()
-        logger.info("assigned %r (%s)", assignment.reference, assignment.id)
+        logger.info("assigned %.200r (%s)", assignment.reference, assignment.id)
         if self._is_live(assignment):
             self._apply(Event.ALREADY_LIVE, assignment=assignment)
         else:
@@ -156,6 +156,8 @@ class Installer:
 
     def _test(self, assignment: Assignment, bundle: Bundle, envelope: bytes) -> None:
         def unpack_and_start() -> Model:
+            if assignment.id != self.record.assignment_id:  # a queue of these must not hold up the newest
+                raise NeoError(f"assignment {assignment.id} was replaced before its test began")
             self._slots.unpack(bundle, assignment, envelope)
             return self._starter.start(bundle.descriptor.digest)
 

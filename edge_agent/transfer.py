@@ -137,11 +137,11 @@ class Transfer:
             blob.ask_again_s = self._limits.ask_again_s
             blob.progress_at = now - self._limits.ask_again_s
 
-    def close(self) -> None:
-        """Leave the files as they are; the next Transfer resumes."""
+    def close(self, *, keep: bool = True) -> None:
+        """keep: leave the files as they are; the next Transfer resumes."""
         for blob in self._incoming.values():
             try:
-                blob.ingest.close()
+                (blob.ingest.close if keep else blob.ingest.discard)()
             except StoreError as error:
                 logger.warning("the last bytes of %s are lost and fetched again: %s", blob.ingest.digest, error)
         self._incoming.clear()

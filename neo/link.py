@@ -11,18 +11,16 @@ import itertools
 import logging
 import queue
 import random
-import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
-from neo.errors import BrokerError, MissingDependency, UsageError
+from neo.address import PORTS, SYSTEM_TLS, BrokerUrl, Tls
+from neo.errors import BrokerError, MissingDependency
 
 try:
     import paho.mqtt.client as mqtt
@@ -33,96 +31,19 @@ except ImportError as missing:
         "talking to a broker needs paho-mqtt, which is not installed", hint="pip install 'neo-edge[mqtt]'"
     ) from missing
 
+__all__ = ["SYSTEM_TLS", "BrokerUrl", "Connected", "Disconnected", "Event", "Link", "Message", "Tls"]
+
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 256 << 10  # twice what anybody here sends; what is larger is dropped
+MAX_PACKET_BYTES = 8 << 20  # past this the connection is given up instead of read on: MQTT allows 256 MB
+MAX_UNREAD = 256  # events in the inbox; then reading from the broker waits
 MAX_QUEUED = 512  # QoS-1 messages waiting for a connection or an acknowledgement
 TCP_TIMEOUT_S = 10.0
+POLL_S = 0.005
 FLUSH_S = 5.0  # how long stop() waits for what is queued
 MIN_DELAY_S, MAX_DELAY_S = 0.2, 10.0
-
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9.])?|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9_.-]+)?")
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerUrl:
-    """Where a broker listens. ``str`` never shows the password."""
-
-    host: str
-    port: int
-    tls: bool = False
-    user: str = ""
-    password: str = field(default="", repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> BrokerUrl:
-        """mqtt://[user[:password]@]host[:port] (port 1883) or mqtts://... (TLS, port 8883). Raises UsageError."""
-        shape = "write it as mqtt://host:1883, or mqtts://user:password@host:8883 for TLS"
-        shown = re.sub(r"(?<=:)[^:@/]*(?=@)", "***", text[:200])
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise UsageError(f"broker URL {shown!r}: {error}", hint=shape) from error
-        if parts.scheme not in _PORTS or not text.lower().startswith(f"{parts.scheme}://"):
-            raise UsageError(f"broker URL {shown!r} begins with neither mqtt:// nor mqtts://", hint=shape)
-        host = parts.hostname or ""
-        if not _HOST.fullmatch(host) or port == 0:
-            raise UsageError(f"broker URL {shown!r} names no host or no port that can be connected to", hint=shape)
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise UsageError(f"broker URL {shown!r} goes on after the port", hint=shape)
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        if password and not user:
-            raise UsageError(f"broker URL {shown!r} has a password but no user", hint=shape)
-        return cls(host, port or _PORTS[parts.scheme], parts.scheme == "mqtts", user, password)
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        user = f"{quote(self.user, safe='')}@" if self.user else ""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails; the MQTT library leaves it open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """For mqtts:// only. ca: PEM file of the authorities to trust, None for the system's. cert, key: PEM files with
-    which the client proves who it is.
-    """
-
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Raises UsageError if a file is missing or is not what it should be."""
-        if self.key is not None and self.cert is None:
-            raise UsageError("a TLS key without its certificate", hint="give the certificate too, or neither")
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-            context.sslsocket_class = _TlsSocket
-            if self.cert is not None:
-                context.load_cert_chain(self.cert, self.key)
-        except OSError as error:  # ssl.SSLError is one
-            files = ", ".join(str(path) for path in (self.ca, self.cert, self.key) if path is not None)
-            raise UsageError(
-                f"cannot use the TLS files {files}: {error.strerror or error}",
-                hint="they are PEM files: the authority's certificate, the client's certificate, its key",
-            ) from error
-        return context
-
-
-SYSTEM_TLS = Tls()
+QOS_BITS, QOS_2 = 0b0110, 0b0100
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +72,22 @@ class Message:
 Event = Connected | Disconnected | Message
 
 
+class _Client(mqtt.Client):
+    """Bounds what a broker can make the library hold in memory, before it does. Raises BrokerError."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # called with what is left of the packet, first with all of it
+        if bufsize > MAX_PACKET_BYTES:
+            raise BrokerError(f"the broker sent a packet of {bufsize} bytes; at most {MAX_PACKET_BYTES} are read")
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        # QoS 2 is subscribed to by nobody here; the library keeps such messages until the broker releases them
+        if self._in_packet["command"] & QOS_BITS == QOS_2:
+            raise BrokerError("the broker sent a message of QoS 2, which was not subscribed to")
+        return super()._handle_publish()
+
+
 class Link:
     """A connection to a broker. Call ``connect`` or ``start`` once, then ``publish`` from any thread, then ``stop``.
 
@@ -174,6 +111,7 @@ class Link:
         self._subscriptions = tuple(subscriptions)
         self._inbox = inbox
         self._ready = threading.Event()
+        self._leaving = threading.Event()  # nobody reads the inbox any more, while what is queued still goes out
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
         self._refusal: BrokerError | None = None
@@ -230,9 +168,10 @@ class Link:
 
     def stop(self) -> None:
         """Send what is queued if the broker takes it within FLUSH_S, then say goodbye: the will does not fire."""
+        self._leaving.set()
         deadline = time.monotonic() + FLUSH_S
         while self._ready.is_set() and self.backlog and time.monotonic() < deadline:
-            time.sleep(0.005)
+            time.sleep(POLL_S)
         self._stopping.set()
         self._client.disconnect()
         if self._thread.ident is None:
@@ -250,7 +189,7 @@ class Link:
         self._thread.start()
 
     def _make_client(self, client_id: str, will: tuple[str, bytes] | None, tls: Tls) -> mqtt.Client:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=mqtt.MQTTv311)
+        client = _Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=mqtt.MQTTv311)
         client.max_queued_messages_set(MAX_QUEUED)
         if self._url.user:
             client.username_pw_set(self._url.user, self._url.password or None)
@@ -295,6 +234,8 @@ class Link:
             code = MQTTErrorCode.MQTT_ERR_SUCCESS
             while code == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._abandoned.is_set():
                 code = self._client.loop(timeout=0.5)
+        except BrokerError as error:
+            return error
         except OSError as error:
             return _translate(error, self._url)
         except Exception as error:  # noqa: BLE001 - whatever a broker's bytes do to the library, we must reconnect
@@ -349,6 +290,9 @@ class Link:
         except UnicodeDecodeError:
             log.warning("dropped a message whose topic is not UTF-8")
             return
+        # a flood waits in the broker and in TCP's buffers, not in our memory
+        while self._inbox.qsize() >= MAX_UNREAD and not self._leaving.is_set():
+            time.sleep(POLL_S)
         self._inbox.put(Message(topic, bytes(message.payload), message.retain))
 
     def _forget_sent(self) -> None:
@@ -376,7 +320,7 @@ def _translate(error: OSError, url: BrokerUrl) -> BrokerError:
         message, hint = f"unknown host {url.host!r}: {error.strerror}", "check the name in the broker URL"
     elif isinstance(error, ConnectionRefusedError):
         message = f"no broker listens at {url}"
-        port = "" if url.port == _PORTS["mqtt"] else f" --port {url.port}"
+        port = "" if url.port == PORTS["mqtt"] else f" --port {url.port}"
         hint = "check the broker URL" if url.tls else f"start one with: neo broker{port}"
     elif isinstance(error, TimeoutError):
         message = f"no answer from {url.host} port {url.port}"

@@ -7,15 +7,18 @@ same file, so random weights serve there too.
 from __future__ import annotations
 
 import hashlib
-import importlib
+import importlib.util
 import os
-from collections.abc import Callable
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from neo.errors import UsageError
+from neo.errors import MissingDependency, ModelError, UsageError
 
 MODEL_FILE = "model.onnx"
+TIMEOUT_S = 600
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,28 @@ ZOO = {
 def model_folder(name: str, cache: Path) -> Path:
     """model.onnx and golden.npz of a zoo model, made now unless the cache has them as this source would make them.
 
-    Raises UsageError for an unknown name, MissingDependency without torch.
+    cache: an absolute path. Raises UsageError for an unknown name, MissingDependency without torch, ModelError if the
+    export fails.
     """
     if name not in ZOO:
         raise UsageError(f"no model {name!r} in the zoo", hint=f"the zoo has {', '.join(ZOO)}")
     folder = cache / f"{name}-{_source_digest(ZOO[name].source)}"
     if not folder.is_dir():
-        write: Callable[[ZooModel, Path], None] = importlib.import_module("benchmarks.zoo.export").write_model
         partial = cache / f".{folder.name}.{os.getpid()}"
         partial.mkdir(parents=True)
-        write(ZOO[name], partial)
+        _export(name, partial)
         partial.rename(folder)
     return folder
+
+
+def _export(name: str, folder: Path) -> None:
+    """In a process of its own: torch is large, and must not be there when tvm-ffi is imported."""
+    if not all(map(importlib.util.find_spec, ("torch", "onnxscript"))):
+        raise MissingDependency("the zoo is made with PyTorch", hint="pip install 'neo-edge[bench]'")
+    command = [sys.executable, "-m", "benchmarks.zoo.export", name, str(folder)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, check=False, timeout=TIMEOUT_S)
+    if done.returncode:
+        raise ModelError(f"{name} cannot be exported: {done.stderr.decode(errors='replace').strip()[-500:]}")
 
 
 def _source_digest(module: str) -> str:

@@ -1,20 +1,22 @@
-"""A network of the zoo -> model.onnx, and golden.npz: inputs with the answers of ONNX Runtime without optimisations."""
+"""A network of the zoo -> model.onnx, and golden.npz: inputs with the answers of ONNX Runtime without optimisations.
+
+``python -m benchmarks.zoo.export NAME FOLDER``
+"""
 
 from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 
-from benchmarks.zoo import MODEL_FILE, ZooModel
+from benchmarks.reference import Arrays, reference_outputs
+from benchmarks.zoo import MODEL_FILE, ZOO, ZooModel
 from benchmarks.zoo.layers import CALIBRATION_IMAGES, calibrate, randomise
 from neo.contract.manifest import GOLDEN_PATH
 from neo.runtime.golden import write_golden
@@ -24,15 +26,17 @@ SAMPLES = 2
 OPSET = 18
 OUTPUT = "output"
 VOCABULARY = 30522
-_ERRORS_ONLY = 3
 
-Arrays = dict[str, NDArray[Any]]
+
+def build_network(model: ZooModel) -> torch.nn.Module:
+    module, function = model.network.split(":")
+    network: torch.nn.Module = getattr(importlib.import_module(f"benchmarks.zoo.{module}"), function)()
+    return network
 
 
 def write_model(model: ZooModel, folder: Path) -> None:
     torch.manual_seed(SEED)
-    module, function = model.network.split(":")
-    network = getattr(importlib.import_module(f"benchmarks.zoo.{module}"), function)()
+    network = build_network(model)
     randomise(network, SEED)
     if not model.tokens:
         ((_, shape),) = model.inputs
@@ -40,17 +44,7 @@ def write_model(model: ZooModel, folder: Path) -> None:
     network.eval()
     samples = [_inputs(model, number) for number in range(SAMPLES)]
     _export(network, samples[0], folder / MODEL_FILE)
-    write_golden(folder / GOLDEN_PATH, [(inputs, reference(folder / MODEL_FILE, inputs)) for inputs in samples])
-
-
-def reference(path: Path, inputs: Arrays) -> Arrays:
-    """What the graph answers operator by operator, as written: nothing fused, nothing folded."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = _ERRORS_ONLY
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+    write_golden(folder / GOLDEN_PATH, [(inputs, reference_outputs(folder / MODEL_FILE, inputs)) for inputs in samples])
 
 
 def _inputs(model: ZooModel, number: int) -> Arrays:
@@ -89,3 +83,7 @@ def _export(network: torch.nn.Module, inputs: Arrays, path: Path) -> None:
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.save(model, path)
+
+
+if __name__ == "__main__":
+    write_model(ZOO[sys.argv[1]], Path(sys.argv[2]))

@@ -20,9 +20,7 @@ class _Residual(nn.Module):
 
 
 def _basic(channels_in: int, width: int, stride: int) -> tuple[nn.Module, int]:
-    return nn.Sequential(
-        ConvNorm(channels_in, width, 3, stride), ConvNorm(width, width, 3, activation=None)
-    ), width
+    return nn.Sequential(ConvNorm(channels_in, width, 3, stride), ConvNorm(width, width, 3, activation=None)), width
 
 
 def _bottleneck(channels_in: int, width: int, stride: int) -> tuple[nn.Module, int]:

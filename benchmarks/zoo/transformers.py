@@ -23,7 +23,8 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         query, key, value = (
-            layer(x).reshape(1, -1, HEADS, WIDTH // HEADS).transpose(1, 2) for layer in (self.query, self.key, self.value)
+            layer(x).reshape(1, -1, HEADS, WIDTH // HEADS).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
         )
         scores = query @ key.transpose(2, 3) / math.sqrt(WIDTH // HEADS)
         if bias is not None:

@@ -31,7 +31,9 @@ from neo.contract.inference import (
 from neo.errors import EngineError, InputSpecError, NeoError, UsageError
 
 MAX_BODY_BYTES = 64 << 20
+MAX_JSON_BYTES = 16 << 20  # Python's objects take ten times what the text does
 THREADS = 4
+SILENT_CLIENT_S = 30  # then the connection is closed; a prediction under way does not count
 NOT_READY = "no model is live on this device yet; push one with: neo push REF --to DEVICE"
 
 
@@ -66,6 +68,8 @@ class HttpServer:
             sockets=[sock],
             threads=THREADS,
             ident=None,
+            channel_timeout=SILENT_CLIENT_S,
+            cleanup_interval=SILENT_CLIENT_S // 3,
             clear_untrusted_proxy_headers=True,
             # the app refuses a body at half of it, in JSON; this is the net below
             max_request_body_size=2 * MAX_BODY_BYTES,
@@ -124,6 +128,7 @@ class _Models:
     def __init__(self, serving: Serving, max_body_bytes: int) -> None:
         self._serving = serving
         self._max_body_bytes = max_body_bytes
+        self._decoding = threading.Lock()  # one at a time: it takes far more memory than what comes of it
 
     def on_get(self, _req: Request, resp: Response, name: str, version: str | None = None) -> None:
         manifest = _named(self._serving.model, name, version).slot.manifest
@@ -143,7 +148,7 @@ class _Models:
         body = self._read_body(req)
         with self._serving.lease() as leased:
             model = _named(leased, name, version)
-            request = decode_request(body, _header_length(req))
+            request = self._decode(body, _header_length(req))
             manifest = model.slot.manifest
             check_inputs(manifest.inputs, request.inputs)
             _check_outputs(request, [spec.name for spec in manifest.outputs])
@@ -157,6 +162,15 @@ class _Models:
         resp.content_type = "application/octet-stream" if request.binary else falcon.MEDIA_JSON
         if request.binary:
             resp.set_header(HEADER_LENGTH, str(header_length))
+
+    def _decode(self, body: bytes, header_length: int | None) -> InferRequest:
+        json_bytes = len(body) if header_length is None else header_length
+        if json_bytes > MAX_JSON_BYTES:
+            raise falcon.HTTPContentTooLarge(
+                title=f"{json_bytes} bytes of JSON; at most {MAX_JSON_BYTES} are read; send the tensors as binary data"
+            )
+        with self._decoding:
+            return decode_request(body, header_length)
 
     def _read_body(self, req: Request) -> bytes:
         length = req.content_length or 0

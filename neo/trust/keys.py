@@ -41,7 +41,7 @@ def generate_key(path: Path) -> SSlibKey:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise TrustError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    if public_path(path).exists():
+    if _exists(public_path(path)):
         raise TrustError(
             f"{public_path(path)} exists already; its private key is not at {path}",
             hint="choose another path, or bring the private key back",
@@ -107,16 +107,16 @@ def load_signer(path: Path) -> CryptoSigner:
 
 def load_or_make_signer(path: Path) -> CryptoSigner:
     """The private key at path, made if there is none yet: the first compile needs no preparation."""
-    if not path.exists():
+    if not _exists(path):
         try:
             generate_key(path)
         except TrustError:
-            if not path.exists():  # it does where another process was faster
+            if not _exists(path):  # it does where another process was faster
                 raise
         else:
             _log.info("made the signing key %s; devices trust %s", path, public_path(path))
     signer = load_signer(path)
-    if not public_path(path).exists():  # we were killed between the two
+    if not _exists(public_path(path)):  # we were killed between the two
         _write_public(path, signer.public_key)
     return signer
 
@@ -146,12 +146,19 @@ def _load_public_key(path: Path) -> SSlibKey:
         key = SSlibKey.from_dict(value.pop("keyid"), value)
     except (ContractError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrustError(f"{path} is no public key file", hint="use the .pub file of `neo keys generate`") from error
-    if key.keytype != "ed25519":
+    if (key.keytype, key.scheme) != ("ed25519", "ed25519"):
         raise TrustError(f"{path} is a {key.keytype[:40]} key; bundles are signed with Ed25519")
     # securesystemslib would notice at the first signature only, and blame that
     if not _ED25519_PUBLIC.fullmatch(key.keyval["public"]):
         raise TrustError(f"{path} is damaged: an Ed25519 public key has 64 hexadecimal digits", hint="copy it again")
     return key
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, say; whoever opens it says so
+        return False
 
 
 def _read(path: Path) -> bytes:

@@ -124,3 +124,32 @@ def test_documents_of_absurd_size_are_not_asked_for(case: Case, field: str) -> N
 def test_what_is_no_chunk_is_none() -> None:
     assert parse_chunk(b"") is None
     assert parse_chunk(b"NEO1" + b"\xff" * 50) is None
+
+
+def test_a_statement_that_nobody_trusted_signed_is_not_kept(case: Case) -> None:
+    """Else anybody who can send messages could fill the disk with them."""
+    case.rules = replace(case.rules, keys=[CryptoSigner.generate_ed25519().public_key])
+    with pytest.raises(TrustError):
+        case.run()
+    assert not case.device.has(case.envelope.digest)
+
+
+def test_a_file_of_a_trusted_bundle_that_is_passed_off_as_a_signature_is_kept(case: Case) -> None:
+    case.run()
+    config = case.bundle.image.config
+    case.assignment = replace(case.assignment, signature=config)
+    with pytest.raises(TrustError):
+        case.run()
+    assert case.device.has(config.digest)
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_half_a_blob_is_kept_only_if_a_trusted_key_vouches_for_it(case: Case, is_trusted: bool) -> None:
+    fetch = case.fetch = Fetch(case.assignment, case.device, case.rules, 0.0)
+    (want,) = fetch.wants(0.0)
+    if is_trusted:
+        fetch.take(Chunk(want.digest, 0, case.source.path(want.digest).read_bytes()), 0.0)
+        (want,) = fetch.wants(0.0)
+    fetch.take(Chunk(want.digest, 0, case.source.path(want.digest).read_bytes()[:10]), 0.0)
+    fetch.close()
+    assert [path.stat().st_size for path in (case.device.root / "ingest").iterdir()] == ([10] if is_trusted else [])

@@ -15,7 +15,7 @@ import pytest
 from falcon import testing
 
 from edge_agent.models import Model, Serving
-from edge_agent.serve.http import HttpServer, Listen, make_app
+from edge_agent.serve.http import MAX_JSON_BYTES, HttpServer, Listen, make_app
 from edge_agent.slots import Slot
 from edge_agent.worker_client import Worker, WorkerLimits
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
@@ -178,3 +178,16 @@ def test_a_unix_socket_is_served_and_removed(serving: Serving, tmp_path: Path) -
     connection.close()
     server.stop()
     assert not path.exists()
+
+
+def test_json_that_would_fill_the_memory_is_refused_and_the_same_size_in_binary_is_not(serving: Serving) -> None:
+    client = testing.TestClient(make_app(serving))
+    text = b" " * (MAX_JSON_BYTES + 1)
+    assert client.simulate_post("/v2/models/tiny/infer", body=text).status_code == 413
+    header = {HEADER_LENGTH: str(len(text))}
+    reply = client.simulate_post("/v2/models/tiny/infer", body=text, headers=header)
+    assert (reply.status_code, "as binary data" in reply.json["error"]) == (413, True)
+    x = np.zeros((1, MAX_JSON_BYTES // 4 + 1), np.float32)
+    frame, length = encode_tensors("inputs", {"x": x}, {}, binary=True)
+    reply = client.simulate_post("/v2/models/tiny/infer", body=frame, headers={HEADER_LENGTH: str(length)})
+    assert (reply.status_code, "wants float32 [1, 4]" in reply.json["error"]) == (400, True)

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from pathlib import Path
@@ -155,13 +156,10 @@ def test_a_commit_that_was_killed_just_before_publishing_goes_on_without_being_r
             ingest.commit()
         assert store.has(digest_of(data))
     """
-    folder = Path("/tmp") / f"neo-test-{os.getpid()}"  # noqa: S108 - pytest's folders are closed to other users
-    folder.mkdir()
-    try:
-        done = run_python(script, str(folder))
-        assert done.returncode == 0, done.stderr
-    finally:
-        subprocess.run(["rm", "-rf", str(folder)], check=True)  # noqa: S607
+    # not tmp_path: pytest's folders are closed to other users
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_python(script, folder)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_full_disk_is_said_and_nothing_of_the_piece_is_kept(tmp_path: Path) -> None:

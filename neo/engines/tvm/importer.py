@@ -11,6 +11,7 @@ import tvm
 from tvm.relax.frontend.onnx import from_onnx
 
 from neo.contract.tensors import TensorSpec
+from neo.engines.tvm.converters import our_converters
 from neo.errors import EngineError
 
 
@@ -27,7 +28,7 @@ def import_onnx(path: Path, inputs: tuple[TensorSpec, ...]) -> tvm.IRModule:
             )
     model = onnx.load(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), our_converters():
             warnings.simplefilter("ignore")
             module = from_onnx(model, {spec.name: list(spec.shape) for spec in inputs}, sanitize_input_names=False)
     except Exception as error:  # the importer raises whatever its converters trip over

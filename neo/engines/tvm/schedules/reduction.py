@@ -14,7 +14,6 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
-from neo.engines.tvm.schedules.injective import one_pass
 from neo.engines.tvm.schedules.loops import (
     Loops,
     blocks_of,
@@ -23,6 +22,7 @@ from neo.engines.tvm.schedules.loops import (
     is_reduction,
     lanes,
     loops_of,
+    vectorise_innermost,
 )
 
 WIDEST_TILE = 4
@@ -50,18 +50,37 @@ def schedule_reduction(schedule: Schedule, target: Target) -> bool:
     loops = loops_of(schedule, reduction)
     if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
         return False
+    padding = [block for block in blocks[:index] if has_condition(schedule, block)]
     for block in blocks[:index]:
-        if has_condition(schedule, block):
-            one_pass(schedule, block, target)
-        else:
+        if block not in padding:
             schedule.compute_inline(block)
     for block in epilogue[:-1]:
         schedule.compute_inline(block)
-    work = math.prod(extent(schedule, loop) for loop in (*loops.spatial, *loops.reduction))
-    spread = work >= PARALLEL_WORK
-    if epilogue:
-        return _tile_with_epilogue(schedule, reduction, epilogue[-1], target, spread=spread)
-    return _tile_alone(schedule, reduction, loops, target, spread=spread)
+    last = epilogue[-1] if epilogue else reduction
+    tiles, tile = _loop_over_tiles(schedule, last, target, spread=_work(schedule, loops) >= PARALLEL_WORK)
+    if last is not reduction:
+        schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
+    for block in reversed(padding):
+        # only what the tile needs, into the cache, instead of a pass over memory
+        schedule.compute_at(block, tiles, preserve_unit_loops=True)
+        vectorise_innermost(schedule, block, target)
+    if last is not reduction:
+        _keep_in_registers(schedule, tile)
+        own = loops_of(schedule, reduction, skip=1)
+        if own is None:
+            return False
+        loops, width = own, extent(schedule, tile[-1])
+        tile = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, width])]
+        schedule.reorder(*own.reduction, *tile)
+    _keep_in_registers(schedule, tile)
+    start = schedule.decompose_reduction(reduction, loops.reduction[0])
+    _keep_in_registers(schedule, schedule.get_loops(start)[1:])
+    return True
+
+
+def _work(schedule: Schedule, loops: Loops) -> int:
+    """Multiply-adds of the whole function."""
+    return math.prod(extent(schedule, loop) for loop in (*loops.spatial, *loops.reduction))
 
 
 def _takes(schedule: Schedule, block: SBlockRV) -> bool:
@@ -92,62 +111,38 @@ def choose_lanes(columns: int, lanes_: int) -> int:
     return max(divisors, key=lambda n: n * n / (1 << (n - 1).bit_length()))
 
 
-def _tile_alone(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target, *, spread: bool) -> bool:
-    outer, inner = _cut(schedule, block, loops, target)
-    schedule.reorder(*outer, *loops.reduction, *inner)
-    tiles = schedule.fuse(*outer)
-    if spread:
-        schedule.parallel(tiles)
-    _keep_in_registers(schedule, inner)
-    _start_reduction(schedule, block, loops.reduction[0], skip=1)
-    return True
+def _loop_over_tiles(
+    schedule: Schedule, block: SBlockRV, target: Target, *, spread: bool
+) -> tuple[LoopRV, list[LoopRV]]:
+    """Cut the block's output into tiles; -> (the loop over tiles, the loops inside one: rows, vectors, lanes).
 
-
-def _tile_with_epilogue(schedule: Schedule, block: SBlockRV, last: SBlockRV, target: Target, *, spread: bool) -> bool:
-    loops = loops_of(schedule, last)
+    A reduction of the block's own comes between them. spread: tiles go to the threads.
+    """
+    loops = loops_of(schedule, block)
     if loops is None:
-        return False
-    outer, inner = _cut(schedule, last, loops, target)
-    schedule.reorder(*outer, *inner)
-    tiles = schedule.fuse(*outer)
-    if spread:
-        schedule.parallel(tiles)
-    schedule.compute_at(block, tiles, preserve_unit_loops=True)
-    own = loops_of(schedule, block, skip=1)
-    if own is None:
-        return False
-    vector, width = own.spatial[-1], extent(schedule, inner[-1])
-    tile = [*own.spatial[:-1], *schedule.split(vector, [None, width])]
-    schedule.reorder(*own.reduction, *tile)
-    _keep_in_registers(schedule, inner)
-    _keep_in_registers(schedule, tile)
-    _start_reduction(schedule, block, own.reduction[0], skip=1)
-    return True
-
-
-def _cut(schedule: Schedule, block: SBlockRV, loops: Loops, target: Target) -> tuple[list[LoopRV], list[LoopRV]]:
-    """-> (the loops over tiles, the loops inside a tile: rows, vectors, lanes)."""
+        raise ValueError("the caller has looked at the loops")
     *others, columns = loops.spatial
     rows = others.pop() if others else None
-    tile = choose_tile(
+    chosen = choose_tile(
         extent(schedule, rows) if rows else 1,
         extent(schedule, columns),
         lanes(schedule, block, target),
         target.vector_registers,
     )
-    column_tiles, vectors, vector = schedule.split(columns, [None, tile.vectors, tile.lanes])
-    if rows is None:
-        return [column_tiles], [vectors, vector]
-    row_tiles, row = schedule.split(rows, [None, tile.rows])
-    return [*others, column_tiles, row_tiles], [row, vectors, vector]
+    column_tiles, *tile = schedule.split(columns, [None, chosen.vectors, chosen.lanes])
+    outer = [*others, column_tiles]
+    if rows is not None:
+        row_tiles, row = schedule.split(rows, [None, chosen.rows])
+        outer.append(row_tiles)
+        tile.insert(0, row)
+    schedule.reorder(*outer, *loops.reduction, *tile)
+    tiles = schedule.fuse(*outer)
+    if spread:
+        schedule.parallel(tiles)
+    return tiles, tile
 
 
 def _keep_in_registers(schedule: Schedule, tile: list[LoopRV]) -> None:
     for loop in tile[:-1]:
         schedule.unroll(loop)
     schedule.vectorize(tile[-1])
-
-
-def _start_reduction(schedule: Schedule, block: SBlockRV, first: LoopRV, skip: int) -> None:
-    start = schedule.decompose_reduction(block, first)
-    _keep_in_registers(schedule, schedule.get_loops(start)[skip:])

@@ -6,11 +6,10 @@ All steps for a row run one after the other while the row is in the cache; rows 
 from __future__ import annotations
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
-from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, lanes, largest_divisor, loops_of
+from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, loops_of, vectorise_innermost
 
 
 def schedule_rows(schedule: Schedule, target: Target) -> bool:
@@ -29,13 +28,7 @@ def schedule_rows(schedule: Schedule, target: Target) -> bool:
         schedule.compute_at(block, row, preserve_unit_loops=True)
     for block in blocks:
         if not is_reduction(schedule, block):
-            _vectorise(schedule, block, schedule.get_loops(block)[-1], target)
+            vectorise_innermost(schedule, block, target)
     if elements >= PARALLEL_ELEMENTS:
         schedule.parallel(row)
     return True
-
-
-def _vectorise(schedule: Schedule, block: SBlockRV, loop: LoopRV, target: Target) -> None:
-    width = largest_divisor(extent(schedule, loop), lanes(schedule, block, target))
-    if width > 1:
-        schedule.vectorize(schedule.split(loop, [None, width])[1])

@@ -1,0 +1,98 @@
+"""``python -m benchmarks.latency``: our engines, ONNX Runtime and OpenVINO on the same ONNX files, in one run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from benchmarks.build import Build, build
+from benchmarks.options import (
+    choose_names,
+    describe_run,
+    errors_as_messages,
+    headline,
+    pace_options,
+    parse_threads,
+    progress,
+)
+from benchmarks.plot import plot_latency
+from benchmarks.race import Entry, Pace, race
+from benchmarks.results import Case, Contender, contenders
+from benchmarks.tables import latency_tables
+from benchmarks.zoo import MODEL_FILE, ZOO, model_folder
+from neo.errors import NeoError
+from neo.runtime.host import read_host
+
+
+def measure_model(model: str, folder: Path, who: Sequence[Contender], threads: Sequence[int], pace: Pace) -> list[Case]:
+    """folder: model.onnx and golden.npz. What fails is in the case."""
+    with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
+        builds: dict[str, Build] = {}
+        failed: dict[str, NeoError] = {}
+        for contender in who:
+            if contender.engine is None:
+                continue
+            progress(f"{model}: building {contender.name}")
+            place = Path(scratch) / contender.name
+            try:
+                builds[contender.name] = build(contender.engine, folder / MODEL_FILE, place, pace.limit_s)
+            except NeoError as error:
+                failed[contender.name] = error
+        entries = {
+            contender.name: Entry(contender.library, _path(contender, folder, builds), folder, contender.precision)
+            for contender in who
+            if contender.name not in failed
+        }
+        cases = []
+        for count in threads:
+            progress(f"{model}: measuring {', '.join(entries)} on {count} thread{'s' if count > 1 else ''}")
+            raced = race(entries, count, pace)
+            results = {contender.name: failed.get(contender.name) or raced[contender.name] for contender in who}
+            cases.append(Case(model, count, builds, results))
+        return cases
+
+
+def _path(contender: Contender, folder: Path, builds: dict[str, Build]) -> Path:
+    return builds[contender.name].folder if contender.engine else folder / MODEL_FILE
+
+
+@click.command(epilog="Example: python -m benchmarks.latency --models resnet50,bert_base --threads 1,2 --json out.json")
+@click.option("--models", help=f"Some of: {', '.join(ZOO)}. [default: all]")
+@pace_options(seconds=1.0)
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw a PNG there.")
+def main(  # noqa: PLR0917  # one parameter per option
+    models: str | None,
+    threads: str,
+    rounds: int,
+    seconds: float,
+    limit_s: float,
+    cache: Path,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Median latency at batch 1 of every model and engine, and the ratio to the fastest peer.
+
+    Each engine has a process of its own, pinned to as many cores as it has threads; only one of them works at a time.
+    """
+    with errors_as_messages():
+        host, pace = read_host(), Pace(rounds, seconds, limit_s)
+        names, counts = choose_names(models, tuple(ZOO)), parse_threads(threads)
+        who, run = contenders(host.features), describe_run(host, pace)
+        cases: list[Case] = []
+        for name in names:
+            progress(f"{name}: making the model, unless it is in {cache}")
+            cases += measure_model(name, model_folder(name, cache.resolve()), who, counts, pace)
+            if json_file:  # after every model: a long run that is stopped is not lost
+                document = {"run": run, "cases": [case.to_json() for case in cases]}
+                json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        click.echo("\n\n".join([headline(run), *latency_tables(cases, who)]))
+        if plot_file:
+            plot_latency(cases, who, plot_file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""ONNX operators that we turn into Relax ourselves, because what TVM's importer writes would run slowly.
+
+A converter is a class with ``_impl_v<opset>`` methods, as in ``tvm.relax.frontend.onnx.onnx_frontend``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx import onnx_frontend
+
+
+class Clip(onnx_frontend.Clip):  # type: ignore[misc]  # tvm has no types
+    """TVM's own is two loops over tensors that do not fuse."""
+
+    @classmethod
+    def _impl_v13(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        low, high = (_constant(bound) for bound in (inputs[1], inputs[2]))
+        if low is None or high is None:
+            return super()._impl_v13(bb, inputs, attr, params)
+        return clip(inputs[0], low, high)
+
+
+class HardSigmoid(onnx_frontend.HardSigmoid):  # type: ignore[misc]
+    @classmethod
+    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        return hard_sigmoid(inputs[0], float(attr.get("alpha", 0.2)), float(attr.get("beta", 0.5)))
+
+
+class HardSwish(onnx_frontend.HardSwish):  # type: ignore[misc]
+    """x * max(0, min(1, x / 6 + 1 / 2)), as the ONNX specification has it."""
+
+    @classmethod
+    def _impl_v14(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        return relax.op.multiply(inputs[0], hard_sigmoid(inputs[0], 1 / 6, 0.5))
+
+
+CONVERTERS = {"Clip": Clip, "HardSigmoid": HardSigmoid, "HardSwish": HardSwish}
+
+
+def clip(x: Any, low: float, high: float) -> Any:
+    """With binary operators: ``relax.clip`` has no rule for layouts, so a convolution before it would keep its own."""
+    dtype = x.ty.dtype
+    return relax.op.minimum(relax.op.maximum(x, relax.const(low, dtype)), relax.const(high, dtype))
+
+
+def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
+    dtype = x.ty.dtype
+    return clip(relax.op.add(relax.op.multiply(x, relax.const(alpha, dtype)), relax.const(beta, dtype)), 0.0, 1.0)
+
+
+@contextmanager
+def our_converters() -> Iterator[None]:
+    """Within it, TVM's importer uses CONVERTERS."""
+    table = "_get_convert_map"
+    stock = getattr(onnx_frontend, table)
+    setattr(onnx_frontend, table, lambda: {**stock(), **CONVERTERS})
+    try:
+        yield
+    finally:
+        setattr(onnx_frontend, table, stock)
+
+
+def _constant(bound: Any) -> float | None:
+    """A finite scalar that is known now."""
+    if not isinstance(bound, tvm.ir.GenericConst) or bound.value.numpy().size != 1:
+        return None
+    number = float(bound.value.numpy().reshape(()))
+    return number if np.isfinite(number) else None

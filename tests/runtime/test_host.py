@@ -1,0 +1,115 @@
+"""A machine is read from Linux's own files; these are what real ones say."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+from neo.runtime.host import KNOWN_FEATURES, read_host
+from neo.targets import host_target
+
+X86 = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R) Platinum 8488C
+flags\t\t: fpu vme sse sse2 pni ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt avx f16c lahf_lm abm bmi1 avx2 bmi2 amx_bf16
+bugs\t\t: spectre_v1
+processor\t: 1
+model name\t: another core
+flags\t\t: fpu
+"""
+
+RASPBERRY_PI_4 = """\
+processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm crc32 cpuid
+CPU implementer\t: 0x41
+CPU part\t: 0xd08
+
+Hardware\t: BCM2835
+Revision\t: c03114
+Model\t\t: Raspberry Pi 4 Model B Rev 1.4
+"""
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def cache(index: int, level: str, kind: str, size: str) -> dict[str, str]:
+    folder = f"sys/devices/system/cpu/cpu0/cache/index{index}"
+    return {f"{folder}/level": level + "\n", f"{folder}/type": kind + "\n", f"{folder}/size": size + "\n"}
+
+
+def on(monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: arch)
+
+
+def test_an_x86_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "x86_64")
+    files = {
+        "proc/cpuinfo": X86,
+        **cache(0, "1", "Data", "48K"),
+        **cache(1, "1", "Instruction", "32K"),
+        **cache(2, "2", "Unified", "2048K"),
+        **cache(3, "3", "Unified", "107520K"),
+    }
+    host = read_host(write(tmp_path, files))
+    assert host.arch == "x86_64"
+    assert host.model_name == "Intel(R) Xeon(R) Platinum 8488C"
+    assert (host.l1d_kib, host.l2_kib, host.l3_kib) == (48, 2048, 107520)
+    assert {"pni", "avx2", "fma", "amx_bf16"} <= set(host.features)
+    assert "fpu" not in host.features  # it says nothing about which code may run
+    target = host_target(host)
+    assert (target.mcpu, target.vector_bits, target.vector_registers) == ("x86-64", 256, 16)
+    assert {"+sse3", "+sse4.1", "+lzcnt", "+sahf", "+amx-bf16"} <= set(target.attrs)
+
+
+def test_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "aarch64")
+    model = "Raspberry Pi 4 Model B Rev 1.4"
+    files = {"proc/cpuinfo": RASPBERRY_PI_4, "proc/device-tree/model": model + "\0"}
+    host = read_host(write(tmp_path, files))
+    assert host.model_name == model
+    assert host.features == ("fp", "asimd", "crc32")
+    assert (host.l1d_kib, host.l2_kib, host.l3_kib) == (0, 0, 0)  # its kernel does not say
+    target = host_target(host)
+    assert (target.mcpu, target.vector_bits, target.vector_registers) == ("generic", 128, 32)
+    assert target.attrs == ("+fp-armv8", "+neon", "+crc")
+
+
+def test_a_32_bit_system_on_a_64_bit_kernel_is_32_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "aarch64")
+    monkeypatch.setattr(sys, "maxsize", (1 << 31) - 1)
+    assert read_host(write(tmp_path, {"proc/cpuinfo": RASPBERRY_PI_4})).arch == "armv7l"
+
+
+@pytest.mark.parametrize("cpuinfo", ["", "flags", ":", "flags:\n", "\0" * 10, "\ufffd: x", "model name\t:\n"])
+def test_a_machine_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str) -> None:
+    on(monkeypatch, "x86_64")
+    host = read_host(write(tmp_path, {"proc/cpuinfo": cpuinfo, **cache(0, "1", "Data", "unknown")}))
+    assert host.features == ()
+    assert host.model_name == "x86_64"
+    assert (host.l1d_kib, host.cores > 0, host.memory_bytes > 0) == (0, True, True)
+
+
+def test_a_machine_without_proc(tmp_path: Path) -> None:
+    assert read_host(tmp_path / "nothing").features == ()
+
+
+def test_another_c_library_is_no_glibc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2.4"))
+    assert read_host(tmp_path).glibc == ""
+
+
+def test_this_machine() -> None:
+    host = read_host()
+    assert host.os == "linux"
+    assert set(host.features) <= set(KNOWN_FEATURES[host.arch])
+    assert host.memory_bytes > 1 << 28

@@ -1,0 +1,435 @@
+"""The store's index and folders: nothing is lost, whoever else writes and whenever the power goes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from neo.bundle import write_bundle
+from neo.contract.fields import ContractError
+from neo.contract.oci import INDEX_TYPE, MANIFEST_TYPE, REF_NAME, TITLE, Descriptor, ImageIndex, ImageManifest
+from neo.errors import StoreError
+from neo.store import Store
+from neo.store.bundles import find_bundle, open_bundle, unpack_bundle
+from neo.store.durable import replace_file, replace_symlink
+from tests.store.bundles import FILES, add_bundle, manifest_of
+
+
+def entry(number: int, **fields: object) -> Descriptor:
+    return Descriptor(MANIFEST_TYPE, f"sha256:{number:064x}", 1, **fields)
+
+
+def hidden(store: Store) -> list[str]:
+    return [path.name for path in store.root.rglob(".*") if path.name != ".lock"]
+
+
+def test_a_fresh_store_is_an_oci_image_layout(store: Store) -> None:
+    assert json.loads((store.root / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    index = json.loads((store.root / "index.json").read_bytes())
+    assert index == {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+    assert (store.root / "blobs" / "sha256").is_dir()
+
+
+def test_opening_a_store_again_keeps_its_index(store: Store) -> None:
+    store.add_to_index(entry(1))
+    assert Store(store.root).index().manifests == (entry(1),)
+
+
+def test_a_store_whose_making_was_cut_short_keeps_what_was_listed(store: Store) -> None:
+    store.add_to_index(entry(1))
+    (store.root / "oci-layout").unlink()
+    assert Store(store.root).index().manifests == (entry(1),)
+    assert (store.root / "oci-layout").exists()
+
+
+@pytest.mark.parametrize("data", [b'{"imageLayoutVersion":"2.0.0"}', b"", b"\xff"])
+def test_a_layout_of_another_version_is_refused(store: Store, data: bytes) -> None:
+    (store.root / "oci-layout").write_bytes(data)
+    with pytest.raises(StoreError, match="another version"):
+        Store(store.root)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"schemaVersion":1}', b'{"schemaVersion":2,"manifests":[{}]}'])
+def test_a_damaged_index_names_the_file(store: Store, data: bytes) -> None:
+    (store.root / "index.json").write_bytes(data)
+    with pytest.raises(StoreError, match=r"index\.json is damaged"):
+        store.index()
+
+
+def test_a_store_that_cannot_be_made_says_where(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="file"):
+        Store(tmp_path / "file")
+
+
+def test_an_entry_replaces_the_one_with_its_digest_or_its_name(store: Store) -> None:
+    store.add_to_index(entry(1, annotations={REF_NAME: "a"}))
+    store.add_to_index(entry(2, annotations={REF_NAME: "b"}))
+    store.add_to_index(entry(3))
+    store.add_to_index(entry(4, annotations={REF_NAME: "a"}))
+    store.add_to_index(entry(3, artifact_type="t"))
+    assert [e.digest[-1] for e in store.index().manifests] == ["2", "4", "3"]
+    store.remove_from_index([entry(2).digest, entry(9).digest])
+    assert [e.digest[-1] for e in store.index().manifests] == ["4", "3"]
+
+
+def test_processes_that_write_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    """They make the store together, too: whoever comes second must not empty the first one's index."""
+    script = """
+        import sys
+        from pathlib import Path
+        from neo.contract.oci import Descriptor
+        from neo.store import Store
+        root, first = Path(sys.argv[1]), int(sys.argv[2])
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for number in range(first, first + 10):
+            Store(root).add_to_index(Descriptor("t", f"sha256:{number:064x}", 1))
+            Store(root).put(b"the same" * 1000, "t")
+    """
+    root = tmp_path / "store"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), str(root), str(first)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for first in range(0, 60, 10)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    for child in children:
+        child.communicate(b"go\n", timeout=60)
+        assert child.returncode == 0
+    found = {e.digest for e in Store(root).index().manifests}
+    assert found == {f"sha256:{number:064x}" for number in range(60)}
+    assert hidden(Store(root)) == []
+
+
+class Fault:
+    """Raises an OSError at the nth call of what makes files durable; counts them all."""
+
+    CALLS = ("replace", "fsync", "fchmod", "link", "open", "ftruncate")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+        self.at = at
+        self.count = 0
+        for name in self.CALLS:
+            monkeypatch.setattr(os, name, self._failing(name, getattr(os, name)))
+
+    def _failing(self, name: str, call: object) -> object:
+        def wrapped(*args: object, **kwargs: object) -> object:
+            self.count += 1
+            if self.count == self.at:
+                raise OSError(errno.EIO, f"injected into {name}")
+            return call(*args, **kwargs)  # type: ignore[operator]
+
+        return wrapped
+
+
+def test_a_fault_at_any_step_leaves_the_old_or_the_new_index(tmp_path: Path) -> None:
+    source = tmp_path / "files"
+    at = 0
+    outcomes = set()
+    while True:
+        at += 1
+        store = Store(tmp_path / f"store-{at}")
+        old = add_bundle(store, source, version="1")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            fault = Fault(monkeypatch, at)
+            failed = False
+            try:
+                write_bundle(store, manifest_of(version="2"), source)
+            except StoreError:
+                failed = True
+        store = Store(store.root)
+        references = [e.annotations[REF_NAME] for e in store.index().manifests]
+        assert references in (["digits:1-host"], ["digits:1-host", "digits:2-host"])
+        for reference in references:
+            bundle = find_bundle(store, reference)
+            for layer in (bundle.image.config, *bundle.image.layers):
+                store.verify(layer)
+        assert open_bundle(store, old.descriptor).manifest.version == "1"
+        assert hidden(store) == []
+        outcomes.add((failed, len(references)))
+        if fault.count < at:
+            break
+    assert at > 10
+    assert {(True, 1), (False, 2)} <= outcomes
+
+
+def test_a_power_cut_at_any_step_leaves_the_old_or_the_new_index(tmp_path: Path) -> None:
+    """As above, but the process is gone at once and cleans nothing up."""
+    script = """
+        import os, shutil, sys
+        from pathlib import Path
+        from neo.bundle import write_bundle
+        from neo.contract.oci import REF_NAME
+        from neo.store import Store
+        from neo.store.bundles import find_bundle
+        from tests.store.bundles import add_bundle, manifest_of
+
+        root = Path(sys.argv[1])
+        add_bundle(Store(root / "start"), root / "files", version="1")
+        (root / "files" / "more.bin").write_bytes(bytes(100_000))
+        names = ("replace", "fsync", "fchmod", "open")
+        cut = 0
+        seen = set()
+        while True:
+            cut += 1
+            shutil.rmtree(root / "store", ignore_errors=True)
+            shutil.copytree(root / "start", root / "store")
+            child = os.fork()
+            if child == 0:
+                count = 0
+                def dying(call):
+                    def wrapped(*args, **kwargs):
+                        global count
+                        count += 1
+                        if count == cut:
+                            os._exit(9)
+                        return call(*args, **kwargs)
+                    return wrapped
+                for name in names:
+                    setattr(os, name, dying(getattr(os, name)))
+                write_bundle(Store(root / "store"), manifest_of(version="2"), root / "files")
+                os._exit(0)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            store = Store(root / "store")
+            found = [e.annotations[REF_NAME] for e in store.index().manifests]
+            assert found in (["digits:1-host"], ["digits:1-host", "digits:2-host"]), found
+            for reference in found:
+                bundle = find_bundle(store, reference)
+                for layer in (bundle.image.config, *bundle.image.layers):
+                    store.verify(layer)
+            again = write_bundle(store, manifest_of(version="2"), root / "files")
+            assert find_bundle(store, "digits:2-host").descriptor.digest == again.descriptor.digest
+            seen.add((code, len(found)))
+            if code == 0:
+                break
+        assert cut > 10, cut
+        assert seen == {(9, 1), (9, 2), (0, 2)}, seen
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=root)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def logged_fsync(fd: int) -> None:
+        events.append("sync " + Path(f"/proc/self/fd/{fd}").readlink().parent.name)
+        fsync(fd)
+
+    def logged_rename(source: Path, target: Path) -> None:
+        events.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(os, "replace", logged_rename)
+    store.put(b"abc", "t")
+    assert events == ["sync sha256", "rename", "sync blobs"]
+    events.clear()
+    (tmp_path / "file").write_bytes(b"abcd")
+    store.put_file(tmp_path / "file", "t")
+    assert events == ["sync ingest", "rename", "sync blobs"]
+    events.clear()
+    store.add_to_index(entry(1))
+    assert events == [f"sync {store.root.name}", "rename", f"sync {store.root.parent.name}"]
+
+
+def test_a_failed_replacement_leaves_the_old_file_and_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    replace_file(path, b"old", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+    Fault(monkeypatch, at=3)
+    with pytest.raises(StoreError, match="cannot write"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_points_to_the_old_or_the_new(tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    for target in ("slots/a", "slots/b"):
+        replace_symlink(link, target)
+        assert str(link.readlink()) == target
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_a_damaged_blob_is_noticed_by_reading_and_mended_by_writing_again(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abcd")
+    for descriptor in (store.put(b"abc", "t"), store.put_file(tmp_path / "file", "t")):
+        path = store.path(descriptor.digest)
+        for damage in (b"x" * descriptor.size, b"", b"longer than before"):
+            path.chmod(0o644)
+            path.write_bytes(damage)
+            with pytest.raises(StoreError):
+                store.verify(descriptor)
+            with pytest.raises(StoreError):
+                store.read(descriptor)
+            store.put(b"abc", "t")
+            store.put_file(tmp_path / "file", "t")
+            store.verify(descriptor)
+
+
+def test_a_blob_that_is_not_here_is_named(store: Store) -> None:
+    digest = entry(1).digest
+    assert not store.has(digest)
+    with pytest.raises(StoreError, match=digest):
+        store.path(digest)
+    with pytest.raises(StoreError, match="cannot read"):
+        store.put_file(store.root / "nothing", "t")
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:../../../etc/passwd", "sha256:" + "A" * 64, "../" + "a" * 64])
+def test_a_digest_that_is_a_path_is_none(store: Store, digest: str) -> None:
+    for use in (store.has, store.path, lambda d: store.ingest(d, 1)):
+        with pytest.raises(ContractError):
+            use(digest)
+
+
+def titled(store: Store, title: str, data: bytes = b"x") -> Descriptor:
+    return store.put(data, "t").titled(title)
+
+
+def image_of(store: Store, *titles: str) -> ImageManifest:
+    return ImageManifest("t", store.put_empty(), tuple(titled(store, title) for title in titles))
+
+
+def test_files_are_laid_out_as_hard_links(store: Store, tmp_path: Path) -> None:
+    bundle = add_bundle(store, tmp_path / "files")
+    unpack_bundle(store, bundle, tmp_path / "out")
+    for title, data in FILES.items():
+        assert (tmp_path / "out" / title).read_bytes() == data
+    blob = store.path(bundle.image.layers[0].digest)
+    assert blob.samefile(tmp_path / "out" / bundle.image.layers[0].title)
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == bundle.manifest.to_bytes()
+    unpack_bundle(store, bundle, tmp_path / "out")  # over itself
+
+
+@pytest.mark.parametrize("error", [errno.EXDEV, errno.EPERM, errno.EMLINK])
+def test_files_are_copied_where_links_are_not_possible(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    bundle = add_bundle(store, tmp_path / "files")
+    monkeypatch.setattr(os, "link", no_link)
+    for _ in range(2):  # into an empty folder, and over what is there
+        unpack_bundle(store, bundle, tmp_path / "out")
+    for title, data in FILES.items():
+        file = tmp_path / "out" / title
+        assert file.read_bytes() == data
+        assert file.stat().st_nlink == 1
+        assert file.stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")  # noqa: S108
+def test_files_are_copied_to_another_file_system(store: Store, tmp_path: Path) -> None:
+    bundle = add_bundle(store, tmp_path / "files")
+    folder = Path("/dev/shm") / f"neo-test-{os.getpid()}"  # noqa: S108
+    try:
+        unpack_bundle(store, bundle, folder)
+        assert (folder / "golden.npz").read_bytes() == FILES["golden.npz"]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("title", ["../out", "/etc/passwd", "", ".", "a/../../b", "a\\b"])
+def test_a_title_that_leads_out_of_the_folder_writes_nothing(store: Store, tmp_path: Path, title: str) -> None:
+    with pytest.raises(ContractError):
+        store.materialise(image_of(store, "good", title), tmp_path / "deep" / "folder")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_every_folder_on_the_way_is_synced(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set()
+    fsync = os.fsync
+
+    def logged(fd: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        fsync(fd)
+
+    image = image_of(store, "a/b/c/file")
+    monkeypatch.setattr(os, "fsync", logged)
+    store.materialise(image, tmp_path / "out")
+    assert {str(tmp_path / place) for place in ("", "out", "out/a", "out/a/b", "out/a/b/c")} <= synced
+
+
+def test_a_missing_layer_is_an_error(store: Store, tmp_path: Path) -> None:
+    image = image_of(store, "a")
+    store.path(image.layers[0].digest).unlink()
+    with pytest.raises(StoreError, match="is not in the store"):
+        store.materialise(image, tmp_path / "out")
+
+
+def test_garbage_collection_keeps_the_bundles_it_is_told_to(store: Store, tmp_path: Path) -> None:
+    old = add_bundle(store, tmp_path / "1", version="1", files={"a": b"shared", "b": b"old"})
+    new = add_bundle(store, tmp_path / "2", version="2", files={"a": b"shared", "b": b"newer"})
+    partial = entry(7).digest
+    with store.ingest(partial, 10) as ingest:
+        ingest.write(b"12345")
+    (store.root / "blobs" / "sha256" / ".left-by-a-kill").write_bytes(b"123")
+    freed = store.collect_garbage([new.descriptor.digest, entry(9).digest])
+    only_old = old.size_bytes - len("shared")
+    assert freed == only_old + 5 + 3
+    for layer in (new.image.config, *new.image.layers):
+        store.verify(layer)
+    assert not store.has(old.descriptor.digest)
+    assert list((store.root / "ingest").iterdir()) == []
+    assert store.collect_garbage([new.descriptor.digest]) == 0
+
+
+def test_an_ingest_of_a_kept_bundles_file_survives(store: Store, tmp_path: Path) -> None:
+    bundle = add_bundle(store, tmp_path / "files")
+    layer = bundle.image.layers[0]
+    store.path(layer.digest).unlink()
+    with store.ingest(layer.digest, layer.size) as ingest:
+        ingest.write(b"{")
+    store.collect_garbage([bundle.descriptor.digest])
+    with store.ingest(layer.digest, layer.size) as ingest:
+        assert ingest.offset == 1
+
+
+def test_garbage_collection_removes_nothing_if_it_cannot_tell(store: Store, tmp_path: Path) -> None:
+    bundle = add_bundle(store, tmp_path / "files")
+    path = store.path(bundle.descriptor.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"rotten")
+    before = sorted(store.root.rglob("*"))
+    with pytest.raises(StoreError, match="no manifest"):
+        store.collect_garbage([bundle.descriptor.digest])
+    assert sorted(store.root.rglob("*")) == before
+
+
+def test_entries_that_another_tool_wrote_get_their_type_from_the_manifest(store: Store, tmp_path: Path) -> None:
+    bundle = add_bundle(store, tmp_path / "files")
+    (listed,) = store.index().manifests
+    foreign = (replace(listed, artifact_type=""), entry(5), Descriptor(INDEX_TYPE, entry(6).digest, 3))
+    (store.root / "index.json").write_bytes(ImageIndex(foreign).to_bytes())
+    assert store.index().manifests == (listed, *foreign[1:])
+    assert find_bundle(store, "digits").descriptor.digest == bundle.descriptor.digest
+
+
+def test_a_title_is_an_annotation(store: Store) -> None:
+    layer = titled(store, "engine/model.so")
+    assert (layer.title, layer.annotations) == ("engine/model.so", {TITLE: "engine/model.so"})

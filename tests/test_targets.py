@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from neo.contract.device import Target, mismatches
+from neo.engines import ENGINES
+from neo.errors import TargetError
+from neo.runtime.host import KNOWN_FEATURES, read_host
+from neo.targets import HOST, host_capabilities, host_target, list_targets, load_target, why_not_here
+
+TARGETS = list_targets()
+FOLDER = Path(__file__).parents[1] / "targets"
+
+
+def test_every_file_is_a_target_of_its_own_name() -> None:
+    assert {target.name for target in TARGETS} == {path.stem for path in FOLDER.glob("*.toml")}
+    assert len(TARGETS) >= 9
+    assert HOST not in {target.name for target in TARGETS}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_a_target_asks_for_what_a_device_can_say_of_itself(target: Target) -> None:
+    assert set(target.features) <= set(KNOWN_FEATURES[target.arch])
+    assert len(set(target.features)) == len(target.features)
+    assert set(target.engines) <= set(ENGINES)
+    assert target.engines
+    assert target.vector_bits in (128, 256, 512)
+    assert Target.from_json(json.loads(json.dumps(target.to_json()))) == target
+    assert target.triple == f"{target.arch}-linux-gnu"
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_vectors_are_no_wider_than_the_features_allow(target: Target) -> None:
+    if target.arch == "x86_64":
+        widest = 512 if "avx512f" in target.features else 256 if "avx2" in target.features else 128
+        assert target.vector_bits == widest
+        assert target.vector_registers == (32 if widest == 512 else 16)
+    else:
+        assert (target.vector_bits, target.vector_registers) == (128, 32)
+
+
+LLVM_SCRIPT = """
+import json, sys
+import tvm
+from tvm import te
+a = te.placeholder((16,), name="a")
+function = te.create_prim_func([a, te.compute((16,), lambda i: a[i] * 2.0 + a[i], name="b")])
+for triple, mcpu, attrs in json.loads(sys.stdin.read()):
+    target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu, "mattr": attrs})
+    tvm.compile(tvm.IRModule({"main": function}), target=target)
+    print("built", triple, mcpu, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_llvm_knows_every_processor_and_feature() -> None:
+    """LLVM only warns of what it does not know, on stderr, and goes on with less."""
+    wanted = [(target.triple, target.mcpu, list(target.attrs)) for target in (*TARGETS, load_target(HOST))]
+    for arch, names in KNOWN_FEATURES.items():
+        everything = replace(read_host(), arch=arch, features=tuple(names))
+        target = host_target(everything)
+        wanted.append((target.triple, target.mcpu, list(target.attrs)))
+    done = subprocess.run(
+        [sys.executable, "-c", LLVM_SCRIPT],
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("built") == len(wanted)
+    complaints = [line for line in done.stderr.splitlines() if "not a recognized" in line or "rror" in line]
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("raspbery-pi-4", "raspberry-pi-4"),
+        ("raspberrypi-5", "raspberry-pi-5"),
+        ("hots", "host"),
+        ("x86-64-v5", "x86-64"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_suggested(typed: str, meant: str) -> None:
+    with pytest.raises(TargetError, match="unknown target") as raised:
+        load_target(typed)
+    assert raised.value.hint.startswith(f"did you mean '{meant}")
+
+
+@pytest.mark.parametrize("name", ["", "toaster", "../targets/x86-64-v2", "a/b", "a\0b", "x" * 5000, ".toml", "no.toml"])
+def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(TargetError, match="unknown target") as raised:
+        load_target(name)
+    assert "host" in raised.value.hint
+    assert "raspberry-pi-4" in raised.value.hint
+    assert len(raised.value.message) < 300
+
+
+def test_a_users_own_file_is_a_target(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = (FOLDER / "raspberry-pi-4.toml").read_text()
+    path.write_text(text.replace('name = "raspberry-pi-4"', 'name = "my-box"').replace("cores = 4", "cores = 2"))
+    target = load_target(str(path))
+    assert (target.name, target.cores, target.mcpu) == ("my-box", 2, "cortex-a72")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("cores = 4", "cores = 0", "cores is 0"),
+        ("cores = 4", 'cores = "4"', "cores should be int"),
+        ("cores = 4", "cores = -4", "cores should be between"),
+        ("cores = 4", "cores = true", "cores should be int"),
+        ("cores = 4", "", "cores should be int, found nothing"),
+        ("[cpu]", "[gpu]", "target.cpu should be an object"),
+        ('glibc = "2.28"', 'glibc = "new"', "glibc is 'new'"),
+        ('glibc = "2.28"', "glibc = 2.28", "glibc should be a string"),
+        ('name = "raspberry-pi-4"', 'name = "../x"', "name is '../x'"),
+        ('features = ["fp"', "features = [7", "features[] should be a string"),
+        ("[cpu]", "[cpu", "cannot be read"),
+        ("[cpu]", "x = " + "[" * 5000, "cannot be read"),
+    ],
+)
+def test_a_file_with_a_mistake_names_the_field(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = (FOLDER / "raspberry-pi-4.toml").read_text()
+    assert old in text
+    (tmp_path / "mine.toml").write_text(text.replace(old, new))
+    with pytest.raises(TargetError) as raised:
+        load_target(str(tmp_path / "mine.toml"))
+    assert said in raised.value.message
+    assert "mine.toml" in raised.value.message
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(TargetError, match="cannot be read"):
+        load_target(str(tmp_path / "mine.toml"))
+
+
+def test_what_is_built_for_this_machine_runs_here() -> None:
+    assert why_not_here(load_target(HOST)) == ()
+
+
+def test_what_is_built_for_another_processor_does_not() -> None:
+    here = host_capabilities()
+    other = "raspberry-pi-4" if here.arch == "x86_64" else "x86-64-v2"
+    assert any("built for" in reason for reason in why_not_here(load_target(other)))
+    picky = replace(load_target(HOST), features=("no-such-feature",))
+    assert why_not_here(picky) == ("the device's processor lacks no-such-feature",)
+
+
+def test_each_x86_level_includes_the_one_before() -> None:
+    levels = [set(load_target(f"x86-64-v{level}").features) for level in (2, 3, 4)]
+    assert levels[0] < levels[1] < levels[2]
+
+
+def test_a_raspberry_pi_5_runs_what_is_for_a_4_and_not_the_other_way_round() -> None:
+    four, five = load_target("raspberry-pi-4"), load_target("raspberry-pi-5")
+    device = replace(host_capabilities(), arch="aarch64", os="linux", glibc="2.36", engines={"tvm": "1"})
+    assert mismatches(four.requirements, "tvm", "", replace(device, features=five.features)) == ()
+    assert mismatches(five.requirements, "tvm", "", replace(device, features=four.features)) != ()
+
+
+@pytest.mark.parametrize(("arch", "os"), [("riscv64", "linux"), ("x86_64", "darwin"), ("armv7l", "linux")])
+def test_a_machine_that_no_engine_knows_is_told_so(arch: str, os: str) -> None:
+    with pytest.raises(TargetError, match=f"this machine is {arch} {os}"):
+        host_target(replace(read_host(), arch=arch, os=os))
