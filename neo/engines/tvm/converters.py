@@ -23,13 +23,14 @@ class Clip(onnx_frontend.Clip):  # type: ignore[misc]  # tvm has no types
         low, high = (_constant(bound) for bound in (inputs[1], inputs[2]))
         if low is None or high is None:
             return super()._impl_v13(bb, inputs, attr, params)
-        return clip(inputs[0], low, high)
+        x = bb.normalize(inputs[0])
+        return clip(x, low, high, x.ty.dtype)
 
 
 class HardSigmoid(onnx_frontend.HardSigmoid):  # type: ignore[misc]
     @classmethod
     def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
-        return hard_sigmoid(inputs[0], float(attr.get("alpha", 0.2)), float(attr.get("beta", 0.5)))
+        return hard_sigmoid(bb.normalize(inputs[0]), float(attr.get("alpha", 0.2)), float(attr.get("beta", 0.5)))
 
 
 class HardSwish(onnx_frontend.HardSwish):  # type: ignore[misc]
@@ -37,21 +38,22 @@ class HardSwish(onnx_frontend.HardSwish):  # type: ignore[misc]
 
     @classmethod
     def _impl_v14(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
-        return relax.op.multiply(inputs[0], hard_sigmoid(inputs[0], 1 / 6, 0.5))
+        x = bb.normalize(inputs[0])
+        return relax.op.multiply(x, hard_sigmoid(x, 1 / 6, 0.5))
 
 
 CONVERTERS = {"Clip": Clip, "HardSigmoid": HardSigmoid, "HardSwish": HardSwish}
 
 
-def clip(x: Any, low: float, high: float) -> Any:
+def clip(x: Any, low: float, high: float, dtype: str) -> Any:
     """With binary operators: ``relax.clip`` has no rule for layouts, so a convolution before it would keep its own."""
-    dtype = x.ty.dtype
     return relax.op.minimum(relax.op.maximum(x, relax.const(low, dtype)), relax.const(high, dtype))
 
 
 def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
     dtype = x.ty.dtype
-    return clip(relax.op.add(relax.op.multiply(x, relax.const(alpha, dtype)), relax.const(beta, dtype)), 0.0, 1.0)
+    line = relax.op.add(relax.op.multiply(x, relax.const(alpha, dtype)), relax.const(beta, dtype))
+    return clip(line, 0.0, 1.0, dtype)
 
 
 @contextmanager
