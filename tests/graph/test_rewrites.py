@@ -1,0 +1,79 @@
+"""Every rewrite keeps what the model answers."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from neo.errors import EngineError
+from neo.graph import PASSES, rewrite
+from neo.graph.confined import rewrite_confined
+from tests.engines.reference import reference_outputs
+from tests.models import build, classifier
+
+UNARY = st.sampled_from(["Relu", "Sigmoid", "Tanh", "Abs", "Neg", "Identity", "Exp", "Softplus"])
+
+
+@pytest.mark.parametrize("entry", PASSES)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(channels=st.integers(1, 5), operators=st.lists(UNARY, max_size=3), scale=st.booleans(), seed=st.integers(0, 99))
+def test_a_pass_keeps_the_answers(
+    tmp_path_factory: pytest.TempPathFactory, entry: str, channels: int, operators: list[str], scale: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights = {
+        "w": rng.normal(size=(channels, 2, 3, 3)).astype(np.float32),
+        "k": np.full((1, channels, 1, 1), 1.5, np.float32),
+    }
+    nodes = [helper.make_node("Conv", ["x", "w"], ["v0"])]
+    if scale:
+        nodes.append(helper.make_node("Mul", ["v0", "k"], ["v1"]))
+    for operator in operators:
+        nodes.append(helper.make_node(operator, [f"v{len(nodes) - 1}"], [f"v{len(nodes)}"]))
+    last = f"v{len(nodes) - 1}"
+    model = build(nodes, {"x": (1, 2, 6, 5)}, {last: (1, channels, 4, 3)}, weights)
+    folder = tmp_path_factory.mktemp("pass")
+    onnx.save(model, folder / "in.onnx")
+    module, function = entry.split(":")
+    (folder / "out").mkdir()
+    rewritten = getattr(importlib.import_module(module), function)(folder / "in.onnx", folder / "out")
+    x = rng.normal(size=(1, 2, 6, 5)).astype(np.float32)
+    (want,), (got,) = reference_outputs(model, [x]), reference_outputs(onnx.load(rewritten), [x])
+    assert np.abs(got - want).max() <= 1e-5 * max(np.abs(want).max(), 1)
+
+
+def test_batch_norms_are_folded_and_weights_embedded(tmp_path: Path) -> None:
+    model = onnx.load(classifier(tmp_path / "m.onnx"))
+    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="big.data", size_threshold=0)
+    (tmp_path / "out").mkdir()
+    rewritten = onnx.load(rewrite(tmp_path / "big.onnx", tmp_path / "out"))
+    assert "BatchNormalization" not in {node.op_type for node in rewritten.graph.node}
+    assert not any(tensor.external_data for tensor in rewritten.graph.initializer)
+    assert [value.name for value in rewritten.graph.input] == ["x"]
+    assert [value.name for value in rewritten.graph.output] == ["y"]
+
+
+def test_constants_are_folded(tmp_path: Path) -> None:
+    weights = {"a": np.ones((1, 3), np.float32), "b": np.full((1, 3), 2, np.float32)}
+    nodes = [helper.make_node("Add", ["a", "b"], ["c"]), helper.make_node("Mul", ["x", "c"], ["y"])]
+    onnx.save(build(nodes, {"x": (1, 3)}, {"y": (1, 3)}, weights), tmp_path / "m.onnx")
+    (tmp_path / "out").mkdir()
+    rewritten = onnx.load(rewrite(tmp_path / "m.onnx", tmp_path / "out"))
+    assert [node.op_type for node in rewritten.graph.node] == ["Mul"]
+    assert any(np.array_equal(numpy_helper.to_array(t), [[3, 3, 3]]) for t in rewritten.graph.initializer)
+
+
+def test_a_damaged_model_is_an_engine_error_of_the_confined_process(tmp_path: Path) -> None:
+    model = onnx.load(classifier(tmp_path / "m.onnx"))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, tmp_path / "m.onnx")
+    (tmp_path / "scratch").mkdir()
+    with pytest.raises(EngineError, match="NoSuchOperator"):
+        rewrite_confined(tmp_path / "m.onnx", tmp_path / "scratch")
