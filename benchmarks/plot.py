@@ -12,7 +12,7 @@ from neo.errors import MissingDependency
 COLOURS = {"tvm": "#d95f02", "neo-ort": "#7570b3", "ort": "#555555", "openvino": "#aaaaaa"}
 WIDTH_PER_MODEL_INCHES = 0.9
 DOTS_PER_INCH = 120
-TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
 
 def plot_latency(cases: Sequence[Case], who: Sequence[Contender], path: Path) -> None:

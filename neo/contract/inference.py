@@ -9,7 +9,7 @@ Source: https://github.com/kserve/open-inference-protocol, inference_rest.md, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,15 +219,45 @@ def _from_list(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], entry: d
 
 
 def _numbers(name: str, dtype: np.dtype[Any], data: Any) -> Array:
-    """Nested or flat, both are allowed; null stands for NaN where there is one, as ``encode_tensors`` writes it."""
+    """Nested or flat, both are allowed; null stands for NaN where there is one, as ``encode_tensors`` writes it.
+
+    -> dtype, or what numpy makes of the numbers.
+    """
+    if data is None:
+        raise ContractError(f"tensor {name!r} has no data")
     try:
         raw: Array = np.asarray(data)
-        if raw.dtype == object and dtype.kind == "f" and isinstance(data, list):
-            # whole numbers past 64 bits are objects too
-            flat = [np.nan if v is None else float(v) if isinstance(v, int) else v for v in raw.ravel()]
-            raw = np.array(flat).reshape(raw.shape)
-    except (ValueError, OverflowError) as error:
-        raise ContractError(f"tensor {name!r}: the data is ragged or out of range") from error
+        if raw.size and dtype.kind == "f" and raw.dtype.kind == "O":
+            return _each(data, _float, dtype)  # with null in it, or whole numbers past 64 bits
+        if raw.size and dtype.kind in "iu" and raw.dtype.kind in "fO":
+            # numpy makes inexact floats of whole numbers of which some need the 64th bit and others a sign
+            return _each(data, _whole, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ContractError(f"tensor {name!r}: the data is ragged, or not all numbers that {dtype} can hold") from error
     if raw.size and raw.dtype.kind not in "biuf":
         raise ContractError(f"tensor {name!r}: the data should be a list of numbers that {dtype} can hold")
     return raw
+
+
+def _each(data: Any, read: Callable[[Any], float], dtype: np.dtype[Any]) -> Array:
+    items = np.asarray(data, dtype=object)
+    numbers = [read(item) for item in items.ravel()]
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        if not all(limits.min <= number <= limits.max for number in numbers):
+            raise OverflowError("out of range")
+    return np.array(numbers, dtype=dtype if dtype.kind != "f" else np.float64).reshape(items.shape)
+
+
+def _float(item: Any) -> float:
+    if item is None:
+        return np.nan
+    if not isinstance(item, int | float):
+        raise TypeError(f"{type(item).__name__} is no number")
+    return float(item)
+
+
+def _whole(item: Any) -> int:
+    if not isinstance(item, int | float) or item != int(item):
+        raise TypeError(f"{item!r:.20} is no whole number")
+    return int(item)

@@ -96,7 +96,14 @@ def test_a_tile_divides_the_output_and_fits_the_registers(rows: int, columns: in
 
 @pytest.mark.parametrize(
     ("rows", "columns", "tile"),
-    [(56, 64, (7, 4, 16)), (7, 512, (7, 4, 16)), (28, 96, (7, 3, 16)), (1, 1000, (1, 1, 8)), (1, 10, (1, 1, 10))],
+    [
+        (56, 64, (7, 4, 16)),
+        (7, 512, (7, 4, 16)),
+        (28, 96, (7, 3, 16)),
+        (1, 1000, (1, 1, 8)),
+        (1, 10, (1, 1, 10)),
+        (56, 24, (8, 3, 8)),
+    ],
 )
 def test_the_tile_of_common_layers(rows: int, columns: int, tile: tuple[int, int, int]) -> None:
     chosen = choose_tile(rows, columns, lanes_=16, registers=32)
