@@ -25,7 +25,7 @@ from benchmarks.peak import peak_gflops
 from benchmarks.race import Entry, Pace, Timing, race
 from benchmarks.results import TVM
 from benchmarks.single_operators import MODEL_FILE, Operator, heavy_operators, reference_product, write_operator
-from benchmarks.tables import markdown_table
+from benchmarks.tables import markdown_table, one_line
 from benchmarks.zoo import ZOO, model_folder
 from neo.errors import NeoError
 from neo.runtime.host import read_host
@@ -126,7 +126,7 @@ def _sum_ms(cases: Sequence[OperatorCase], name: str) -> float | None:
 
 def _remarks(cases: Sequence[OperatorCase]) -> list[str]:
     return [
-        f"- {case.model}: {case.operator.name}: {name} is out: {result.message}"
+        f"- {case.model}: {case.operator.name}: {name} is out: {one_line(result.message)}"
         for case in cases
         for name, result in case.results.items()
         if not isinstance(result, Timing)
@@ -138,7 +138,9 @@ def report(cases: Sequence[OperatorCase], peaks: dict[int, float]) -> str:
     for threads, peak in peaks.items():
         these = [case for case in cases if case.threads == threads]
         title = f"## {threads} thread{'s' if threads > 1 else ''}; the processor's peak is {peak:.0f} GFLOP/s in fp32"
-        parts += [f"{title}\n\n{operator_table(these, peak)}", _totals(these, peak), *_remarks(these)]
+        parts += [f"{title}\n\n{operator_table(these, peak)}", _totals(these, peak)]
+        if remarks := _remarks(these):
+            parts.append("\n".join(remarks))
     return "\n\n".join(parts)
 
 

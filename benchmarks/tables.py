@@ -10,6 +10,7 @@ from benchmarks.results import NEO_ORT, TVM, Case, Contender, geometric_mean
 NOTHING = "-"
 # rounds that differ by more say that something else was running
 UNSTEADY = 1.2
+LONGEST_REASON = 300
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -80,10 +81,16 @@ def _remarks(cases: Sequence[Case]) -> Iterator[str]:
             yield from (f"- {case.model}, {name}: {note}" for note in build.notes)
         for name, result in case.results.items():
             if not isinstance(result, Timing):
-                yield f"- {case.model}, {name} is out: {result.message}"
+                yield f"- {case.model}, {name} is out: {one_line(result.message)}"
             elif max(result.round_ms) > UNSTEADY * min(result.round_ms):
                 span = f"{_number(min(result.round_ms))} to {_number(max(result.round_ms))}"
                 yield f"- {case.model}, {name}, threads {case.threads}: unsteady, medians of the rounds {span} ms"
+
+
+def one_line(message: str) -> str:
+    """A compiler's words may be many: they are all in the JSON."""
+    words = " ".join(message.split())
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
 
 
 def _number(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import secrets
@@ -166,7 +165,7 @@ def _make_room(state_dir: Path, slots: Slots) -> Callable[[str], int]:
 
 def _show(error: NeoError) -> None:
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
-        logger.error("%s", json.dumps(error.to_json()))
+        logger.error("%s", error.message, extra={"fields": {**error.to_json(), "exit_code": error.exit_code}})
     else:
         click.echo(f"error: {error.message}", err=True)
         if error.hint:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_agent.serve.http import Listen
 from neo.contract.device import parse_name
+from neo.contract.fields import ContractError
 from neo.contract.topics import DEFAULT_FLEET
 from neo.errors import UsageError
 from neo.link import BrokerUrl, Tls
@@ -81,7 +82,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def make_config(given: Mapping[str, Any], config_file: Path | None) -> AgentConfig:
-    """given: option name -> value, for what stands on the command line; it wins. Raises UsageError, ContractError."""
+    """given: option name -> value, for what stands on the command line; it wins. Raises UsageError."""
     values = {**(read_config_file(config_file) if config_file else {}), **given}
     missing = [key for key in REQUIRED if not values.get(key)]
     if missing:
@@ -94,13 +95,20 @@ def make_config(given: Mapping[str, Any], config_file: Path | None) -> AgentConf
         raise UsageError(f"--threads is {threads}; at least 1 is needed")
     return AgentConfig(
         broker=BrokerUrl.parse(values["broker"]),
-        device_id=parse_name(values["device-id"], "--device-id"),
+        device_id=_name(values["device-id"], "--device-id"),
         state_dir=Path(values["state-dir"]),
         trust=tuple(map(Path, values["trust"])),
         listen=Listen.parse(values.get("listen", DEFAULT_LISTEN)),
-        fleet=parse_name(values.get("fleet", DEFAULT_FLEET), "--fleet"),
+        fleet=_name(values.get("fleet", DEFAULT_FLEET), "--fleet"),
         threads=threads,
         tls=Tls(*(None if values.get(key) is None else Path(values[key]) for key in ("tls-ca", "tls-cert", "tls-key"))),
         json=bool(values.get("json", False)),
         debug=bool(values.get("debug", False)),
     )
+
+
+def _name(text: str, option: str) -> str:
+    try:
+        return parse_name(text, option)
+    except ContractError as error:
+        raise UsageError(error.message, hint=error.hint) from error

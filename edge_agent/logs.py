@@ -13,8 +13,11 @@ MAX_KINDS = 500
 
 
 class JsonLines(logging.Formatter):
+    """fields: what a call gives in ``extra`` under this name, as keys of their own."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {"at": record.created, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neo.contract.fields import dump_object
-from neo.errors import DeviceIdInUse
+from neo.errors import DeviceIdInUse, StoreError
 from neo.store.durable import replace_file, translating_os_errors
+
+logger = logging.getLogger(__name__)
 
 LOCK_FILE = "lock"
 NOTE_FILE = "agent.json"
@@ -34,9 +37,9 @@ def locked(state_dir: Path) -> Iterator[None]:
                 hint="stop it first, or give this agent a folder of its own with --state-dir",
             ) from error
         _clear_away_half_written(state_dir)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with suppress(OSError):  # a full disk; the number is only for the message above
+            lock.truncate(0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield
 
 
@@ -51,7 +54,12 @@ def _clear_away_half_written(state_dir: Path) -> None:
 def noted(state_dir: Path, url: str, device_id: str) -> Iterator[None]:
     """agent.json for as long as the agent runs: its process id, where it answers predictions, and its name."""
     note = state_dir / NOTE_FILE
-    replace_file(note, dump_object({"pid": os.getpid(), "url": url, "device_id": device_id}))
+    try:
+        replace_file(note, dump_object({"pid": os.getpid(), "url": url, "device_id": device_id}))
+    except StoreError as error:
+        # a full disk must not keep the device from answering with the model it has
+        logger.warning("cannot write %s: %s", note, error)
+        note.unlink(missing_ok=True)  # what it says is about an agent that is gone
     try:
         yield
     finally:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,12 @@ def model_folder(name: str, cache: Path) -> Path:
         raise UsageError(f"no model {name!r} in the zoo", hint=f"the zoo has {', '.join(ZOO)}")
     folder = cache / f"{name}-{_source_digest(ZOO[name].source)}"
     if not folder.is_dir():
-        partial = cache / f".{folder.name}.{os.getpid()}"
-        partial.mkdir(parents=True)
-        _export(name, partial)
-        partial.rename(folder)
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=cache) as scratch:
+            partial = Path(scratch) / name
+            partial.mkdir()
+            _export(name, partial)
+            partial.rename(folder)
     return folder
 
 

@@ -34,6 +34,7 @@ MAX_BODY_BYTES = 64 << 20
 MAX_JSON_BYTES = 16 << 20  # Python's objects take ten times what the text does
 THREADS = 4
 SILENT_CLIENT_S = 30  # then the connection is closed; a prediction under way does not count
+STOP_S = 2.0
 NOT_READY = "no model is live on this device yet; push one with: neo push REF --to DEVICE"
 
 
@@ -82,6 +83,9 @@ class HttpServer:
     def stop(self) -> None:
         self._server.close()
         self._server.task_dispatcher.shutdown()
+        self._thread.join(STOP_S)
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()  # clients that keep their connection open
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

@@ -76,6 +76,8 @@ def _run(args: list[str], *, debug: bool, as_json: bool) -> int:
     try:
         code = neo.main(args=args, prog_name="neo", standalone_mode=False)
     except click.ClickException as error:
+        if as_json:
+            _emit_error("UsageError", error.format_message(), error.exit_code)
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -90,6 +92,8 @@ def _run(args: list[str], *, debug: bool, as_json: bool) -> int:
     except Exception as error:  # noqa: BLE001  the last line of defence: a defect of ours, said as one
         if debug:
             traceback.print_exc()
+        if as_json:
+            _emit_error(type(error).__name__, str(error), INTERNAL_ERROR)
         click.echo(
             f"internal error: {type(error).__name__}: {error}\n"
             "  this is a defect in neo-edge; run the command with --debug and report what it prints",
@@ -108,6 +112,11 @@ def _show(error: NeoError, *, debug: bool, as_json: bool) -> None:
     click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
     if error.hint:
         click.echo(click.style("  try: ", fg="cyan") + error.hint, err=True)
+
+
+def _emit_error(kind: str, message: str, exit_code: int) -> None:
+    """As ``NeoError.to_json`` has it, for what is none: --json promises an object on stdout."""
+    click.echo(json.dumps({"error": kind, "message": message, "hint": "", "details": {}, "exit_code": exit_code}))
 
 
 def _show_remote_traceback(details: dict[str, Any]) -> None:

@@ -70,7 +70,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError as error:
         raise InputSpecError(f"there is no file {path}", hint=hint) from error
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputSpecError(f"{path} is no .npz file: {error}", hint=hint) from error
+        # numpy's own words advise to unpickle it
+        raise InputSpecError(f"{path} is no .npz file of plain arrays, or a damaged one", hint=hint) from error
 
 
 def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:

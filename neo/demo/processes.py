@@ -42,7 +42,13 @@ def start(name: str, command: list[str], folder: Path) -> Started:
     with log.open("wb") as stderr, (folder / f"{name}.out").open("wb") as stdout:
         arguments = [sys.executable, "-m", *command]
         process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            # in a folder of its own: `python -m` imports from the current one first
+            cwd=folder,
+            start_new_session=True,
         )
     return Started(name, process, log)
 

@@ -180,7 +180,7 @@ class _Clock:
 
 def _train(framework: str, folder: Path) -> NDArray[Any]:
     command = [sys.executable, "-m", "neo.demo.train", framework, str(folder)]
-    done = subprocess.run(command, capture_output=True, check=False)
+    done = subprocess.run(command, capture_output=True, check=False, cwd=folder)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()[-800:]
         raise NeoError(f"training with {framework} failed: {said}", hint="try another one: --framework mxnet")

@@ -340,10 +340,12 @@ class _Run:
         )
 
 
-def _device_error(record: DeviceRecord) -> DeviceError:
+def _device_error(record: DeviceRecord) -> NeoError:
     error = NeoError.from_json((record.state.error if record.state is not None else None) or {})
     message = error.message or "it failed without saying why"
-    return DeviceError(f"device {record.device}: {message}", hint=error.hint, details=error.to_json())
+    # a wrong key is the operator's to mend and has an exit code of its own, whoever finds it
+    kind = TrustError if isinstance(error, TrustError) else DeviceError
+    return kind(f"device {record.device}: {message}", hint=error.hint, details=error.to_json())
 
 
 def _is_online(payload: bytes) -> bool:

@@ -30,5 +30,24 @@ def fold(model: Path, folder: Path) -> Path:
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise EngineError(f"onnxruntime cannot read the converted model: {error}") from error
+    _rename_new_constants(model, folder / MODEL_FILE)
     onnx.shape_inference.infer_shapes_path(folder / MODEL_FILE)
     return folder / MODEL_FILE
+
+
+def _rename_new_constants(original: Path, folded: Path) -> None:
+    """ONNX Runtime names what it folds by a counter that starts anew: optimising the result again would take the same
+    names for other tensors, and fail.
+    """
+    known = {tensor.name for tensor in onnx.load(original, load_external_data=False).graph.initializer}
+    loaded = onnx.load(folded, load_external_data=False)
+    renamed = {t.name: f"folded/{t.name}" for t in loaded.graph.initializer if t.name not in known}
+    for tensor in loaded.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for node in loaded.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    for output in loaded.graph.output:  # a constant may be an output of the model; that name is the user's
+        if output.name in renamed:
+            identity = onnx.helper.make_node("Identity", [renamed[output.name]], [output.name])
+            loaded.graph.node.append(identity)
+    onnx.save(loaded, folded)

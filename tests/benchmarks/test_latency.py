@@ -63,6 +63,13 @@ def test_rounds_that_differ_are_remarked() -> None:
     assert "unsteady" not in remarks(1.0, 1.1)
 
 
+def test_a_long_reason_is_one_line_of_the_remarks() -> None:
+    failed = Case("unet", 1, {}, {"tvm": EngineError("cannot emit:\n" + "R.nn.conv2d_transpose " * 100)})
+    *_, last = "\n".join(latency_tables([failed], contenders([]))).splitlines()
+    assert last.startswith("- unet, tvm is out: cannot emit: R.nn.conv2d_transpose")
+    assert len(last) < 400
+
+
 def test_a_table_keeps_its_first_column_left() -> None:
     assert markdown_table(["a", "b"], [["long", "1"]]).splitlines() == [
         "| a    | b |",

@@ -176,3 +176,11 @@ def test_a_table_that_is_no_terminal_is_not_cut_or_wrapped(neo: Neo) -> None:
     done = neo("targets")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("x86-64-v2")]
     assert "most PCs since 2009, Atom and Celeron gateways" in line
+
+
+def test_a_command_line_that_is_wrong_is_one_json_object_too(neo: Neo) -> None:
+    done = neo("push", "net", "--json")
+    assert done.returncode == 2
+    failed = json.loads(done.stdout)
+    assert (failed["error"], failed["exit_code"]) == ("UsageError", 2)
+    assert "--to" in failed["message"]

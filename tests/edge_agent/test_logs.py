@@ -55,3 +55,10 @@ def test_the_filter_does_not_grow_with_messages_that_are_all_different(log: Log)
 def test_a_line_for_programs_is_one_json_object() -> None:
     record = logging.LogRecord("edge_agent", logging.INFO, "x.py", 1, 'a "quoted"\nline', (), None)
     assert json.loads(JsonLines().format(record))["message"] == 'a "quoted"\nline'
+
+
+def test_an_error_has_its_hint_in_a_key_of_its_own() -> None:
+    record = logging.LogRecord("edge_agent", logging.ERROR, "x.py", 1, "no key", (), None)
+    record.fields = {"error": "TrustError", "hint": "copy it there"}
+    line = json.loads(JsonLines().format(record))
+    assert (line["message"], line["error"], line["hint"]) == ("no key", "TrustError", "copy it there")

@@ -49,6 +49,16 @@ def test_several_devices_at_once_and_the_failure_of_one_names_it(broker, store, 
     assert caught.value.details == result.to_json()
 
 
+def test_a_key_that_the_device_does_not_trust_is_an_error_of_its_own_kind(broker, store, tmp_path):
+    make_bundle(store, tmp_path / "b")
+    verdict = TrustError("signed by abc, which is not trusted here", hint="--trust")
+    with FakeDevice(broker.url, "dev", verdict=lambda: verdict):
+        time.sleep(0.3)
+        result = push("tiny", PushRequest(("dev",), timeout_s=20), store=store, url=broker.url)
+    with pytest.raises(TrustError, match="device dev: signed by abc"):
+        result.raise_failures()
+
+
 def test_an_unsigned_bundle_an_unknown_device_and_a_misfit_are_refused_before_anything_is_assigned(
     broker, store, tmp_path
 ):

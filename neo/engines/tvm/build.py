@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import tempfile
 from pathlib import Path
@@ -14,9 +15,10 @@ from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.tvm.importer import import_onnx
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
+from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.weights import lift_weights, write_weights
-from neo.errors import EngineError
+from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
 
 
@@ -24,11 +26,14 @@ def build(request: BuildRequest) -> BuiltEngine:
     """Raises EngineError if TVM cannot import, compile or link the model."""
     module = import_onnx(request.onnx, request.inputs)
     llvm = llvm_target(request.target)
+    _check_cpu(request.target, llvm)
     try:
         module, arrays = lower_graph(module, llvm)
-        module, unscheduled = schedule_module(module, request.target)
+        uses = packable_weights(module)
+        scheduled = schedule_module(module, request.target, uses)
+        module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
         executable = tvm.compile(module, target=llvm)
-    except EngineError:
+    except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind
         raise EngineError(
@@ -39,7 +44,7 @@ def build(request: BuildRequest) -> BuiltEngine:
         link(executable, request.target, request.folder / LIBRARY_FILE, Path(scratch))
     description = EngineFolder("tvm", request.inputs, request.outputs, weights)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
-    notes = (f"without a schedule of ours: {', '.join(unscheduled)}",) if unscheduled else ()
+    notes = (f"without a schedule of ours: {', '.join(scheduled.left)}",) if scheduled.left else ()
     return BuiltEngine(importlib.metadata.version("apache-tvm-ffi"), notes)
 
 
@@ -48,6 +53,17 @@ def llvm_target(target: Target) -> tvm.target.Target:
     if target.attrs:
         options["mattr"] = list(target.attrs)
     return tvm.target.Target(options)
+
+
+def _check_cpu(target: Target, llvm: tvm.target.Target) -> None:
+    """LLVM takes a processor or feature it does not know for a generic one, and says so on stderr only."""
+    cpus = {str(name) for name in tvm.target.codegen.llvm_get_cpu_archlist(llvm)}
+    if target.mcpu not in cpus:
+        close = difflib.get_close_matches(target.mcpu, cpus, 3)
+        raise TargetError(
+            f"target {target.name}: LLVM knows no {target.arch} processor {target.mcpu!r}",
+            hint=f"did you mean {' or '.join(close)}?" if close else "see `neo targets` for examples",
+        )
 
 
 def lower_graph(module: tvm.IRModule, llvm: tvm.target.Target) -> tuple[tvm.IRModule, list]:  # type: ignore[type-arg]

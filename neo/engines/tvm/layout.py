@@ -10,14 +10,18 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
+DESIRED = {
+    "relax.nn.conv2d": ["NHWC", "HWIO"],
+    # TVM lowers transposed convolutions in this layout only
+    "relax.nn.conv2d_transpose": ["NCHW", "IOHW"],
+}
 
 
 def choose_layouts(module: tvm.IRModule) -> tvm.IRModule:
     """Raises tvm's errors for graphs it cannot convert; the caller goes on without."""
     return tvm.transform.Sequential(
         [
-            relax.transform.ConvertLayout(CHANNELS_LAST),
+            relax.transform.ConvertLayout(DESIRED),
             relax.transform.Normalize(),
             relax.transform.CanonicalizeBindings(),
         ]

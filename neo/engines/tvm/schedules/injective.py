@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, lanes, largest_divisor, loops_of
@@ -12,21 +11,17 @@ from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, lan
 PARALLEL_ELEMENTS = 1 << 14
 
 
-def schedule_injective(schedule: Schedule, target: Target) -> bool:
-    """True if the function was scheduled; False if it has a reduction."""
+def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
+    """None if the function has a reduction."""
     blocks = blocks_of(schedule)
     if not blocks or any(is_reduction(schedule, block) for block in blocks):
-        return False
+        return None
     for block in blocks[:-1]:
         schedule.compute_inline(block)
-    return one_pass(schedule, blocks[-1], target)
-
-
-def one_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool:
-    """Fuse all loops of the block; split what is left into parallel, serial and vector loops."""
+    block = blocks[-1]
     loops = loops_of(schedule, block)
-    if loops is None or not loops.spatial or loops.reduction:
-        return False
+    if loops is None or not loops.spatial:
+        return None
     fused = schedule.fuse(*loops.spatial)
     elements = extent(schedule, fused)
     vector = largest_divisor(elements, lanes(schedule, block, target))
@@ -36,4 +31,4 @@ def one_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool:
     if elements >= PARALLEL_ELEMENTS:
         threads, _ = schedule.split(outer, [largest_divisor(elements // vector, 4 * target.cores), None])
         schedule.parallel(threads)
-    return True
+    return {}

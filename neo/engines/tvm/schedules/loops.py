@@ -69,3 +69,24 @@ def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> 
     width = largest_divisor(extent(schedule, loop), lanes(schedule, block, target))
     if width > 1:
         schedule.vectorize(schedule.split(loop, [None, width])[1])
+
+
+def pack_columns(schedule: Schedule, block: SBlockRV, width: int, packable: frozenset[int]) -> dict[int, int]:
+    """Let the reduction read its weights packed width columns at a time; -> {parameter: width} for each it reads so.
+
+    Weights are what is indexed by the innermost output dimension last, and by the reduction alone before that.
+    """
+    parameters = schedule.mod["main"].params
+    variables = schedule.get(block).iter_vars
+    columns = [v.var for v in variables if v.iter_type == tirx.IterVar.DataPar][-1]
+    reduced = [v.var for v in variables if v.iter_type == tirx.IterVar.CommReduce]
+    packed = {}
+    for index, read in enumerate(schedule.get(block).reads):
+        *steps, last = [bounds.min for bounds in read.region]
+        position = next((i for i in packable if parameters[i].same_as(read.source)), None)
+        is_stream = all(isinstance(s, tirx.IntImm) or any(s.same_as(v) for v in reduced) for s in steps)
+        if position is None or not is_stream or not last.same_as(columns) or int(read.source.shape[-1]) <= width:
+            continue
+        schedule.transform_layout(block, ("read", index), lambda *at: [at[-1] // width, *at[:-1], at[-1] % width])
+        packed[position] = width
+    return packed

@@ -22,12 +22,14 @@ from neo.engines.tvm.schedules.loops import (
     is_reduction,
     lanes,
     loops_of,
+    pack_columns,
     vectorise_innermost,
 )
 
 WIDEST_TILE = 4
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,17 @@ class Tile:
     lanes: int
 
 
-def schedule_reduction(schedule: Schedule, target: Target) -> bool:
-    """True if the function was scheduled; False if it has not exactly one reduction."""
+def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
+    """None if the function has not exactly one reduction."""
     blocks = blocks_of(schedule)
     reductions = [index for index, block in enumerate(blocks) if is_reduction(schedule, block)]
     if len(reductions) != 1:
-        return False
+        return None
     index = reductions[0]
     reduction, epilogue = blocks[index], blocks[index + 1 :]
     loops = loops_of(schedule, reduction)
     if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
-        return False
+        return None
     padding = [block for block in blocks[:index] if has_condition(schedule, block)]
     for block in blocks[:index]:
         if block not in padding:
@@ -57,7 +59,9 @@ def schedule_reduction(schedule: Schedule, target: Target) -> bool:
     for block in epilogue[:-1]:
         schedule.compute_inline(block)
     last = epilogue[-1] if epilogue else reduction
-    tiles, tile = _loop_over_tiles(schedule, last, target, spread=_work(schedule, loops) >= PARALLEL_WORK)
+    tile = _tile_of(schedule, last, target)
+    packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
+    tiles, inner = _loop_over_tiles(schedule, last, tile, _order(schedule, loops, target))
     if last is not reduction:
         schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
     for block in reversed(padding):
@@ -65,22 +69,35 @@ def schedule_reduction(schedule: Schedule, target: Target) -> bool:
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         vectorise_innermost(schedule, block, target)
     if last is not reduction:
-        _keep_in_registers(schedule, tile)
+        _keep_in_registers(schedule, inner)
         own = loops_of(schedule, reduction, skip=1)
         if own is None:
-            return False
-        loops, width = own, extent(schedule, tile[-1])
-        tile = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, width])]
-        schedule.reorder(*own.reduction, *tile)
-    _keep_in_registers(schedule, tile)
+            return None
+        loops = own
+        inner = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, tile.lanes])]
+        schedule.reorder(*own.reduction, *inner)
+    _keep_in_registers(schedule, inner)
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
     _keep_in_registers(schedule, schedule.get_loops(start)[1:])
-    return True
+    return packing
 
 
-def _work(schedule: Schedule, loops: Loops) -> int:
-    """Multiply-adds of the whole function."""
-    return math.prod(extent(schedule, loop) for loop in (*loops.spatial, *loops.reduction))
+@dataclass(frozen=True, slots=True)
+class Order:
+    """spread: tiles go to the threads. columns_first: all rows of some columns before the next columns."""
+
+    spread: bool
+    columns_first: bool
+
+
+def _order(schedule: Schedule, loops: Loops, target: Target) -> Order:
+    """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
+    time; otherwise the inputs are.
+    """
+    steps = math.prod(extent(schedule, loop) for loop in loops.reduction)
+    outputs = math.prod(extent(schedule, loop) for loop in loops.spatial)
+    weights_bytes = steps * extent(schedule, loops.spatial[-1]) * FLOAT_BYTES
+    return Order(steps * outputs >= PARALLEL_WORK, weights_bytes > target.l2_kib * 1024 // 2)
 
 
 def _takes(schedule: Schedule, block: SBlockRV) -> bool:
@@ -113,33 +130,35 @@ def choose_lanes(columns: int, lanes_: int) -> int:
     return max(divisors, key=lambda n: n if n & (n - 1) == 0 else n / 2)
 
 
-def _loop_over_tiles(
-    schedule: Schedule, block: SBlockRV, target: Target, *, spread: bool
-) -> tuple[LoopRV, list[LoopRV]]:
+def _tile_of(schedule: Schedule, block: SBlockRV, target: Target) -> Tile:
+    *others, columns = [extent(schedule, loop) for loop in _spatial(schedule, block)]
+    rows = others[-1] if others else 1
+    return choose_tile(rows, columns, lanes(schedule, block, target), target.vector_registers)
+
+
+def _spatial(schedule: Schedule, block: SBlockRV) -> list[LoopRV]:
+    loops = loops_of(schedule, block)
+    return [] if loops is None else loops.spatial
+
+
+def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order) -> tuple[LoopRV, list[LoopRV]]:
     """Cut the block's output into tiles; -> (the loop over tiles, the loops inside one: rows, vectors, lanes).
 
-    A reduction of the block's own comes between them. spread: tiles go to the threads.
+    A reduction of the block's own comes between them.
     """
-    loops = loops_of(schedule, block)
-    if loops is None:
-        raise ValueError("the caller has looked at the loops")
-    *others, columns = loops.spatial
+    spatial = _spatial(schedule, block)
+    reduction = schedule.get_loops(block)[len(spatial) :]
+    *others, columns = spatial
     rows = others.pop() if others else None
-    chosen = choose_tile(
-        extent(schedule, rows) if rows else 1,
-        extent(schedule, columns),
-        lanes(schedule, block, target),
-        target.vector_registers,
-    )
     column_tiles, *tile = schedule.split(columns, [None, chosen.vectors, chosen.lanes])
-    outer = [*others, column_tiles]
+    outer = [column_tiles, *others] if order.columns_first else [*others, column_tiles]
     if rows is not None:
         row_tiles, row = schedule.split(rows, [None, chosen.rows])
         outer.append(row_tiles)
         tile.insert(0, row)
-    schedule.reorder(*outer, *loops.reduction, *tile)
+    schedule.reorder(*outer, *reduction, *tile)
     tiles = schedule.fuse(*outer)
-    if spread:
+    if order.spread:
         schedule.parallel(tiles)
     return tiles, tile
 

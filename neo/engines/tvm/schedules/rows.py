@@ -12,14 +12,14 @@ from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
 from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, loops_of, vectorise_innermost
 
 
-def schedule_rows(schedule: Schedule, target: Target) -> bool:
-    """True if the function was scheduled; False if it has fewer than two reductions or ends in one."""
+def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
+    """None if the function has fewer than two reductions or ends in one."""
     blocks = blocks_of(schedule)
     if sum(is_reduction(schedule, block) for block in blocks) < 2:
-        return False
+        return None
     loops = loops_of(schedule, blocks[-1])
     if loops is None or loops.reduction or len(loops.spatial) < 2:
-        return False
+        return None
     *rows, columns = loops.spatial
     elements = extent(schedule, columns)
     row = schedule.fuse(*rows)
@@ -31,4 +31,4 @@ def schedule_rows(schedule: Schedule, target: Target) -> bool:
             vectorise_innermost(schedule, block, target)
     if elements >= PARALLEL_ELEMENTS:
         schedule.parallel(row)
-    return True
+    return {}
