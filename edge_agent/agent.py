@@ -95,7 +95,9 @@ class Agent:
         self._serving = serving
         self._capabilities = capabilities
         self._clock = clock
-        self._presence = PresenceKeeper(identity.device_id, identity.session, clock.unix)
+        self._presence = PresenceKeeper(
+            identity.device_id, identity.session, clock.unix, had_id=self._slots.current is not None
+        )
         tasks = Tasks(inbox)
         self._installer = make_installer(tasks, Outbox(self._send_want, self._report))
         self._supervisor = Supervisor(serving, starter, tasks, on_boot=self._on_boot, on_broke=self._on_broke)

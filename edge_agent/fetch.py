@@ -16,7 +16,7 @@ from neo.contract.device import Capabilities, mismatches
 from neo.contract.fields import MAX_JSON_BYTES, ContractError
 from neo.contract.messages import Assignment, Chunk, Want
 from neo.contract.oci import Descriptor
-from neo.errors import BundleError, DiskFull, TargetError, TrustError
+from neo.errors import BundleError, DiskFull, StoreError, TargetError, TrustError
 from neo.store import Store
 from neo.store.bundles import MAX_MANIFEST_BYTES, Bundle, open_bundle, parse_image
 
@@ -93,16 +93,25 @@ class Fetch:
             raise
         self._trusted = True
         _check_size(assignment.manifest, MAX_MANIFEST_BYTES, "bundle manifest")
-        yield [assignment.manifest]
+        yield self._undamaged(assignment.manifest)
         image = parse_image(self._store.read(assignment.manifest))
         _check_size(image.config, MAX_JSON_BYTES, "bundle config")
-        yield [image.config]
+        yield self._undamaged(image.config)
         bundle = open_bundle(self._store, assignment.manifest)
         self._check_device(bundle)
         self._check_disk(bundle)
         self._files_known = True
         yield bundle.image.layers
         self.result = (bundle, envelope)
+
+    def _undamaged(self, blob: Descriptor) -> Sequence[Descriptor]:
+        """The blob; if it is here but rotten, it is dropped first, to be fetched again."""
+        if self._store.has(blob.digest):
+            try:
+                self._store.verify(blob)
+            except StoreError:
+                self._store.path(blob.digest).unlink()
+        return [blob]
 
     def _check_device(self, bundle: Bundle) -> None:
         manifest = bundle.manifest

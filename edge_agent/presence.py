@@ -2,18 +2,22 @@
 
 A newcomer asks on the device's own roll-call topic and waits; an agent that has the id answers, and the newcomer
 stops. Every connection begins with a roll call, also a reconnection: while this agent was away, another one with its
-id may have asked, heard nothing and announced itself. An agent that had the id before and loses it that way goes on
-answering local predictions, stays silent on the broker and asks again from time to time.
+id may have asked, heard nothing and announced itself. An agent that had the id before (in this run, or in an earlier
+one: it has a live model) goes on answering local predictions, stays silent on the broker and asks again from time to
+time: a broker that makes up answers can keep it from being updated, but not from working.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from neo.contract.messages import Presence, RollCall
 from neo.errors import DeviceIdInUse
+
+logger = logging.getLogger(__name__)
 
 ROLL_CALL_S = 1.5
 LATE_ANSWER_S = 30.0
@@ -39,15 +43,17 @@ class Outgoing:
 
 
 class PresenceKeeper:
-    """Fed with what happens and the time (monotonic, s); -> what to publish. unix_time: for ``Presence.at``."""
+    """Fed with what happens and the time (monotonic, s); -> what to publish. unix_time: for ``Presence.at``.
+    had_id: this device had the id in an earlier run.
+    """
 
-    def __init__(self, device_id: str, session: str, unix_time: Callable[[], float]) -> None:
+    def __init__(self, device_id: str, session: str, unix_time: Callable[[], float], *, had_id: bool = False) -> None:
         self.standing = Standing.OFFLINE
         self._device_id = device_id
         self._session = session
         self._unix_time = unix_time
-        self._had_id = False
-        self._had_id_before = False
+        self._had_id = had_id
+        self._had_id_before = had_id
         self._asked_at = 0.0
         self._announced_at = 0.0
         self._announce_at = 0.0
@@ -115,6 +121,7 @@ class PresenceKeeper:
         )
         if not self._had_id_before:
             raise error
+        logger.error("%s; standing by: predictions go on, the broker hears nothing of this device", error.message)
         self.standing = Standing.STANDING_BY
 
     def _announce(self, now: float) -> list[Outgoing]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ class Slots:
     def __init__(self, root: Path, store: Store) -> None:
         self._root = root
         self._store = store
+        # one thread unpacks while another makes room: what is being unpacked belongs to nothing yet
+        self._unpacking = threading.Lock()
         self._slots = root / "slots"
         with translating_os_errors(self._slots):
             self._slots.mkdir(parents=True, exist_ok=True)
@@ -92,8 +95,8 @@ class Slots:
         """Make the bundle's slot from the store. Raises StoreError for a damaged blob, which is dropped."""
         final = self._slot(bundle.descriptor.digest)
         fresh = final.with_name(f".{final.name}")
-        self._drop_damaged(bundle)
-        with translating_os_errors(fresh):
+        with self._unpacking, translating_os_errors(fresh):
+            self._drop_damaged(bundle)
             _remove(fresh)
             unpack_bundle(self._store, bundle, fresh / BUNDLE_DIR)
             replace_file(fresh / ASSIGNMENT_FILE, assignment.to_bytes())
@@ -141,7 +144,17 @@ class Slots:
             sync_directory(self._root)
 
     def remove_all_but(self, digests: Sequence[str | None]) -> None:
-        """Drop the slots and blobs that belong to none of these bundles, and what a kill left half done."""
+        """Drop the slots and blobs that belong to none of these bundles, and what a kill left half done. While a
+        bundle is being unpacked nothing is dropped; the end of that install asks again.
+        """
+        if not self._unpacking.acquire(blocking=False):
+            return
+        try:
+            self._remove_all_but(digests)
+        finally:
+            self._unpacking.release()
+
+    def _remove_all_but(self, digests: Sequence[str | None]) -> None:
         keep = [digest for digest in digests if digest is not None]
         names = {_hex(digest) for digest in keep}
         with translating_os_errors(self._slots):

@@ -19,9 +19,7 @@ def translating_os_errors(path: Path, action: str = "write") -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                f"no space left to write {path}", hint="free some space and run the same command again"
-            ) from error
+            raise DiskFull(f"no space left to write {path}", hint="free some space and try again") from error
         raise StoreError(
             f"cannot {action} {path}: {error.strerror or error}",
             hint="check that the folder is writable" if action == "write" else "",

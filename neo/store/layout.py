@@ -193,9 +193,13 @@ class Store:
                 ingest.discard()
                 return
             ingest.restart()
-            while piece := file.read(READ_BYTES):
-                ingest.write(piece)
-            ingest.commit()
+            try:
+                while piece := file.read(READ_BYTES):
+                    ingest.write(piece)
+                ingest.commit()
+            except StoreError:
+                ingest.discard()  # the source is here: nothing is won by going on from a part
+                raise
 
     def _is_whole(self, descriptor: Descriptor) -> bool:
         try:

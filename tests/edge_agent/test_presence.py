@@ -102,3 +102,12 @@ def test_nothing_is_said_without_a_connection() -> None:
     one.disconnected()
     assert one.tick(1e6) == []
     assert one.heard_roll_call(RollCall("x", asks=True), 1e6) == []
+
+
+def test_a_device_that_had_the_id_in_an_earlier_run_stands_by_instead_of_stopping() -> None:
+    one = PresenceKeeper("cam-1", "m", lambda: 1000.0, had_id=True)
+    one.connected(0)
+    assert one.heard_roll_call(RollCall("a", asks=False), 0.1) == []
+    assert one.standing is Standing.STANDING_BY
+    assert one.tick(ROLL_CALL_S + 1) == []
+    assert calls(one.tick(ASK_AGAIN_S + 1)) == [RollCall("m", asks=True)]

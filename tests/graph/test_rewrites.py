@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from neo.errors import EngineError
 from neo.graph import PASSES, rewrite
 from neo.graph.confined import rewrite_confined
+from neo.graph.fold import fold
 from tests.engines.reference import reference_outputs
 from tests.models import build, classifier
 
@@ -68,6 +69,26 @@ def test_constants_are_folded(tmp_path: Path) -> None:
     rewritten = onnx.load(rewrite(tmp_path / "m.onnx", tmp_path / "out"))
     assert [node.op_type for node in rewritten.graph.node] == ["Mul"]
     assert any(np.array_equal(numpy_helper.to_array(t), [[3, 3, 3]]) for t in rewritten.graph.initializer)
+
+
+def test_what_was_folded_can_be_optimised_again(tmp_path: Path) -> None:
+    """ONNX Runtime makes up names for new constants and would make up the same ones a second time."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(16, 16)).astype(np.float32) for name in "abc"} | {"d": np.ones(16, np.float32)}
+    nodes = []
+    for index, name in enumerate("abc"):  # MatMul + Add on three dimensions becomes Reshape, Gemm, Reshape
+        nodes.append(helper.make_node("MatMul", [f"v{index}" if index else "x", name], [f"m{index}"]))
+        nodes.append(helper.make_node("Add", [f"m{index}", "d"], [f"v{index + 1}"]))
+    model = build(nodes, {"x": (1, 4, 16)}, {"v3": (1, 4, 16)}, weights)
+    onnx.save(model, tmp_path / "m.onnx")
+    x = rng.normal(size=(1, 4, 16)).astype(np.float32)
+    rewritten = tmp_path / "m.onnx"
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+        rewritten = fold(rewritten, tmp_path / name)
+        np.testing.assert_allclose(
+            reference_outputs(onnx.load(rewritten), [x])[0], reference_outputs(model, [x])[0], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_a_damaged_model_is_an_engine_error_of_the_confined_process(tmp_path: Path) -> None:
