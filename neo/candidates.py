@@ -16,6 +16,7 @@ from neo.errors import NeoError, ParityError
 from neo.frontends.base import Conversion
 from neo.measure import Measurement, measure_in_turn
 from neo.runtime.golden import write_golden
+from neo.store.durable import translating_os_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,11 @@ class Candidate:
 
 def build_candidate(engine: str, target: Target, conversion: Conversion, model: Path, folder: Path) -> Candidate:
     """Build one engine into folder; what goes wrong is in the candidate."""
-    (folder / ENGINE_DIR).mkdir(parents=True)
     scratch = folder.with_name(f"{folder.name}-scratch")
-    scratch.mkdir()
-    write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
+    with translating_os_errors(folder):
+        (folder / ENGINE_DIR).mkdir(parents=True)
+        scratch.mkdir()
+        write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
     request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR)
     try:
         return Candidate(engine, folder, build_engine(engine, request, scratch))

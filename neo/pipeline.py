@@ -26,6 +26,7 @@ from neo.graph.confined import rewrite_confined
 from neo.runtime.load import available_cores
 from neo.store import Store
 from neo.store.bundles import Bundle
+from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
 
 if TYPE_CHECKING:
@@ -260,7 +261,8 @@ def _write(
         "notes": notes,
         "seconds": seconds,
     }
-    (chosen.folder / REPORT_PATH).write_bytes(dump_object(report))
+    with translating_os_errors(chosen.folder):
+        (chosen.folder / REPORT_PATH).write_bytes(dump_object(report))
     bundle = write_bundle(request.store, manifest, chosen.folder)
     if request.signer is not None:
         sign_bundle(request.store, bundle, request.signer)

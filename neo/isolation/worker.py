@@ -28,7 +28,7 @@ def main(entry: str, scratch: Path, limits: Limits) -> None:
 def _answer(entry: str, scratch: Path) -> dict[str, object]:
     import traceback
 
-    from neo.errors import NeoError
+    from neo.errors import MissingDependency, NeoError
     from neo.isolation.exhaustion import exhaustion
 
     module, _, function = entry.partition(":")
@@ -37,6 +37,9 @@ def _answer(entry: str, scratch: Path) -> dict[str, object]:
     except NeoError as error:
         error.details.setdefault("traceback", traceback.format_exc())
         return {"error": error.to_json()}
+    except ModuleNotFoundError as error:
+        missing = MissingDependency(f"{error.name} is not installed", hint="pip install 'neo-edge[compile]'")
+        return {"error": missing.to_json()}
     except (OSError, MemoryError) as error:
         number = error.errno if isinstance(error, OSError) else None
         ours = exhaustion(f"{type(error).__name__}: {error}", number)
