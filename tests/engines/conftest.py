@@ -26,6 +26,32 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def build_engine_here(engine: str, model: onnx.ModelProto, folder: Path) -> BuiltEngine:
+    """In this process; -> folder/engine is filled."""
+    (folder / "graph").mkdir(parents=True)
+    (folder / "engine").mkdir()
+    onnx.save(model, folder / "model.onnx")
+    inputs, outputs = specs(model.graph.input), specs(model.graph.output)
+    rewritten = rewrite(folder / "model.onnx", folder / "graph")
+    request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine")
+    built = BUILDS[engine](request)
+    if engine == "tvm":
+        add_runtime_library(request)
+    return built
+
+
+@pytest.fixture
+def run_tvm(tmp_path: Path) -> Callable[[onnx.ModelProto, np.ndarray], np.ndarray]:
+    """The tvm engine's answer to one input."""
+
+    def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+        build_engine_here("tvm", model, tmp_path / "tvm")
+        (answer,) = load_engine(tmp_path / "tvm" / "engine", 2).run([x])
+        return answer
+
+    return run
+
+
 @pytest.fixture
 def agrees(tmp_path: Path) -> Check:
     """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
@@ -35,17 +61,9 @@ def agrees(tmp_path: Path) -> Check:
         nonlocal count
         count += 1
         folder = tmp_path / str(count)
-        (folder / "graph").mkdir(parents=True)
-        (folder / "engine").mkdir()
-        onnx.save(model, folder / "model.onnx")
-        inputs, outputs = specs(model.graph.input), specs(model.graph.output)
-        rewritten = rewrite(folder / "model.onnx", folder / "graph")
-        request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine")
-        built = BUILDS[engine](request)
-        if engine == "tvm":
-            add_runtime_library(request)
+        built = build_engine_here(engine, model, folder)
         rng = np.random.default_rng(0)
-        arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in inputs]
+        arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in specs(model.graph.input)]
         expected = reference_outputs(model, arrays)
         loaded = load_engine(folder / "engine", threads)
         for _ in range(2):  # the second run finds what the first left in its buffers

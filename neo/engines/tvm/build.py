@@ -12,6 +12,7 @@ from tvm import relax
 
 from neo.contract.device import Target
 from neo.engines.base import BuildRequest, BuiltEngine
+from neo.engines.tvm.functions import LEGALIZE
 from neo.engines.tvm.importer import import_onnx
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
@@ -73,7 +74,7 @@ def lower_graph(module: tvm.IRModule, llvm: tvm.target.Target) -> tuple[tvm.IRMo
         module = choose_layouts(module)
         module = tvm.transform.Sequential(
             [
-                relax.transform.LegalizeOps(),
+                relax.transform.LegalizeOps(LEGALIZE),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),
                 relax.transform.DeadCodeElimination(),

@@ -1,0 +1,32 @@
+"""The vectorised functions against float64, over the whole range of their inputs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.engines.conftest import Check
+from tests.models import build
+
+EDGES = [-1e4, -104, -88, -87, -20, -1, -1e-3, -1e-8, 0, 1e-8, 1e-3, 1, 20, 87, 88, 1e4]
+
+
+@pytest.mark.parametrize("operator", ["Sigmoid", "Tanh", "Erf", "Exp"])
+def test_a_vectorised_function_is_as_good_as_float32(run_tvm: Check, operator: str) -> None:
+    x = np.concatenate([np.linspace(-30, 30, 4000), EDGES]).astype(np.float32)[None]
+    if operator == "Exp":
+        x = np.clip(x, -80, 80)
+    exact = {
+        "Sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+        "Tanh": np.tanh,
+        "Erf": np.vectorize(math.erf),
+        "Exp": np.exp,
+    }[operator](np.clip(x.astype(np.float64), -700, 700))
+    model = build([helper.make_node(operator, ["x"], ["y"])], {"x": x.shape}, {"y": x.shape})
+    got = run_tvm(model, x)
+    assert np.isfinite(got).all()
+    error = np.abs(got - exact)
+    assert (error <= 1e-6 * np.abs(exact) + (0 if operator == "Exp" else 1e-6)).all()
