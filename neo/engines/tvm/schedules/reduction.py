@@ -26,7 +26,7 @@ from neo.engines.tvm.schedules.loops import (
     vectorise_innermost,
 )
 
-WIDEST_TILE = 4
+WIDEST_TILE = 8
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
