@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from neo.bundle import next_version, sign_bundle, write_bundle
 from neo.candidates import Candidate, build_candidate, choose, explain, measure_candidates
-from neo.contract.device import Target
+from neo.contract.device import Target, parse_name
 from neo.contract.fields import ContractError, dump_object
 from neo.contract.manifest import REPORT_PATH, Manifest
 from neo.contract.parity import Parity, Tolerance
@@ -135,6 +135,9 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
     targets = [load_target(name) for name in request.targets]  # a typing error costs no minute of converting
     if request.engine not in (AUTO, *ENGINES):
         raise UsageError(f"unknown engine {request.engine!r}", hint=f"choose one of: {AUTO}, {', '.join(ENGINES)}")
+    for what, name in (("--name", request.name), ("--version", request.version)):
+        if name is not None:
+            _check_name(what, name)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:
         scratch = Path(folder)
@@ -145,10 +148,20 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
             progress("rewriting the graph")
             (scratch / "graph").mkdir()
             model = rewrite_confined(conversion.onnx, scratch / "graph")
-        return tuple(
-            _compile_for(_Job(request, target, conversion, model, scratch / f"target-{index}"), dict(seconds), progress)
+        jobs = [
+            _Job(request, target, conversion, model, scratch / f"target-{index}")
             for index, target in enumerate(targets)
-        )
+        ]
+        choices = [_choose_engine(job, dict(seconds), progress) for job in jobs]
+        progress("writing the bundles")
+        return tuple(_write(choice) for choice in choices)
+
+
+def _check_name(what: str, name: str) -> None:
+    try:
+        parse_name(name, what)
+    except ContractError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def default_name(model: Path) -> str:
@@ -197,7 +210,18 @@ class _Job:
     scratch: Path
 
 
-def _compile_for(job: _Job, seconds: dict[str, float], progress: Progress) -> CompiledBundle:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a job came to, before anything is written."""
+
+    job: _Job
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> _Choice:
     request, target = job.request, job.target
     engines = [name for name in ENGINES if name in target.engines and request.engine in (AUTO, name)]
     if not engines:
@@ -219,15 +243,11 @@ def _compile_for(job: _Job, seconds: dict[str, float], progress: Progress) -> Co
     notes = list(explain(candidates, chosen, here))
     if job.conversion.parity is None:
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
-    progress("writing the bundle")
-    bundle = _write(job, chosen, candidates, notes, seconds)
-    parity = job.conversion.parity if chosen.measurement is None else chosen.measurement.parity
-    return CompiledBundle(bundle, tuple(candidates), parity, seconds, tuple(notes))
+    return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
 
 
-def _write(
-    job: _Job, chosen: Candidate, candidates: list[Candidate], notes: list[str], seconds: dict[str, float]
-) -> Bundle:
+def _write(choice: _Choice) -> CompiledBundle:
+    job, chosen = choice.job, choice.chosen
     if chosen.built is None:
         raise EngineError(f"{chosen.engine} was chosen but not built")
     request, target = job.request, job.target
@@ -245,10 +265,6 @@ def _write(
         outputs=job.conversion.outputs,
         tolerance=request.tolerance,
     )
-    try:
-        Manifest.from_bytes(manifest.to_bytes())  # names that a device would refuse are refused here
-    except ContractError as error:
-        raise UsageError(error.message, hint=error.hint) from error
     parity = job.conversion.parity
     report = {
         "reference": manifest.reference,
@@ -257,16 +273,17 @@ def _write(
         "conversion_parity": None if parity is None else parity.to_json(),
         "target": target.to_json(),
         "chosen": chosen.engine,
-        "candidates": {candidate.engine: candidate.to_json() for candidate in candidates},
-        "notes": notes,
-        "seconds": seconds,
+        "candidates": {candidate.engine: candidate.to_json() for candidate in choice.candidates},
+        "notes": list(choice.notes),
+        "seconds": choice.seconds,
     }
     with translating_os_errors(chosen.folder):
         (chosen.folder / REPORT_PATH).write_bytes(dump_object(report))
     bundle = write_bundle(request.store, manifest, chosen.folder)
     if request.signer is not None:
         sign_bundle(request.store, bundle, request.signer)
-    return bundle
+    measured = parity if chosen.measurement is None else chosen.measurement.parity
+    return CompiledBundle(bundle, choice.candidates, measured, choice.seconds, choice.notes)
 
 
 @contextmanager

@@ -133,6 +133,14 @@ def test_a_wrong_request_leaves_no_bundle(
     assert bundle_entries(store) == ()
 
 
+def test_one_target_that_fails_leaves_no_bundle_for_the_others(tmp_path: Path, store: Store, model: Path) -> None:
+    odd = tmp_path / "odd.toml"
+    odd.write_text((Path(__file__).parents[1] / "targets" / "aarch64.toml").read_text().replace('"generic"', '"z80"'))
+    with pytest.raises(TargetError, match="z80"):
+        run(CompileRequest(model, store, None, targets=("host", str(odd)), engine="tvm"))
+    assert bundle_entries(store) == ()
+
+
 def test_find_bundle_takes_what_compile_printed(store: Store, model: Path) -> None:
     (compiled,) = run(CompileRequest(model, store, None, engine="onnxruntime"))
     row = compiled.to_json()
