@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.engines.conftest import Check
 from tests.models import build
@@ -30,3 +30,15 @@ def test_a_vectorised_function_is_as_good_as_float32(run_tvm: Check, operator: s
     assert np.isfinite(got).all()
     error = np.abs(got - exact)
     assert (error <= 1e-6 * np.abs(exact) + (0 if operator == "Exp" else 1e-6)).all()
+
+
+def test_an_index_out_of_bounds_reads_no_foreign_memory(run_tvm: Check) -> None:
+    table = np.arange(40, dtype=np.float32).reshape(10, 4)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["y"]),
+    ]
+    x = np.array([0, 9, -1, 10, 1e9, -1e9], np.float32)
+    got = run_tvm(build(nodes, {"x": (6,)}, {"y": (6, 4)}, {"table": table}), x)
+    np.testing.assert_array_equal(got[:3], table[[0, 9, 9]])
+    assert all(row in table for row in got)
