@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
+from neo.frontends.json_tree import objects
 from neo.frontends.recognise import refuse_keras_weights
 
 MAX_CONFIG_BYTES = 64 << 20
@@ -97,13 +98,5 @@ def _name(layer: dict[str, Any]) -> str:
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Every object of the configuration that names a class, with an explicit stack."""
-    pending = [config]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, list):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-            if isinstance(value.get("class_name"), str):
-                yield value
+    """Every object of the configuration that names a class."""
+    return (value for value in objects(config) if isinstance(value.get("class_name"), str))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from neo.errors import ModelError, UntrustedModel
+from neo.frontends.json_tree import objects
 from neo.frontends.recognise import SAVE_A_PROGRAM
 
 MAX_JSON_BYTES = 1 << 30
@@ -84,12 +85,5 @@ def operators(documents: list[Any]) -> tuple[str, ...]:
 
 
 def _strings(document: Any) -> Iterator[tuple[str, str]]:
-    """Every (key, text) anywhere below, with an explicit stack: the nesting is the file's choice."""
-    pending = [document]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, list):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-            yield from ((str(key), item) for key, item in value.items() if isinstance(item, str))
+    """Every (key, text) anywhere below."""
+    return ((str(key), item) for value in objects(document) for key, item in value.items() if isinstance(item, str))
