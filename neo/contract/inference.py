@@ -9,6 +9,7 @@ Source: https://github.com/kserve/open-inference-protocol, inference_rest.md, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -175,20 +176,13 @@ def _shape(entry: dict[str, Any], name: str) -> tuple[int, ...]:
     shape = get(entry, "shape", list, f"tensor {name!r}")
     good = len(shape) <= 32 and all(type(dim) is int and 0 <= dim < 1 << 40 for dim in shape)
     # numpy refuses shapes whose other dimensions overflow, even where one is 0 and nothing is stored
-    if not good or _count(tuple(max(dim, 1) for dim in shape)) > MAX_ELEMENTS:
+    if not good or math.prod(max(dim, 1) for dim in shape) > MAX_ELEMENTS:
         raise ContractError(f"tensor {name!r} has shape {shape!r:.80}")
     return tuple(shape)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1  # Python's integers: numpy's product would wrap around
-    for dim in shape:
-        count *= dim
-    return count
-
-
 def _from_bytes(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], rest: memoryview, size: int) -> Array:
-    if size > len(rest) or size != _count(shape) * dtype.itemsize:
+    if size > len(rest) or size != math.prod(shape) * dtype.itemsize:
         raise ContractError(f"tensor {name!r} with shape {list(shape)} does not have {size} bytes of data")
     if size == 0:
         return np.zeros(shape, dtype)
@@ -200,7 +194,7 @@ def _from_bytes(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], rest: m
 
 def _from_list(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], entry: dict[str, Any]) -> Array:
     raw = _numbers(name, dtype, entry.get("data"))
-    count = _count(shape)
+    count = math.prod(shape)
     if raw.size != count or (raw.ndim > 1 and raw.shape != shape):
         found = f"{raw.size} numbers" if raw.ndim <= 1 else f"numbers nested as {list(raw.shape)}"
         raise ContractError(f"tensor {name!r} with shape {list(shape)} needs {count} numbers, got {found}")

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from neo.errors import DeviceError, NeoError
+from neo.errors import DeviceError
 
 START_S = 30.0
 STOP_S = 10.0
@@ -57,12 +57,7 @@ def start_broker(folder: Path) -> tuple[Started, str]:
     """-> (the process, its URL on a free port of this machine)."""
     command = ["neo.cli", "broker", "--port", "0", "--data-dir", str(folder / "broker"), "--no-serve", "--json"]
     broker = start("broker", command, folder)
-    try:
-        url = str(json.loads(_wait_for_text(broker, folder / "broker.out"))["url"])
-    except BaseException:
-        broker.stop()
-        raise
-    return broker, url
+    return broker, _url_when_ready(broker, folder / "broker.out")
 
 
 def start_agent(folder: Path, broker_url: str, public_key: Path) -> tuple[Started, str]:
@@ -76,12 +71,16 @@ def start_agent(folder: Path, broker_url: str, public_key: Path) -> tuple[Starte
         "--listen": "127.0.0.1:0",
     }
     agent = start("agent", ["edge_agent", *(word for pair in flags.items() for word in pair)], folder)
+    return agent, _url_when_ready(agent, state / "agent.json")
+
+
+def _url_when_ready(started: Started, file: Path) -> str:
+    """The url in the JSON that the process writes to file. A process that does not get there is stopped."""
     try:
-        url = str(json.loads(_wait_for_text(agent, state / "agent.json"))["url"])
+        return str(json.loads(_wait_for_text(started, file))["url"])
     except BaseException:
-        agent.stop()
+        started.stop()
         raise
-    return agent, url
 
 
 def _wait_for_text(started: Started, file: Path) -> str:
@@ -95,5 +94,4 @@ def _wait_for_text(started: Started, file: Path) -> str:
             break
         time.sleep(0.05)
     said = started.log.read_text(encoding="utf-8", errors="replace").strip()[-800:]
-    error: NeoError = DeviceError(f"the {started.name} did not start: {said or 'it said nothing'}", hint="neo doctor")
-    raise error
+    raise DeviceError(f"the {started.name} did not start: {said or 'it said nothing'}", hint="neo doctor")

@@ -7,6 +7,7 @@ again. The map is copy-on-write because DLPack has no read-only tensors that TVM
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def _load_runtime_once(path: Path) -> None:
 def _map_weight(folder: Path, entry: WeightEntry) -> NDArray[Any]:
     path = folder / entry.file
     dtype = np.dtype(entry.dtype)
-    if entry.offset % ALIGNMENT_BYTES or entry.offset + _count(entry.shape) * dtype.itemsize > path.stat().st_size:
+    if entry.offset % ALIGNMENT_BYTES or entry.offset + math.prod(entry.shape) * dtype.itemsize > path.stat().st_size:
         raise BundleError(f"{path} does not hold {entry.dtype} {list(entry.shape)} at byte {entry.offset}")
     if 0 in entry.shape:
         return np.zeros(entry.shape, dtype)
@@ -94,19 +95,12 @@ def _map_weight(folder: Path, entry: WeightEntry) -> NDArray[Any]:
     return np.asarray(mapped).reshape(entry.shape)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for dim in shape:
-        count *= dim
-    return count
-
-
 def _aligned_empty(spec: TensorSpec) -> NDArray[Any]:
     dims = [dim for dim in spec.shape if isinstance(dim, int)]
     if len(dims) != len(spec.shape):
         raise EngineError(f"the tvm engine has fixed shapes, and input {spec} has none")
     dtype = np.dtype(spec.dtype)
-    size = _count(tuple(dims)) * dtype.itemsize
+    size = math.prod(dims) * dtype.itemsize
     raw = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT_BYTES
     return raw[start : start + size].view(dtype).reshape(dims)

@@ -6,8 +6,10 @@ import difflib
 import importlib.metadata
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import tvm
+from numpy.typing import NDArray
 from tvm import relax
 
 from neo.contract.device import Target
@@ -67,7 +69,7 @@ def _check_cpu(target: Target, llvm: tvm.target.Target) -> None:
         )
 
 
-def lower_graph(module: tvm.IRModule, llvm: tvm.target.Target) -> tuple[tvm.IRModule, list]:  # type: ignore[type-arg]
+def lower_graph(module: tvm.IRModule, llvm: tvm.target.Target) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
     """Operators -> fused TensorIR functions; -> (module, the weights that ``main`` takes behind its inputs)."""
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)

@@ -18,7 +18,7 @@ DESIRED = {
 
 
 def choose_layouts(module: tvm.IRModule) -> tvm.IRModule:
-    """Raises tvm's errors for graphs it cannot convert; the caller goes on without."""
+    """Raises tvm's errors for graphs it cannot convert."""
     return tvm.transform.Sequential(
         [
             relax.transform.ConvertLayout(DESIRED),
