@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.tvm.schedules.reduction import choose_tile
+from neo.engines.tvm.tiles import choose_tile, round_up_rows
 from tests.engines.conftest import Check
 from tests.models import build
 
@@ -106,5 +106,19 @@ def test_a_tile_divides_the_output_and_fits_the_registers(rows: int, columns: in
     ],
 )
 def test_the_tile_of_common_layers(rows: int, columns: int, tile: tuple[int, int, int]) -> None:
-    chosen = choose_tile(rows, columns, lanes_=16, registers=32)
+    chosen = choose_tile(rows, columns, lanes=16, registers=32)
     assert (chosen.rows, chosen.vectors, chosen.lanes) == tile
+
+
+@given(rows=st.integers(1, 500), columns=st.integers(1, 500), lanes=st.sampled_from([4, 8, 16]))
+def test_rounding_rows_up_never_costs_time(rows: int, columns: int, lanes: int) -> None:
+    rounded = round_up_rows(rows, columns, lanes, 32)
+    cost = choose_tile(rows, columns, lanes, 32).cost
+    assert rounded >= rows
+    assert rounded * choose_tile(rounded, columns, lanes, 32).cost <= rows * cost
+
+
+def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:
+    rounded = round_up_rows(197, 768, 16, 32)
+    tile = choose_tile(rounded, 768, 16, 32)
+    assert (rounded, tile.rows, tile.vectors) == (198, 6, 4)

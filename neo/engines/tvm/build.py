@@ -14,10 +14,10 @@ from tvm import relax
 
 from neo.contract.device import Target
 from neo.engines.base import BuildRequest, BuiltEngine
-from neo.engines.tvm.functions import LEGALIZE
 from neo.engines.tvm.importer import import_onnx
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
+from neo.engines.tvm.lowering import legalizations
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.weights import lift_weights, write_weights
@@ -31,7 +31,7 @@ def build(request: BuildRequest) -> BuiltEngine:
     llvm = llvm_target(request.target)
     _check_cpu(request.target, llvm)
     try:
-        module, arrays = lower_graph(module, llvm)
+        module, arrays = lower_graph(module, request.target, llvm)
         uses = packable_weights(module)
         scheduled = schedule_module(module, request.target, uses)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
@@ -69,14 +69,16 @@ def _check_cpu(target: Target, llvm: tvm.target.Target) -> None:
         )
 
 
-def lower_graph(module: tvm.IRModule, llvm: tvm.target.Target) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
+def lower_graph(
+    module: tvm.IRModule, target: Target, llvm: tvm.target.Target
+) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
     """Operators -> fused TensorIR functions; -> (module, the weights that ``main`` takes behind its inputs)."""
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)
         module = choose_layouts(module)
         module = tvm.transform.Sequential(
             [
-                relax.transform.LegalizeOps(LEGALIZE),
+                relax.transform.LegalizeOps(legalizations(target)),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),
                 relax.transform.DeadCodeElimination(),

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.loops import (
@@ -25,43 +28,25 @@ from neo.engines.tvm.schedules.loops import (
     pack_columns,
     vectorise_innermost,
 )
+from neo.engines.tvm.tiles import Tile, choose_tile
 
-WIDEST_TILE = 8
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """rows x vectors x lanes outputs at a time."""
-
-    rows: int
-    vectors: int
-    lanes: int
-
-
 def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
     """None if the function has not exactly one reduction."""
-    blocks = blocks_of(schedule)
-    reductions = [index for index, block in enumerate(blocks) if is_reduction(schedule, block)]
-    if len(reductions) != 1:
+    nest = _nest_of(schedule)
+    if nest is None:
         return None
-    index = reductions[0]
-    reduction, epilogue = blocks[index], blocks[index + 1 :]
-    loops = loops_of(schedule, reduction)
-    if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
-        return None
-    padding = [block for block in blocks[:index] if has_condition(schedule, block)]
-    for block in blocks[:index]:
-        if block not in padding:
-            schedule.compute_inline(block)
-    for block in epilogue[:-1]:
-        schedule.compute_inline(block)
-    last = epilogue[-1] if epilogue else reduction
-    tile = _tile_of(schedule, last, target)
+    reduction, loops, padding, last = nest.reduction, nest.loops, nest.padding, nest.last
+    tile = _tile_of(schedule, loops, reduction, target)
     packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
-    tiles, inner = _loop_over_tiles(schedule, last, tile, _order(schedule, loops, target))
+    order = _order(schedule, loops, target)
+    if len(loops.spatial) == 2 and len(_spatial(schedule, last)) > 2:
+        _flatten_rows(schedule, last)
+    tiles, inner = _loop_over_tiles(schedule, last, tile, order)
     if last is not reduction:
         schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
     for block in reversed(padding):
@@ -80,6 +65,35 @@ def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[i
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
     _keep_in_registers(schedule, schedule.get_loops(start)[1:])
     return packing
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """padding: blocks that the reduction reads from. last: what writes the function's output; it may be the reduction.
+    loops: the reduction's.
+    """
+
+    padding: list[SBlockRV]
+    reduction: SBlockRV
+    loops: Loops
+    last: SBlockRV
+
+
+def _nest_of(schedule: Schedule) -> Nest | None:
+    """What remains after all has been inlined that can be."""
+    blocks = blocks_of(schedule)
+    reductions = [index for index, block in enumerate(blocks) if is_reduction(schedule, block)]
+    if len(reductions) != 1:
+        return None
+    before, reduction, epilogue = blocks[: reductions[0]], blocks[reductions[0]], blocks[reductions[0] + 1 :]
+    loops = loops_of(schedule, reduction)
+    if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
+        return None
+    padding = [block for block in before if has_condition(schedule, block)]
+    for block in [*before, *epilogue[:-1]]:
+        if block not in padding:
+            schedule.compute_inline(block)
+    return Nest(padding, reduction, loops, epilogue[-1] if epilogue else reduction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +119,23 @@ def _takes(schedule: Schedule, block: SBlockRV) -> bool:
     return loops is not None and bool(loops.spatial) and not loops.reduction
 
 
-def choose_tile(rows: int, columns: int, lanes_: int, registers: int) -> Tile:
-    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly.
-
-    One step of the reduction loads ``vectors`` weights and ``rows`` inputs for rows x vectors multiply-adds; the tile
-    with the most multiply-adds per load wins. Accumulators and weights have to fit the registers; the inputs are
-    broadcast from memory.
-    """
-    vector = choose_lanes(columns, lanes_)
-    tiles = [
-        Tile(r, v, vector)
-        for v in range(1, WIDEST_TILE + 1)
-        for r in range(1, rows + 1)
-        if columns % (vector * v) == 0 and rows % r == 0 and v * (r + 1) <= registers
-    ]
-    return max(tiles, key=lambda tile: tile.rows * tile.vectors / (tile.rows + tile.vectors))
-
-
-def choose_lanes(columns: int, lanes_: int) -> int:
-    """The widest power of two that divides columns; another divisor only where it is more than twice as wide: the
-    compiler cuts a vector of 12 into pieces, but for 10 columns that is still better than vectors of 2.
-    """
-    divisors = [n for n in range(1, min(columns, lanes_) + 1) if columns % n == 0]
-    return max(divisors, key=lambda n: n if n & (n - 1) == 0 else n / 2)
-
-
-def _tile_of(schedule: Schedule, block: SBlockRV, target: Target) -> Tile:
-    *others, columns = [extent(schedule, loop) for loop in _spatial(schedule, block)]
+def _tile_of(schedule: Schedule, loops: Loops, block: SBlockRV, target: Target) -> Tile:
+    *others, columns = [extent(schedule, loop) for loop in loops.spatial]
     rows = others[-1] if others else 1
     return choose_tile(rows, columns, lanes(schedule, block, target), target.vector_registers)
+
+
+def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
+    """Give the block two dimensions, as the product before it has: all rows, and columns."""
+    shape = [extent(schedule, loop) for loop in _spatial(schedule, block)]
+
+    def flat(*at: tirx.Var) -> list[Any]:
+        row = at[0]
+        for index, size in zip(at[1:-1], shape[1:-1], strict=True):
+            row = row * size + index
+        return [row, at[-1]]
+
+    schedule.transform_block_layout(block, IndexMap.from_func(flat, ndim=len(shape)))
 
 
 def _spatial(schedule: Schedule, block: SBlockRV) -> list[LoopRV]:

@@ -50,8 +50,8 @@ def _take(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode="clip")
 
 
-# Relax operator -> how it is lowered, for relax.transform.LegalizeOps
-LEGALIZE = {
+# Relax operator -> how it is lowered
+FUNCTIONS = {
     "relax.exp": _elementwise(topi.fast_exp),
     "relax.sigmoid": _elementwise(sigmoid),
     "relax.nn.silu": _elementwise(silu),

@@ -1,0 +1,105 @@
+"""Convolution in channels-last layout (NHWC data, HWIO weights) as a loop nest that tiles well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import relax, te, tirx
+
+from neo.engines.tvm.lowering.rows import Rows, cropped
+
+FLOAT = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How the kernel moves over the image, each as (vertical, horizontal). padding: (top, left, bottom, right)."""
+
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+def window_of(call: relax.Call) -> Window | None:
+    """None if the call is not a float32 convolution with fixed shapes in our layout."""
+    attrs = call.attrs
+    shapes = [argument.ty.shape for argument in call.args]
+    fixed = all(isinstance(dim, tirx.IntImm) for shape in shapes for dim in shape)
+    layouts = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout)
+    floats = all(str(argument.ty.dtype) == FLOAT for argument in call.args)
+    if not fixed or not floats or layouts != ("NHWC", "HWIO", "NHWC"):
+        return None
+    numbers = [tuple(int(value) for value in values) for values in (attrs.strides, attrs.padding, attrs.dilation)]
+    return Window(numbers[0], numbers[1], numbers[2], int(attrs.groups))  # type: ignore[arg-type]  # of these lengths
+
+
+def convolution(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te.Tensor:
+    """x: [N, H, W, C] float32. weights: [KH, KW, C / groups, O]. -> [N, H', W', O].
+
+    Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
+    left out again by a copy that fuses with the epilogue.
+    """
+    height, width, *_ = (int(dim) for dim in weights.shape)
+    if (height, width) == (1, 1) and window.strides == (1, 1) and not any(window.padding) and window.groups == 1:
+        return _pointwise(x, weights, rows)
+    return _spatial(x, weights, window, rows)
+
+
+def _pointwise(x: te.Tensor, weights: te.Tensor, rows: Rows) -> te.Tensor:
+    """A matrix product over all pixels."""
+    images, height, width, channels = (int(dim) for dim in x.shape)
+    filters = int(weights.shape[3])
+    pixels = images * height * width
+    step = te.reduce_axis((0, channels), name="c")
+
+    def product(row: tirx.Var, column: tirx.Var) -> Any:
+        at = rows.clamp(row, pixels, filters)
+        pixel = x[at // (height * width), at % (height * width) // width, at % width, step]
+        return te.sum(pixel * weights[0, 0, step, column], axis=step)
+
+    wide = te.compute((rows.round_up(pixels, filters), filters), product, name="conv2d")
+    return te.compute(
+        (images, height, width, filters), lambda n, h, w, o: wide[(n * height + h) * width + w, o], name="pixels"
+    )
+
+
+def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te.Tensor:
+    images, height, width, _ = (int(dim) for dim in x.shape)
+    kernel_height, kernel_width, depth, filters = (int(dim) for dim in weights.shape)
+    top, left, bottom, right = window.padding
+    (down, along), (spread_y, spread_x) = window.strides, window.dilation
+    out_height = (height + top + bottom - spread_y * (kernel_height - 1) - 1) // down + 1
+    out_width = (width + left + right - spread_x * (kernel_width - 1) - 1) // along + 1
+    wide = rows.round_up(out_width, filters)
+    if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
+        right = max(0, (wide - 1) * along + spread_x * (kernel_width - 1) + 1 - width - left)
+    padded = _pad(x, top, left, bottom, right)
+    ky = te.reduce_axis((0, kernel_height), name="ky")
+    kx = te.reduce_axis((0, kernel_width), name="kx")
+    step = te.reduce_axis((0, depth), name="c")
+    per_group = filters // window.groups
+
+    def product(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
+        channel = step if window.groups == 1 else o // per_group * depth + step
+        column = w if any(window.padding) or wide == out_width else tirx.min(w, out_width - 1)
+        pixel = padded[n, h * down + ky * spread_y, column * along + kx * spread_x, channel]
+        return te.sum(pixel * weights[ky, kx, step, o], axis=[ky, kx, step])
+
+    result = te.compute((images, out_height, wide, filters), product, name="conv2d")
+    if wide == out_width:
+        return result
+    return cropped(result, (images, out_height, out_width, filters))
+
+
+def _pad(x: te.Tensor, top: int, left: int, bottom: int, right: int) -> te.Tensor:
+    if not any((top, left, bottom, right)):
+        return x
+    images, height, width, channels = (int(dim) for dim in x.shape)
+
+    def value(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
+        inside = tirx.all(h >= top, h < top + height, w >= left, w < left + width)
+        return tirx.if_then_else(inside, x[n, h - top, w - left, c], tirx.const(0, FLOAT))
+
+    return te.compute((images, height + top + bottom, width + left + right, channels), value, name="pad")

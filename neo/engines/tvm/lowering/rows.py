@@ -1,0 +1,40 @@
+"""Rounding the rows of a result up, so that tiles divide them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import te, tirx
+
+from neo.contract.device import Target
+from neo.engines.tvm.tiles import choose_lanes, round_up_rows
+
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    target: Target
+
+    @property
+    def lanes(self) -> int:
+        return max(1, self.target.vector_bits // FLOAT_BITS)
+
+    def round_up(self, rows: int, columns: int) -> int:
+        return round_up_rows(rows, columns, self.lanes, self.target.vector_registers)
+
+    def clamp(self, row: Any, rows: int, columns: int) -> Any:
+        """The row to read for a row that may be one of those too many."""
+        return row if self.round_up(rows, columns) == rows else tirx.min(row, rows - 1)
+
+    def columns(self, columns: int) -> int:
+        """How many columns to compute where no good vector divides them."""
+        if choose_lanes(columns, self.lanes) * 2 >= min(columns, self.lanes):
+            return columns
+        return -(-columns // self.lanes) * self.lanes
+
+
+def cropped(result: te.Tensor, shape: tuple[int, ...]) -> te.Tensor:
+    """The part of a result that was asked for; fuses with what comes after."""
+    return te.compute(shape, lambda *at: result[at], name="cropped")

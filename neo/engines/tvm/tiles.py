@@ -1,0 +1,65 @@
+"""How many outputs a kernel computes at a time, in registers.
+
+Lowering uses it to round rows up to a number that tiles well, schedules to cut their loops: both have to agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WIDEST_TILE = 6
+# independent multiply-adds that keep the units busy: a latency of 4 cycles, two units
+BUSY = 8
+# share of a multiply-add that a load costs where it does not hide behind others
+LOAD_COST = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """rows x vectors x lanes outputs at a time."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def cost(self) -> float:
+        """Time per multiply-add, in units of the shortest possible.
+
+        One step of the reduction loads ``vectors`` weights and ``rows`` inputs for rows x vectors multiply-adds.
+        """
+        work = self.rows * self.vectors
+        return (1 + LOAD_COST * (self.rows + self.vectors) / work) * max(1.0, BUSY / work)
+
+
+def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
+    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly.
+
+    Accumulators and weights have to fit the registers; the inputs are broadcast from memory.
+    """
+    vector = choose_lanes(columns, lanes)
+    tiles = [
+        Tile(r, v, vector)
+        for v in range(1, WIDEST_TILE + 1)
+        for r in range(1, min(rows, registers) + 1)
+        if columns % (vector * v) == 0 and rows % r == 0 and v * (r + 1) <= registers
+    ]
+    return min(tiles, key=lambda tile: tile.cost)
+
+
+def choose_lanes(columns: int, lanes: int) -> int:
+    """The widest power of two that divides columns; another divisor only where it is more than twice as wide: the
+    compiler cuts a vector of 12 into pieces, but for 10 columns that is still better than vectors of 2.
+    """
+    divisors = [n for n in range(1, min(columns, lanes) + 1) if columns % n == 0]
+    return max(divisors, key=lambda n: n if n & (n - 1) == 0 else n / 2)
+
+
+def round_up_rows(rows: int, columns: int, lanes: int, registers: int) -> int:
+    """The number of rows, no less than these, that takes the least time to compute: 197 rows have no good tile, and
+    computing 198 is faster.
+    """
+    if rows == 1:
+        return 1
+    candidates = range(rows, rows + registers)
+    return min(candidates, key=lambda n: n * choose_tile(n, columns, lanes, registers).cost)
