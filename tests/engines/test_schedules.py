@@ -56,6 +56,58 @@ def test_convolutions_of_any_shape(
 
 @pytest.mark.slow
 @FEW
+@given(
+    channels=st.sampled_from([16, 24, 64]),
+    filters=st.sampled_from([16, 48, 80]),
+    height=st.integers(4, 30),
+    width=st.integers(4, 30),
+    pads=st.tuples(*[st.integers(0, 2)] * 4),
+    batch=st.sampled_from([1, 2, 7]),
+    fused=st.booleans(),
+)
+def test_winograd_convolutions_of_any_shape(
+    agrees: Check,
+    channels: int,
+    filters: int,
+    height: int,
+    width: int,
+    pads: tuple[int, int, int, int],
+    batch: int,
+    fused: bool,
+) -> None:
+    shape = (batch, filters, height + pads[0] + pads[2] - 2, width + pads[1] + pads[3] - 2)
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=list(pads))]
+    nodes.append(helper.make_node("Relu" if fused else "Identity", ["c"], ["y"]))
+    weights = {"w": random(filters, channels, 3, 3), "b": random(filters)}
+    built = agrees("tvm", build(nodes, {"x": (batch, channels, height, width)}, {"y": shape}, weights))
+    assert built.notes == ()
+
+
+@pytest.mark.slow
+@FEW
+@given(
+    channels=ODD,
+    filters=ODD,
+    size=st.integers(1, 9),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    crop=st.booleans(),
+    batch=st.sampled_from([1, 2]),
+)
+def test_transposed_convolutions_of_any_shape(
+    agrees: Check, channels: int, filters: int, size: int, kernel: int, stride: int, crop: bool, batch: int
+) -> None:
+    pad = (kernel - 1) // 2 if crop else 0
+    extra = stride - 1 if crop else 0
+    out = (size - 1) * stride + kernel + extra - 2 * pad
+    attributes = {"pads": [pad] * 4, "strides": [stride] * 2, "output_padding": [extra] * 2}
+    nodes = [helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)]
+    weights = {"w": random(channels, filters, kernel, kernel), "b": random(filters)}
+    agrees("tvm", build(nodes, {"x": (batch, channels, size, size)}, {"y": (batch, filters, out, out)}, weights))
+
+
+@pytest.mark.slow
+@FEW
 @given(rows=ODD, inner=ODD, columns=ODD, batch=st.sampled_from([0, 1, 3]))
 def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int, batch: int) -> None:
     lead = (batch,) if batch else ()

@@ -78,6 +78,7 @@ def lower_graph(
         module = choose_layouts(module)
         module = tvm.transform.Sequential(
             [
+                relax.transform.FoldConstant(),  # weights in their layout: their lowering may look at them
                 relax.transform.LegalizeOps(legalizations(target)),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),

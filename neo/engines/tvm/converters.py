@@ -14,6 +14,8 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from neo.engines.tvm.transposed import TransposedConvolution
+
 
 class Clip(onnx_frontend.Clip):  # type: ignore[misc]  # tvm has no types
     """TVM's own is two loops over tensors that do not fuse."""
@@ -42,7 +44,22 @@ class HardSwish(onnx_frontend.HardSwish):  # type: ignore[misc]
         return relax.op.multiply(x, hard_sigmoid(x, 1 / 6, 0.5))
 
 
-CONVERTERS = {"Clip": Clip, "HardSigmoid": HardSigmoid, "HardSwish": HardSwish}
+class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
+    """As a convolution that computes all phases of the stride at once, as further channels, which are then put in
+    their places: no multiplication with inserted zeros, and the schedules for convolutions apply.
+
+    Source: Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016.
+    """
+
+    @classmethod
+    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        transposed = TransposedConvolution.of(bb, inputs, attr)
+        if transposed is None:
+            return super()._impl_v1(bb, inputs, attr, params)
+        return transposed.build(bb)
+
+
+CONVERTERS = {"Clip": Clip, "HardSigmoid": HardSigmoid, "HardSwish": HardSwish, "ConvTranspose": ConvTranspose}
 
 
 def clip(x: Any, low: float, high: float, dtype: str) -> Any:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import tvm
+from numpy.typing import NDArray
 from tvm import relax
 
 from neo.contract.device import Target
-from neo.engines.tvm.lowering import matmul
-from neo.engines.tvm.lowering.convolution import convolution, window_of
+from neo.engines.tvm.lowering import matmul, winograd
+from neo.engines.tvm.lowering.convolution import Window, convolution, window_of
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.rows import Rows
+
+# TVM's names for these numbers are not exported to Python: kOutEWiseFusable and kOpaque
+TAKES_EPILOGUE, OPAQUE = 4, 8
 
 Legalize = Callable[[Any, relax.Call], Any]
 
@@ -24,6 +29,9 @@ def legalizations(target: Target) -> dict[str, Legalize]:
         window = window_of(call)
         if window is None:
             return _tvm_lowers(builder, call)
+        faster = _winograd(builder, call, window, rows)
+        if faster is not None:
+            return faster
         return builder.call_te(
             lambda x, weights: convolution(x, weights, window, rows), *call.args, primfunc_name_hint="conv2d"
         )
@@ -39,6 +47,44 @@ def legalizations(target: Target) -> dict[str, Legalize]:
         return builder.call_te(lambda a, b: matmul.matmul(a, b, columns, rows), a, b, primfunc_name_hint="matmul")
 
     return {**FUNCTIONS, "relax.nn.conv2d": conv2d, "relax.matmul": product}
+
+
+def _winograd(builder: Any, call: relax.Call, window: Window, rows: Rows) -> Any | None:
+    """The convolution in three functions, or None where it would gain nothing or the weights are no constant."""
+    x, weights = call.args[0], _constant(builder, call.args[1])
+    if weights is None or weights.shape[:2] != (winograd.KERNEL, winograd.KERNEL):
+        return None
+    shape = tuple(int(dim) for dim in x.ty.shape)
+    m = winograd.choose(shape, weights.shape[3], window, rows)
+    if m is None:
+        return None
+    transformed = relax.const(winograd.transform_weights(weights, m))
+    inputs = builder.emit_te(
+        lambda x: winograd.transform_input(x, m, window),
+        x,
+        primfunc_name_hint="winograd_input",
+        primfunc_attrs={"op_pattern": OPAQUE},
+    )
+    products = builder.emit_te(
+        lambda x, weights: winograd.products(x, weights, rows),
+        inputs,
+        transformed,
+        primfunc_name_hint="winograd_products",
+        primfunc_attrs={"op_pattern": OPAQUE},
+    )
+    out = tuple(int(dim) for dim in call.ty.shape)
+    return builder.call_te(
+        lambda product: winograd.transform_output(product, m, out),
+        products,
+        primfunc_name_hint="winograd_output",
+        primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
+    )
+
+
+def _constant(builder: Any, value: Any) -> NDArray[Any] | None:
+    while isinstance(value, relax.Var):
+        value = builder.lookup_binding(value)
+    return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
 
 
 def _tvm_lowers(builder: Any, call: relax.Call) -> Any:

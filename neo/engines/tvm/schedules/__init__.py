@@ -18,8 +18,9 @@ from neo.engines.tvm.packing import Packings, Uses
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.schedules.reduction import schedule_reduction
 from neo.engines.tvm.schedules.rows import schedule_rows
+from neo.engines.tvm.schedules.winograd import schedule_winograd
 
-FAMILIES = (schedule_injective, schedule_reduction, schedule_rows)
+FAMILIES = (schedule_winograd, schedule_injective, schedule_reduction, schedule_rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,19 +74,31 @@ def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> 
 def pack_columns(schedule: Schedule, block: SBlockRV, width: int, packable: frozenset[int]) -> dict[int, int]:
     """Let the reduction read its weights packed width columns at a time; -> {parameter: width} for each it reads so.
 
-    Weights are what is indexed by the innermost output dimension last, and by the reduction alone before that.
+    Weights are what is indexed by the innermost output dimension last, and before that by the reduction and by the
+    batch, if every matrix of a batch has weights of its own.
     """
     parameters = schedule.mod["main"].params
     variables = schedule.get(block).iter_vars
-    columns = [v.var for v in variables if v.iter_type == tirx.IterVar.DataPar][-1]
-    reduced = [v.var for v in variables if v.iter_type == tirx.IterVar.CommReduce]
+    *rows, columns = [v.var for v in variables if v.iter_type == tirx.IterVar.DataPar]
+    steady = [*rows[:-1], *(v.var for v in variables if v.iter_type == tirx.IterVar.CommReduce)]
     packed = {}
     for index, read in enumerate(schedule.get(block).reads):
         *steps, last = [bounds.min for bounds in read.region]
         position = next((i for i in packable if parameters[i].same_as(read.source)), None)
-        is_stream = all(isinstance(s, tirx.IntImm) or any(s.same_as(v) for v in reduced) for s in steps)
+        is_stream = all(isinstance(s, tirx.IntImm) or any(s.same_as(v) for v in steady) for s in steps)
         if position is None or not is_stream or not last.same_as(columns) or int(read.source.shape[-1]) <= width:
             continue
         schedule.transform_layout(block, ("read", index), lambda *at: [at[-1] // width, *at[:-1], at[-1] % width])
         packed[position] = width
     return packed
+
+
+def batch_rank(schedule: Schedule, block: SBlockRV) -> int:
+    """How many of the outermost output dimensions the operand on the right, with the columns last, has too."""
+    *rows, columns = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    for read in schedule.get(block).reads:
+        *steps, last = [bounds.min for bounds in read.region]
+        if last.same_as(columns):
+            used = [any(step.same_as(row) for step in steps) for row in rows]
+            return used.index(False) if False in used else len(used)
+    return 0

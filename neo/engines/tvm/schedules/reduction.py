@@ -19,6 +19,7 @@ from tvm.tirx import IndexMap
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.loops import (
     Loops,
+    batch_rank,
     blocks_of,
     extent,
     has_condition,
@@ -43,7 +44,7 @@ def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[i
     reduction, loops, padding, last = nest.reduction, nest.loops, nest.padding, nest.last
     tile = _tile_of(schedule, loops, reduction, target)
     packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
-    order = _order(schedule, loops, target)
+    order = _order(schedule, reduction, loops, target)
     if len(loops.spatial) == 2 and len(_spatial(schedule, last)) > 2:
         _flatten_rows(schedule, last)
     tiles, inner = _loop_over_tiles(schedule, last, tile, order)
@@ -98,20 +99,24 @@ def _nest_of(schedule: Schedule) -> Nest | None:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """spread: tiles go to the threads. columns_first: all rows of some columns before the next columns."""
+    """spread: tiles go to the threads. columns_first: all rows of some columns before the next columns. batch: so many
+    of the outermost dimensions come before that, because both operands change with them.
+    """
 
     spread: bool
     columns_first: bool
+    batch: int
 
 
-def _order(schedule: Schedule, loops: Loops, target: Target) -> Order:
+def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, target: Target) -> Order:
     """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
     time; otherwise the inputs are.
     """
     steps = math.prod(extent(schedule, loop) for loop in loops.reduction)
     outputs = math.prod(extent(schedule, loop) for loop in loops.spatial)
     weights_bytes = steps * extent(schedule, loops.spatial[-1]) * FLOAT_BYTES
-    return Order(steps * outputs >= PARALLEL_WORK, weights_bytes > target.l2_kib * 1024 // 2)
+    columns_first = weights_bytes > target.l2_kib * 1024 // 2
+    return Order(steps * outputs >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
 
 
 def _takes(schedule: Schedule, block: SBlockRV) -> bool:
@@ -153,7 +158,8 @@ def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: O
     *others, columns = spatial
     rows = others.pop() if others else None
     column_tiles, *tile = schedule.split(columns, [None, chosen.vectors, chosen.lanes])
-    outer = [column_tiles, *others] if order.columns_first else [*others, column_tiles]
+    batch, others = others[: order.batch], others[order.batch :]
+    outer = [*batch, column_tiles, *others] if order.columns_first else [*batch, *others, column_tiles]
     if rows is not None:
         row_tiles, row = schedule.split(rows, [None, chosen.rows])
         outer.append(row_tiles)
