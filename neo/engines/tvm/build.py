@@ -20,6 +20,7 @@ from neo.engines.tvm.link import link
 from neo.engines.tvm.lowering import legalizations
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.schedules import schedule_module
+from neo.engines.tvm.stack import PIPELINE
 from neo.engines.tvm.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
@@ -35,7 +36,7 @@ def build(request: BuildRequest) -> BuiltEngine:
         uses = packable_weights(module)
         scheduled = schedule_module(module, request.target, uses)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
-        executable = tvm.compile(module, target=llvm)
+        executable = tvm.compile(module, target=llvm, tir_pipeline=PIPELINE)
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind

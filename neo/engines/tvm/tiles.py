@@ -35,7 +35,7 @@ class Tile:
 def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
     """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly.
 
-    Accumulators and weights have to fit the registers; the inputs are broadcast from memory.
+    Accumulators and weights have to fit the registers; inputs can be read from memory as they are used.
     """
     vector = choose_lanes(columns, lanes)
     tiles = [

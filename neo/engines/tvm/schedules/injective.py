@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, lanes, largest_divisor, loops_of
@@ -18,10 +19,14 @@ def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[
         return None
     for block in blocks[:-1]:
         schedule.compute_inline(block)
-    block = blocks[-1]
+    return {} if vectorised_pass(schedule, blocks[-1], target) else None
+
+
+def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool:
+    """Schedule a block that reduces nothing, by itself. False if its loops are of an unforeseen kind."""
     loops = loops_of(schedule, block)
     if loops is None or not loops.spatial:
-        return None
+        return False
     fused = schedule.fuse(*loops.spatial)
     elements = extent(schedule, fused)
     vector = largest_divisor(elements, lanes(schedule, block, target))
@@ -31,4 +36,4 @@ def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[
     if elements >= PARALLEL_ELEMENTS:
         threads, _ = schedule.split(outer, [largest_divisor(elements // vector, 4 * target.cores), None])
         schedule.parallel(threads)
-    return {}
+    return True

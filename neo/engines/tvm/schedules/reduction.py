@@ -17,6 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
+from neo.engines.tvm.schedules.injective import vectorised_pass
 from neo.engines.tvm.schedules.loops import (
     Loops,
     batch_rank,
@@ -39,7 +40,7 @@ FLOAT_BYTES = 4
 def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
     """None if the function has not exactly one reduction."""
     nest = _nest_of(schedule)
-    if nest is None:
+    if nest is None or (nest.spread is not None and not vectorised_pass(schedule, nest.spread, target)):
         return None
     reduction, loops, padding, last = nest.reduction, nest.loops, nest.padding, nest.last
     tile = _tile_of(schedule, loops, reduction, target)
@@ -50,6 +51,7 @@ def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[i
     tiles, inner = _loop_over_tiles(schedule, last, tile, order)
     if last is not reduction:
         schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
+        schedule.set_scope(reduction, 0, "local")  # on the stack, where the compiler makes registers of it
     for block in reversed(padding):
         # only what the tile needs, into the cache, instead of a pass over memory
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
@@ -70,14 +72,15 @@ def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[i
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """padding: blocks that the reduction reads from. last: what writes the function's output; it may be the reduction.
-    loops: the reduction's.
+    """padding: blocks that the reduction reads from. loops: the reduction's. last: the end of what is computed tile by
+    tile with the reduction, maybe itself. spread: a block behind that with more outputs than the reduction has.
     """
 
     padding: list[SBlockRV]
     reduction: SBlockRV
     loops: Loops
     last: SBlockRV
+    spread: SBlockRV | None
 
 
 def _nest_of(schedule: Schedule) -> Nest | None:
@@ -91,10 +94,18 @@ def _nest_of(schedule: Schedule) -> Nest | None:
     if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
         return None
     padding = [block for block in before if has_condition(schedule, block)]
-    for block in [*before, *epilogue[:-1]]:
+    outputs = _elements(schedule, loops.spatial)
+    sizes = [_elements(schedule, _spatial(schedule, block)) for block in epilogue]
+    fitting = next((index for index, size in enumerate(sizes) if size > outputs), len(epilogue))
+    with_tile, behind = epilogue[:fitting], epilogue[fitting:]
+    for block in [*before, *with_tile[:-1], *behind[:-1]]:
         if block not in padding:
             schedule.compute_inline(block)
-    return Nest(padding, reduction, loops, epilogue[-1] if epilogue else reduction)
+    return Nest(padding, reduction, loops, [reduction, *with_tile][-1], behind[-1] if behind else None)
+
+
+def _elements(schedule: Schedule, loops: list[LoopRV]) -> int:
+    return math.prod(extent(schedule, loop) for loop in loops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +123,8 @@ def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, target: Target
     """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
     time; otherwise the inputs are.
     """
-    steps = math.prod(extent(schedule, loop) for loop in loops.reduction)
-    outputs = math.prod(extent(schedule, loop) for loop in loops.spatial)
+    steps = _elements(schedule, loops.reduction)
+    outputs = _elements(schedule, loops.spatial)
     weights_bytes = steps * extent(schedule, loops.spatial[-1]) * FLOAT_BYTES
     columns_first = weights_bytes > target.l2_kib * 1024 // 2
     return Order(steps * outputs >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
