@@ -32,7 +32,7 @@ FLOAT = "float32"
 
 # cycles of one core: what a vector costs to transform, on either side, and the bytes of weights that arrive in one
 TRANSFORM_CYCLES = 4.0
-WEIGHT_BYTES_PER_CYCLE = 8.0
+WEIGHT_BYTES_PER_CYCLE = 4.0
 # only a clear gain is worth the larger weights
 GAIN = 1.15
 
