@@ -35,6 +35,7 @@ from neo.engines.tvm.tiles import Tile, choose_tile
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
+UNROLLED_STEPS = 9
 
 
 def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
@@ -66,6 +67,7 @@ def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[i
         schedule.reorder(*own.reduction, *inner)
     _keep_in_registers(schedule, inner)
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
+    _unroll_short(schedule, loops.reduction)
     _keep_in_registers(schedule, schedule.get_loops(start)[1:])
     return packing
 
@@ -180,6 +182,18 @@ def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: O
     if order.spread:
         schedule.parallel(tiles)
     return tiles, tile
+
+
+def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
+    """The innermost steps of a reduction, as far as they are few: neighbouring outputs of a depthwise convolution then
+    share the inputs that they load, and the three channels of an image need no loop.
+    """
+    count = 1
+    for loop in reversed(steps):
+        count *= extent(schedule, loop)
+        if count > UNROLLED_STEPS:
+            return
+        schedule.unroll(loop)
 
 
 def _keep_in_registers(schedule: Schedule, tile: list[LoopRV]) -> None:
