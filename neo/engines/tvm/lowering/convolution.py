@@ -11,15 +11,24 @@ from neo.engines.tvm.lowering.rows import Rows, cropped
 
 FLOAT = "float32"
 
+# where a tensor has its images, rows, columns and channels
+Order = tuple[int, int, int, int]
+CHANNELS_LAST: Order = (0, 1, 2, 3)
+CHANNELS_FIRST: Order = (0, 2, 3, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How the kernel moves over the image, each as (vertical, horizontal). padding: (top, left, bottom, right)."""
+    """How the kernel moves over the image, each as (vertical, horizontal). padding: (top, left, bottom, right).
+
+    channels_first: the image is NCHW; the result is NHWC all the same.
+    """
 
     strides: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]
     groups: int
+    channels_first: bool = False
 
 
 def window_of(call: relax.Call) -> Window | None:
@@ -27,12 +36,14 @@ def window_of(call: relax.Call) -> Window | None:
     attrs = call.attrs
     shapes = [argument.ty.shape for argument in call.args]
     fixed = all(isinstance(dim, tirx.IntImm) for shape in shapes for dim in shape)
-    layouts = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout)
+    layouts = (attrs.kernel_layout, attrs.out_layout)
     floats = all(str(argument.ty.dtype) == FLOAT for argument in call.args)
-    if not fixed or not floats or layouts != ("NHWC", "HWIO", "NHWC"):
+    if not fixed or not floats or layouts != ("HWIO", "NHWC"):
         return None
     numbers = [tuple(int(value) for value in values) for values in (attrs.strides, attrs.padding, attrs.dilation)]
-    return Window(numbers[0], numbers[1], numbers[2], int(attrs.groups))  # type: ignore[arg-type]  # of these lengths
+    strides, padding, dilation = numbers
+    first = attrs.data_layout == "NCHW"
+    return Window(strides, padding, dilation, int(attrs.groups), first)  # type: ignore[arg-type]  # of these lengths
 
 
 def convolution(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te.Tensor:
@@ -42,7 +53,8 @@ def convolution(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) ->
     left out again by a copy that fuses with the epilogue.
     """
     height, width, *_ = (int(dim) for dim in weights.shape)
-    if (height, width) == (1, 1) and window.strides == (1, 1) and not any(window.padding) and window.groups == 1:
+    still = window.strides == (1, 1) and not any(window.padding)
+    if (height, width) == (1, 1) and still and window.groups == 1 and not window.channels_first:
         return _pointwise(x, weights, rows)
     return _spatial(x, weights, window, rows)
 
@@ -66,7 +78,8 @@ def _pointwise(x: te.Tensor, weights: te.Tensor, rows: Rows) -> te.Tensor:
 
 
 def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te.Tensor:
-    images, height, width, _ = (int(dim) for dim in x.shape)
+    order = CHANNELS_FIRST if window.channels_first else CHANNELS_LAST
+    images, height, width, _ = (int(x.shape[axis]) for axis in order)
     kernel_height, kernel_width, depth, filters = (int(dim) for dim in weights.shape)
     top, left, bottom, right = window.padding
     (down, along), (spread_y, spread_x) = window.strides, window.dilation
@@ -75,7 +88,7 @@ def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te
     wide = rows.round_up(out_width, filters)
     if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
         right = max(0, (wide - 1) * along + spread_x * (kernel_width - 1) + 1 - width - left)
-    padded = _pad(x, top, left, bottom, right)
+    padded = _pad(x, order, (top, left), (height + top + bottom, width + left + right))
     ky = te.reduce_axis((0, kernel_height), name="ky")
     kx = te.reduce_axis((0, kernel_width), name="kx")
     step = te.reduce_axis((0, depth), name="c")
@@ -84,7 +97,7 @@ def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te
     def product(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
         channel = step if window.groups == 1 else o // per_group * depth + step
         column = w if any(window.padding) or wide == out_width else tirx.min(w, out_width - 1)
-        pixel = padded[n, h * down + ky * spread_y, column * along + kx * spread_x, channel]
+        pixel = padded(*_ordered(order, n, h * down + ky * spread_y, column * along + kx * spread_x, channel))
         return te.sum(pixel * weights[ky, kx, step, o], axis=[ky, kx, step])
 
     result = te.compute((images, out_height, wide, filters), product, name="conv2d")
@@ -93,13 +106,20 @@ def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te
     return cropped(result, (images, out_height, out_width, filters))
 
 
-def _pad(x: te.Tensor, top: int, left: int, bottom: int, right: int) -> te.Tensor:
-    if not any((top, left, bottom, right)):
+def _pad(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, int]) -> te.Tensor:
+    images, height, width, channels = (int(x.shape[axis]) for axis in order)
+    if size == (height, width):
         return x
-    images, height, width, channels = (int(dim) for dim in x.shape)
 
-    def value(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
-        inside = tirx.all(h >= top, h < top + height, w >= left, w < left + width)
-        return tirx.if_then_else(inside, x[n, h - top, w - left, c], tirx.const(0, FLOAT))
+    def value(*at: tirx.Var) -> Any:
+        n, h, w, c = (at[axis] for axis in order)
+        y, x_ = h - begin[0], w - begin[1]
+        inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
+        return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), tirx.const(0, FLOAT))
 
-    return te.compute((images, height + top + bottom, width + left + right, channels), value, name="pad")
+    return te.compute(_ordered(order, images, *size, channels), value, name="pad")
+
+
+def _ordered(order: Order, *nhwc: Any) -> list[Any]:
+    """Indices given as n, h, w, c in the order in which the tensor has them."""
+    return [nhwc[order.index(axis)] for axis in range(len(order))]
