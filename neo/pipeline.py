@@ -23,6 +23,7 @@ from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest
 from neo.graph.confined import rewrite_confined
+from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
 from neo.store import Store
 from neo.store.bundles import Bundle
@@ -48,6 +49,7 @@ class CompileRequest:
 
     name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, framework,
     golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised from the file.
+    preprocess, postprocess: TOML documents with steps that become part of the model, see docs/pipelines.md.
     threads: for measuring, by default as many as the target has cores. tolerance: how far answers may be from the
     source framework's. signer: None leaves the bundles unsigned, and agents refuse them.
     """
@@ -63,6 +65,8 @@ class CompileRequest:
     inputs: tuple[TensorSpec, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
     golden: Path | None = None
+    preprocess: Path | None = None
+    postprocess: Path | None = None
     trust_pickle: bool = False
     threads: int | None = None
     tolerance: Tolerance = DEFAULT_TOLERANCE
@@ -138,11 +142,12 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
     for what, name in (("--name", request.name), ("--version", request.version)):
         if name is not None:
             _check_name(what, name)
+    processing = read_processing(request.preprocess, request.postprocess)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:
         scratch = Path(folder)
         with _timed(seconds, "convert"):
-            conversion = _convert(request, scratch, progress)
+            conversion = _convert(request, processing, scratch, progress)
         _check_shapes(conversion)
         with _timed(seconds, "rewrite"):
             progress("rewriting the graph")
@@ -173,7 +178,7 @@ def default_name(model: Path) -> str:
     return name[:48] or "model"
 
 
-def _convert(request: CompileRequest, scratch: Path, progress: Progress) -> Conversion:
+def _convert(request: CompileRequest, processing: Processing | None, scratch: Path, progress: Progress) -> Conversion:
     from neo.frontends.recognise import recognise
     from neo.frontends.sandbox import convert
 
@@ -190,6 +195,7 @@ def _convert(request: CompileRequest, scratch: Path, progress: Progress) -> Conv
             dims=request.dims,
             golden=None if request.golden is None else request.golden.resolve(),
             trust_pickle=request.trust_pickle,
+            processing=processing,
         )
     )
 
@@ -264,6 +270,7 @@ def _write(choice: _Choice) -> CompiledBundle:
         inputs=job.conversion.inputs,
         outputs=job.conversion.outputs,
         tolerance=request.tolerance,
+        labels=job.conversion.labels,
     )
     parity = job.conversion.parity
     report = {

@@ -28,6 +28,7 @@ from neo.contract.inference import (
     encode_tensors,
     spec_to_v2,
 )
+from neo.contract.labels import labels_by_value
 from neo.errors import EngineError, InputSpecError, NeoError, UsageError
 
 MAX_BODY_BYTES = 64 << 20
@@ -141,7 +142,7 @@ class _Models:
             "versions": [manifest.version],
             "platform": manifest.engine,
             "inputs": [spec_to_v2(spec) for spec in manifest.inputs],
-            "outputs": [spec_to_v2(spec) for spec in manifest.outputs],
+            "outputs": [spec_to_v2(spec, manifest.labels) for spec in manifest.outputs],
         }
 
     def on_get_ready(self, _req: Request, resp: Response, name: str, version: str | None = None) -> None:
@@ -161,7 +162,9 @@ class _Models:
         extra = {"model_name": manifest.name, "model_version": manifest.version}
         if request.id:
             extra["id"] = request.id
-        data, header_length = encode_tensors("outputs", wanted, extra, binary=request.binary)
+        data, header_length = encode_tensors(
+            "outputs", wanted, extra, binary=request.binary, labels=labels_by_value(manifest.labels)
+        )
         resp.data = data
         resp.content_type = "application/octet-stream" if request.binary else falcon.MEDIA_JSON
         if request.binary:

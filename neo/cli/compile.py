@@ -21,6 +21,7 @@ Examples:
   neo compile resnet.pt2
   neo compile model.keras --target raspberry-pi-4 --target host
   neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
+  neo compile resnet.pt2 --preprocess photo.toml --postprocess top5.toml
 """
 
 
@@ -40,6 +41,16 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An .npz with your own sample: one array per input and output name.",
 )
+@click.option(
+    "--preprocess",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .toml with steps from a raw image to the model's input; they become part of the model.",
+)
+@click.option(
+    "--postprocess",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .toml with steps from the model's outputs to answers: softmax, top-k, labels, boxes.",
+)
 @click.option("--tolerance", type=click.FloatRange(0, 1), help="Largest relative error allowed. [default: 0.001]")
 @click.option("--trust-pickle", is_flag=True, help="Read formats that can run code from the file. Only your own files.")
 @click.option("--no-sign", is_flag=True, help="Leave the bundle unsigned; agents refuse it until `neo keys sign`.")
@@ -57,6 +68,8 @@ def compile_command(  # one parameter per option
     inputs: tuple[str, ...],
     dims: tuple[str, ...],
     golden: Path | None,
+    preprocess: Path | None,
+    postprocess: Path | None,
     tolerance: float | None,
     trust_pickle: bool,
     no_sign: bool,
@@ -83,6 +96,8 @@ def compile_command(  # one parameter per option
         inputs=tuple(_input(text) for text in inputs),
         dims=dict(_dim(text) for text in dims),
         golden=golden,
+        preprocess=preprocess,
+        postprocess=postprocess,
         trust_pickle=trust_pickle,
         threads=threads,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),

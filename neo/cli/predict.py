@@ -29,6 +29,7 @@ def predict_command(
     reference: str, source: Path, output: Path | None, threads: int | None, store: Path | None, as_json: bool
 ) -> None:
     """Run the bundle REF on this machine, with the code that runs on devices."""
+    from neo.contract.labels import labels_by_value
     from neo.runtime import load
 
     inputs = _read(source)
@@ -38,7 +39,12 @@ def predict_command(
         predictor.close()
     if output is not None:
         _write(output, outputs)
-    shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in outputs.items()}
+    shapes: dict[str, dict[str, Any]] = {
+        name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in outputs.items()
+    }
+    labels = labels_by_value(bundle.manifest.labels)
+    for name in shapes.keys() & labels.keys():
+        shapes[name]["labels"] = labels[name].of(outputs[name])
     result: dict[str, Any] = {
         "reference": bundle.manifest.reference,
         "output": None if output is None else str(output),
@@ -50,6 +56,8 @@ def predict_command(
             console.print(f"{name}: {array.dtype} {list(array.shape)}", markup=False)
             if output is None:
                 console.print(str(array), markup=False)
+            if name in labels:
+                console.print(", ".join(str(text) for text in labels[name].of(array)), markup=False)
         if output is not None:
             console.print(f"written to {output}", markup=False)
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo.contract.fields import ContractError, as_object, as_string, dump_object, get, get_size, parse_object
+from neo.contract.labels import OutputLabels
 from neo.contract.tensors import DTYPES, TensorSpec
 
 Array = NDArray[Any]
@@ -46,16 +47,28 @@ def v2_dtype(dtype: str) -> str:
     return _TO_V2[dtype]
 
 
-def spec_to_v2(spec: TensorSpec) -> dict[str, Any]:
-    """As model metadata shows it; a dynamic dimension is -1."""
+def spec_to_v2(spec: TensorSpec, labels: Sequence[OutputLabels] = ()) -> dict[str, Any]:
+    """As model metadata shows it; a dynamic dimension is -1. The labels of an output stand in ``parameters``."""
     shape = [dim if isinstance(dim, int) else -1 for dim in spec.shape]
-    return {"name": spec.name, "datatype": v2_dtype(spec.dtype), "shape": shape}
+    entry: dict[str, Any] = {"name": spec.name, "datatype": v2_dtype(spec.dtype), "shape": shape}
+    for found in labels:
+        if found.output == spec.name:
+            entry["parameters"] = {"labels": list(found.texts), "labels_by": found.by}
+    return entry
 
 
 def encode_tensors(
-    kind: str, tensors: Mapping[str, Array], extra: Mapping[str, Any], *, binary: bool
+    kind: str,
+    tensors: Mapping[str, Array],
+    extra: Mapping[str, Any],
+    *,
+    binary: bool,
+    labels: Mapping[str, OutputLabels] | None = None,
 ) -> tuple[bytes, int]:
-    """A frame with tensors under kind ("inputs" or "outputs"). -> (frame, length of its JSON header)."""
+    """A frame with tensors under kind ("inputs" or "outputs"). -> (frame, length of its JSON header).
+
+    labels: by tensor name; such a tensor gets ``parameters.labels``, flat as its data, null where there is none.
+    """
     entries, blobs = [], []
     for name, tensor in tensors.items():
         array = np.asarray(tensor)
@@ -72,6 +85,8 @@ def encode_tensors(
             flat = array.ravel().tolist()
             finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
             entry["data"] = flat if finite else [v if np.isfinite(v) else None for v in flat]
+        if labels and name in labels:
+            entry.setdefault("parameters", {})["labels"] = labels[name].of(array)
         entries.append(entry)
     header = dump_object({**extra, kind: entries})
     return b"".join([header, *blobs]), len(header)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from neo.contract.device import Requirements, parse_name, parse_wanted_version
 from neo.contract.fields import ContractError, as_object, dump_object, get, get_list, parse_object
+from neo.contract.labels import OutputLabels
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import TensorSpec
 
@@ -27,7 +29,7 @@ class Manifest:
 
     engine: "onnxruntime" or "tvm", its files under engine/. engine_version: see ``contract.device.mismatches``.
     source: the framework the model came from. tolerance: how far the device's answers to the golden samples may be
-    from the source framework's.
+    from the source framework's. labels: () for outputs without; readers older than this field pass over it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     tolerance: Tolerance
+    labels: tuple[OutputLabels, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -68,24 +71,26 @@ class Manifest:
             get_list(obj, "inputs", TensorSpec.from_json, what),
             get_list(obj, "outputs", TensorSpec.from_json, what),
             Tolerance.from_json(obj.get("tolerance")),
+            get_list(obj, "labels", OutputLabels.from_json, what) if "labels" in obj else (),
         )
 
     def to_bytes(self) -> bytes:
-        return dump_object(
-            {
-                "schema": SCHEMA,
-                "name": self.name,
-                "version": self.version,
-                "target": self.target,
-                "requires": self.requires.to_json(),
-                "engine": {"name": self.engine, "version": self.engine_version},
-                "precision": self.precision,
-                "source": self.source,
-                "inputs": [spec.to_json() for spec in self.inputs],
-                "outputs": [spec.to_json() for spec in self.outputs],
-                "tolerance": self.tolerance.to_json(),
-            }
-        )
+        obj: dict[str, Any] = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "version": self.version,
+            "target": self.target,
+            "requires": self.requires.to_json(),
+            "engine": {"name": self.engine, "version": self.engine_version},
+            "precision": self.precision,
+            "source": self.source,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "tolerance": self.tolerance.to_json(),
+        }
+        if self.labels:
+            obj["labels"] = [entry.to_json() for entry in self.labels]
+        return dump_object(obj)
 
 
 def parse_path(text: str) -> PurePosixPath:

@@ -13,8 +13,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from neo.contract.labels import OutputLabels
 from neo.contract.parity import Parity
 from neo.contract.tensors import TensorSpec
+from neo.processing.documents import Processing
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -26,7 +28,8 @@ class ConversionRequest:
     inputs: what the user said with --input, () if nothing. dims: sizes for named dynamic dimensions.
     samples: how many random inputs are run through the source framework. golden: an .npz of the user's own with
     one array per input and output name, used instead of random inputs (and instead of the framework's answer).
-    scratch: an empty folder that the frontend may fill.
+    scratch: an empty folder that the frontend may fill. processing: what is put around the converted model; golden,
+    and the Conversion that comes back, are then about the whole.
     """
 
     source: Path
@@ -38,6 +41,7 @@ class ConversionRequest:
     seed: int = 0
     golden: Path | None = None
     trust_pickle: bool = False
+    processing: Processing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class SourceModel:
     onnx: the ONNX file (external data beside it). framework: name and version, as in "pytorch 2.13.0".
     inputs, outputs: in the model's own order; names equal the ONNX file's. run: the model in the source framework
     itself, arrays by input name to arrays by output name; None where the framework is not installed here.
-    reference: who answers in run, if framework does not say it.
+    reference: who answers in run, if framework does not say it. proves_conversion: False if run is the converted
+    model itself in other clothes. draw: (count, seed, largest integer) to inputs, where any random ones will not do.
+    labels: of the outputs.
     """
 
     onnx: Path
@@ -56,6 +62,9 @@ class SourceModel:
     outputs: tuple[TensorSpec, ...]
     run: Callable[[Arrays], Arrays] | None
     reference: str = ""
+    proves_conversion: bool = True
+    draw: Callable[[int, int, int], tuple[Arrays, ...]] | None = None
+    labels: tuple[OutputLabels, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +91,4 @@ class Conversion:
     samples: tuple[Sample, ...]
     reference: str
     parity: Parity | None
+    labels: tuple[OutputLabels, ...] = ()

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from neo.contract.fields import ContractError, as_object, get, get_list, get_number, parse_object
+from neo.contract.labels import OutputLabels
 from neo.contract.parity import Parity
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError
 from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample
+from neo.processing.documents import Processing
 
 REQUEST_FILE = "request.json"
 SAMPLES_FILE = "samples.npz"
@@ -37,6 +39,7 @@ def write_request(request: ConversionRequest) -> None:
         "seed": request.seed,
         "golden": str(request.golden.absolute()) if request.golden else None,
         "trust_pickle": request.trust_pickle,
+        "processing": None if request.processing is None else request.processing.to_json(),
     }
     (request.scratch / REQUEST_FILE).write_text(json.dumps(content), encoding="utf-8")
 
@@ -53,6 +56,7 @@ def read_request(scratch: Path) -> ConversionRequest:
         seed=obj["seed"],
         golden=Path(obj["golden"]) if obj["golden"] else None,
         trust_pickle=obj["trust_pickle"],
+        processing=None if obj["processing"] is None else Processing.from_json(obj["processing"]),
     )
 
 
@@ -71,6 +75,7 @@ def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
         "samples": len(conversion.samples),
         "reference": conversion.reference,
         "parity": conversion.parity.to_json() if conversion.parity else None,
+        "labels": [entry.to_json() for entry in conversion.labels],
     }
 
 
@@ -108,4 +113,5 @@ def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
         samples=samples,
         reference=get(obj, "reference", str, "answer"),
         parity=parity,
+        labels=get_list(obj, "labels", OutputLabels.from_json, "answer"),
     )

@@ -1,0 +1,58 @@
+"""A converted model with pre- and post-processing around it is a source model again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from neo.frontends.base import Arrays, SourceModel
+from neo.frontends.onnx_file import open_in_onnxruntime
+from neo.frontends.samples import random_inputs
+from neo.processing.attach import attach
+from neo.processing.documents import Processing
+from neo.processing.plan import plan
+from neo.processing.reference import Reference
+
+
+def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
+    """Run becomes: numpy, the source framework, numpy; nothing of ONNX, where the framework is at hand.
+
+    Raises InputSpecError or UsageError if the documents do not fit the model.
+    """
+    planned = plan(processing, source.inputs, source.outputs)
+    path = _free_name(source.onnx)
+    attach(source.onnx, processing, planned, path)
+    reference, run = source.reference or source.framework, source.run
+    if run is None:
+        run, runtime = open_in_onnxruntime(source.onnx)
+        reference = f"{runtime} on the converted model"
+    whole = Reference(processing, planned, run)
+    others = tuple(spec for spec in planned.inputs if planned.raw is None or spec.name != planned.raw.name)
+
+    def draw(count: int, seed: int, max_integer: int) -> tuple[Arrays, ...]:
+        def draw_others(rng: np.random.Generator) -> Arrays:
+            return random_inputs(others, 1, int(rng.integers(1 << 31)), max_integer)[0]
+
+        return tuple(whole.draw(draw_others, np.random.default_rng([seed, number])) for number in range(count))
+
+    return replace(
+        source,
+        onnx=path,
+        inputs=planned.inputs,
+        outputs=planned.outputs,
+        run=whole.answer,
+        reference=f"{reference}, with pre- and post-processing by numpy",
+        proves_conversion=source.run is not None,
+        draw=draw,
+        labels=planned.labels,
+    )
+
+
+def _free_name(onnx: Path) -> Path:
+    """Beside the model: its weights may lie there, in files of any name."""
+    path = onnx.with_name("with-processing.onnx")
+    while path.exists():
+        path = path.with_name(f"_{path.name}")
+    return path

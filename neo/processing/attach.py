@@ -1,0 +1,128 @@
+"""The steps as nodes around an ONNX model: a file in, a file out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from neo.contract.tensors import TensorSpec
+from neo.errors import UnsupportedModel
+from neo.processing.documents import Processing
+from neo.processing.graph import Graph
+from neo.processing.plan import Plan
+
+# the first one in which everything that the steps write has today's form
+OPSET = 13
+UPGRADED_OPSET = 17
+_INNER = "model/"
+
+
+def attach(model: Path, processing: Processing, planned: Plan, path: Path) -> None:
+    """Write the model with the steps to path, in model's own folder: external data stays where it is.
+
+    Raises UnsupportedModel for a model in an old opset that ONNX cannot upgrade.
+    """
+    loaded = _modern(onnx.load(model, load_external_data=False))
+    graph = loaded.graph
+    used = set(_names(graph))
+    inner = _make_way(graph, planned, used)
+    before, after = Graph("preprocess", used), Graph("postprocess", used)
+    if processing.preprocess is not None and planned.fed is not None:
+        value = processing.preprocess.name
+        for step, image in zip(processing.preprocess.steps, planned.images, strict=False):
+            value = step.emit(before, value, image)
+        before.name_last(value, inner[planned.fed.name])
+    if processing.postprocess is not None:
+        values = tuple(inner[spec.name] for spec in planned.taken)
+        for answer_step, answers in zip(processing.postprocess.steps, planned.answers, strict=False):
+            values = answer_step.emit(after, values, answers)
+        for value, answer in zip(values, planned.answers[-1], strict=True):
+            after.name_last(value, answer.spec.name)
+    nodes = [*before.nodes, *graph.node, *after.nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*before.constants, *after.constants])
+    _set_interface(graph, planned, inner)
+    onnx.save_model(loaded, path)
+
+
+def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
+    if version >= OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, UPGRADED_OPSET)
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedModel(
+            f"the model is in ONNX opset {version}, which pre- and post-processing cannot be added to, and it cannot be"
+            f" upgraded: {error}",
+            hint=f"export it with opset {OPSET} or later",
+        ) from error
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Of all values, also those in branches and loops."""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for tensor in graph.sparse_initializer:
+        yield tensor.values.name
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for subgraph in _subgraphs(node):
+            yield from _names(subgraph)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def _make_way(graph: onnx.GraphProto, planned: Plan, used: set[str]) -> dict[str, str]:
+    """Rename the ends that the steps are put to, and whatever has a name that is wanted; -> old name to new."""
+    wanted = {spec.name for spec in planned.taken} | set(planned.new_names)
+    if planned.fed is not None:
+        wanted.add(planned.fed.name)
+    inner = {}
+    for name in sorted(wanted & used):
+        inner[name] = _INNER + name
+        while inner[name] in used:
+            inner[name] = _INNER + inner[name]
+        used.add(inner[name])
+    _rename(graph, inner)
+    return inner
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """At every depth: ONNX does not allow a branch to use a name of the graph around it for something else."""
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = names.get(value.name, value.name)
+    for tensor in graph.sparse_initializer:
+        tensor.values.name = names.get(tensor.values.name, tensor.values.name)
+    for annotation in graph.quantization_annotation:
+        annotation.tensor_name = names.get(annotation.tensor_name, annotation.tensor_name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for subgraph in _subgraphs(node):
+            _rename(subgraph, names)
+
+
+def _set_interface(graph: onnx.GraphProto, planned: Plan, inner: Mapping[str, str]) -> None:
+    """The inputs and outputs of the whole; those of the model itself keep their types as values within."""
+    within = (*planned.taken, *(() if planned.fed is None else (planned.fed,)))
+    graph.value_info.extend(_value_info(spec, inner[spec.name]) for spec in within)
+    initial = {tensor.name for tensor in graph.initializer}
+    learnt = [value for value in graph.input if value.name in initial]
+    del graph.input[:], graph.output[:]
+    graph.input.extend([*(_value_info(spec, spec.name) for spec in planned.inputs), *learnt])
+    graph.output.extend(_value_info(spec, spec.name) for spec in planned.outputs)
+
+
+def _value_info(spec: TensorSpec, name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), spec.shape)

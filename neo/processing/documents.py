@@ -1,0 +1,123 @@
+"""The two documents, --preprocess and --postprocess: files <-> dataclasses. docs/pipelines.md describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neo.contract.labels import MAX_LABEL_BYTES
+from neo.errors import UsageError
+from neo.processing import answer, image
+from neo.processing.answer.state import AnswerStep
+from neo.processing.image.state import COLOURS, MAX_SIDE, ImageStep
+from neo.processing.tables import Table, load_toml, read_step
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """input: the model's input that is fed, None for the only one. name, height, width, colours: of the image that is
+    taken instead, uint8 (N, height, width, channels). document: what it was read from.
+    """
+
+    input: str | None
+    name: str
+    height: int
+    width: int
+    colours: str
+    steps: tuple[ImageStep, ...]
+    document: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], where: str) -> Preprocess:
+        """Raises UsageError naming the table and the key."""
+        table = Table(document, where)
+        entry = table.text("input") if table.has("input") else table.any("input")
+        picture = Table(table.any("image"), f"{where}, image")
+        name, size = picture.text("name", "image"), picture.size("size", MAX_SIDE)
+        colours = picture.choice("channels", COLOURS, "RGB")
+        picture.finish()
+        steps = table.tables("step", lambda item: read_step(item, image.READERS), "do")
+        table.finish()
+        return cls(entry, name, *size, colours, steps, document)
+
+
+@dataclass(frozen=True, slots=True)
+class Postprocess:
+    """outputs: the model's outputs that are worked on, () for the only one. labels: () for none."""
+
+    outputs: tuple[str, ...]
+    labels: tuple[str, ...]
+    steps: tuple[AnswerStep, ...]
+    document: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], where: str) -> Postprocess:
+        """Raises UsageError naming the table and the key."""
+        table = Table(document, where)
+        outputs = table.any("output", [])
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        if not isinstance(outputs, list) or not all(isinstance(name, str) for name in outputs) or len(outputs) > 2:
+            raise table.wrong("output", outputs, "the name of an output, or a list of two")
+        labels = table.any("labels", [])
+        if not isinstance(labels, list) or not all(isinstance(text, str) for text in labels):
+            raise table.wrong("labels", labels, "a list of texts, or the name of a text file with one on each line")
+        steps = table.tables("step", lambda item: read_step(item, answer.READERS), "do")
+        table.finish()
+        if not steps and not labels:
+            raise UsageError(f"{where} has neither steps nor labels", hint="leave --postprocess out, or add a [[step]]")
+        return cls(tuple(outputs), tuple(labels), steps, document)
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """What goes around a model; None: nothing on that side."""
+
+    preprocess: Preprocess | None
+    postprocess: Postprocess | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "preprocess": None if self.preprocess is None else self.preprocess.document,
+            "postprocess": None if self.postprocess is None else self.postprocess.document,
+        }
+
+    @classmethod
+    def from_json(cls, obj: dict[str, Any]) -> Processing:
+        before, after = obj["preprocess"], obj["postprocess"]
+        return cls(
+            None if before is None else Preprocess.from_document(before, "the pre-processing"),
+            None if after is None else Postprocess.from_document(after, "the post-processing"),
+        )
+
+
+def read_processing(preprocess: Path | None, postprocess: Path | None) -> Processing | None:
+    """From the files; None if there are none. Raises UsageError for a file or a document that cannot be used."""
+    if preprocess is None and postprocess is None:
+        return None
+    return Processing(
+        None if preprocess is None else Preprocess.from_document(load_toml(preprocess), preprocess.name),
+        None if postprocess is None else _read_postprocess(postprocess),
+    )
+
+
+def _read_postprocess(path: Path) -> Postprocess:
+    document = load_toml(path)
+    if isinstance(document.get("labels"), str):
+        document["labels"] = _read_labels(path.parent / document["labels"])
+    return Postprocess.from_document(document, path.name)
+
+
+def _read_labels(path: Path) -> list[str]:
+    """One label on each line; empty lines at the end do not count."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_LABEL_BYTES + 1)
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the labels in {path}: {error}", hint="labels names a UTF-8 text file beside the document"
+        ) from error
+    if len(content) > MAX_LABEL_BYTES:
+        raise UsageError(f"the labels in {path} take more than {MAX_LABEL_BYTES} bytes", hint="shorten them")
+    return [line.strip() for line in text.rstrip().splitlines()]

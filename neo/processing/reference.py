@@ -1,0 +1,115 @@
+"""The whole pipeline without ONNX: numpy, the model as somebody else runs it, numpy; and inputs to run it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo.contract.tensors import TensorSpec
+from neo.errors import InputSpecError
+from neo.processing.documents import Processing
+from neo.processing.plan import Plan
+
+Arrays = dict[str, NDArray[Any]]
+Run = Callable[[Arrays], Arrays]
+
+# how far the model's own outputs are moved to see whether an answer stands, relative to their largest; and how far a
+# float answer may go along. Engines are about 1e-6 apart, a swapped pair of boxes much further.
+_SHAKE = 1e-3
+_GIVES_WAY = 0.05
+_TRIES = 24
+_NOISE_LEVELS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """run: the model's own inputs to its own outputs, by name."""
+
+    processing: Processing
+    planned: Plan
+    run: Run
+
+    def answer(self, arrays: Arrays) -> Arrays:
+        """The whole's inputs by name -> its outputs by name."""
+        return self._finish(self.run(self._prepare(arrays)))
+
+    def draw(self, others: Callable[[np.random.Generator], Arrays], rng: np.random.Generator) -> Arrays:
+        """Inputs with a clear answer: one that stays the same when the model's outputs move a little, as they do from
+        engine to engine. others: draws the inputs that are no image.
+
+        Raises InputSpecError if none is found.
+        """
+        for _ in range(_TRIES):
+            arrays = others(rng)
+            if self.planned.raw is not None:
+                arrays[self.planned.raw.name] = random_image(self.planned.raw, rng)
+            inner = self.run(self._prepare(arrays))
+            if self._stands(inner, rng):
+                return arrays
+        raise InputSpecError(
+            f"{_TRIES} random inputs gave no clear answer: equal scores, or boxes on the edge of being dropped",
+            hint="give one that does, with its answer: --golden sample.npz",
+        )
+
+    def _prepare(self, arrays: Arrays) -> Arrays:
+        preprocess, planned = self.processing.preprocess, self.planned
+        if preprocess is None or planned.raw is None or planned.fed is None:
+            return arrays
+        pixels = arrays[planned.raw.name]
+        for step, image in zip(preprocess.steps, planned.images, strict=False):
+            pixels = step.reference(pixels, image)
+        rest = {name: array for name, array in arrays.items() if name != planned.raw.name}
+        return {**rest, planned.fed.name: np.ascontiguousarray(pixels, dtype=planned.fed.dtype)}
+
+    def _finish(self, outputs: Arrays) -> Arrays:
+        postprocess, planned = self.processing.postprocess, self.planned
+        if postprocess is None:
+            return outputs
+        values = tuple(outputs[spec.name] for spec in planned.taken)
+        for step in postprocess.steps:
+            values = step.reference(values)
+        named = {answer.spec.name: value for answer, value in zip(planned.answers[-1], values, strict=True)}
+        all_named = {**outputs, **named}
+        return {spec.name: np.asarray(all_named[spec.name], dtype=spec.dtype) for spec in planned.outputs}
+
+    def _stands(self, outputs: Arrays, rng: np.random.Generator) -> bool:
+        expected = self._finish(outputs)
+        return all(_close(expected, self._finish(_shaken(outputs, rng))) for _ in range(3))
+
+
+def random_image(spec: TensorSpec, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Coloured patches of a random size with noise on them: pure noise is grey once it is resized.
+
+    spec: uint8 (N, height, width, channels); a dynamic N is 1.
+    """
+    batch, height, width, channels = (dim if isinstance(dim, int) else 1 for dim in spec.shape)
+    patches = int(rng.choice([2, 3, 5, 9, 17]))
+    colours = rng.uniform(0, 255, (batch, patches, patches, channels))
+    rows, columns = np.arange(height) * patches // height, np.arange(width) * patches // width
+    picture = colours[:, rows][:, :, columns] + rng.normal(0, _NOISE_LEVELS, (batch, height, width, channels))
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def _shaken(outputs: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> Arrays:
+    shaken = {}
+    for name, array in outputs.items():
+        if array.dtype.kind != "f" or not array.size:
+            shaken[name] = array
+            continue
+        largest = float(np.abs(array).max())
+        shaken[name] = (array + rng.uniform(-_SHAKE, _SHAKE, array.shape) * largest).astype(array.dtype)
+    return shaken
+
+
+def _close(expected: Arrays, moved: Arrays) -> bool:
+    for name, want in expected.items():
+        if want.dtype.kind != "f":
+            if not np.array_equal(want, moved[name]):
+                return False
+        elif want.size and np.abs(moved[name] - want).max() > _GIVES_WAY * max(float(np.abs(want).max()), 1e-30):
+            return False
+    return True
