@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "compile": ("neo.cli.compile:compile_command", "Compile a trained model into signed bundles."),
     "predict": ("neo.cli.predict:predict_command", "Run a bundle on arrays from an .npz file."),
+    "evaluate": ("neo.cli.evaluate:evaluate_command", "Judge a bundle by data with known answers."),
     "benchmark": ("neo.cli.benchmark:benchmark_command", "Measure a bundle's latency, load time and memory."),
     "inspect": ("neo.cli.inspect:inspect_command", "Show what is in a bundle, or list the store."),
     "targets": ("neo.cli.targets:targets_command", "List the targets, or show one."),

@@ -93,8 +93,8 @@ def compile_command(  # one parameter per option
         name=name,
         version=version,
         framework=framework,
-        inputs=tuple(_input(text) for text in inputs),
-        dims=dict(_dim(text) for text in dims),
+        inputs=tuple(parse_input(text) for text in inputs),
+        dims=dict(parse_dim(text) for text in dims),
         golden=golden,
         preprocess=preprocess,
         postprocess=postprocess,
@@ -107,7 +107,7 @@ def compile_command(  # one parameter per option
     emit({"bundles": [b.to_json() for b in bundles]}, as_json, lambda console: _show(console, bundles))
 
 
-def _input(text: str) -> TensorSpec:
+def parse_input(text: str) -> TensorSpec:
     from neo.contract.fields import ContractError
     from neo.contract.tensors import TensorSpec
     from neo.errors import InputSpecError
@@ -118,7 +118,7 @@ def _input(text: str) -> TensorSpec:
         raise InputSpecError(f"--input {error.message}", hint=error.hint) from error
 
 
-def _dim(text: str) -> tuple[str, int]:
+def parse_dim(text: str) -> tuple[str, int]:
     from neo.errors import InputSpecError
 
     name, _, size = text.partition("=")

@@ -32,6 +32,16 @@ def convert(request: ConversionRequest) -> Conversion:
         raise translated(error, request) from error
 
 
+def open_source(request: ConversionRequest) -> SourceModel:
+    """The source model with its pre- and post-processing, ready to run; nothing is compared. Raises anything."""
+    source = _frontend(request.framework)(request)
+    if request.processing is None:
+        return source
+    from neo.frontends.processed import with_processing
+
+    return with_processing(source, request.processing)
+
+
 def _convert(request: ConversionRequest) -> Conversion:
     source = _frontend(request.framework)(request)
     if request.processing is None:

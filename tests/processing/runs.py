@@ -46,7 +46,9 @@ def run_image_steps(steps: list[ImageStep], pixels: np.ndarray, start: Image) ->
     return actual, expected, state
 
 
-def run_answer_steps(steps: list[AnswerStep], arrays: dict[str, np.ndarray]) -> tuple[list[Any], list[Any], list[Answer]]:
+def run_answer_steps(
+    steps: list[AnswerStep], arrays: dict[str, np.ndarray]
+) -> tuple[list[Any], list[Any], list[Answer]]:
     graph = Graph("t", [])
     values, expected = tuple(arrays), tuple(arrays.values())
     state = tuple(Answer(TensorSpec(name, str(a.dtype), a.shape)) for name, a in arrays.items())

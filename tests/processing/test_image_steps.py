@@ -92,7 +92,6 @@ def test_the_middle_is_where_torchvision_has_it(before: tuple[int, int], after: 
     start = Image(1, *before, "RGB", layout)
     actual, expected, _ = run_image_steps([image_step(do="crop", size=list(after))], laid_out, start)
     assert np.array_equal(actual, expected)
-    # center_crop: int(round((size - crop) / 2.0))
     top, left = round((before[0] - after[0]) / 2.0), round((before[1] - after[1]) / 2.0)
     wanted = pixels[:, top : top + after[0], left : left + after[1]]
     assert np.array_equal(actual if layout == "NHWC" else actual.transpose(0, 2, 3, 1), wanted)
