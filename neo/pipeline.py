@@ -154,7 +154,7 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
             (scratch / "graph").mkdir()
             model = rewrite_confined(conversion.onnx, scratch / "graph")
         jobs = [
-            _Job(request, target, conversion, model, scratch / f"target-{index}")
+            _Job(request, processing, target, conversion, model, scratch / f"target-{index}")
             for index, target in enumerate(targets)
         ]
         choices = [_choose_engine(job, dict(seconds), progress) for job in jobs]
@@ -210,6 +210,7 @@ class _Job:
     """One target of one request, with the converted and rewritten model; scratch: a folder of its own."""
 
     request: CompileRequest
+    processing: Processing | None
     target: Target
     conversion: Conversion
     model: Path
@@ -277,6 +278,7 @@ def _write(choice: _Choice) -> CompiledBundle:
         "reference": manifest.reference,
         "source": job.conversion.framework,
         "golden_outputs_from": job.conversion.reference,
+        "processing": None if job.processing is None else job.processing.to_json(),
         "conversion_parity": None if parity is None else parity.to_json(),
         "target": target.to_json(),
         "chosen": chosen.engine,

@@ -92,6 +92,9 @@ def _show(console: Any, details: dict[str, Any]) -> None:
     for kind in ("inputs", "outputs"):
         for spec in manifest[kind]:
             console.print(f"{kind[:-1]}: {spec['name']} {spec['dtype']} {spec['shape']}", markup=False)
+    for labels in manifest.get("labels", []):
+        shown = ", ".join(labels["texts"][:3]) + (", ..." if len(labels["texts"]) > 3 else "")
+        console.print(f"labels: {len(labels['texts'])} for {labels['output']} by {labels['by']}: {shown}", markup=False)
     requires = manifest["requires"]
     console.print(f"needs: {requires['arch']} {requires['os']}, glibc {requires['glibc']}", markup=False)
     console.print(f"       {' '.join(requires['features']) or 'no special instructions'}", markup=False)

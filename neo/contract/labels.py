@@ -51,8 +51,8 @@ class OutputLabels:
     def of(self, array: NDArray[Any]) -> list[str | None]:
         """The label of every element, flat, in the order of the data; None for a number that is no class (-1)."""
         if self.by == BY_POSITION:
-            count = array.shape[-1] if array.ndim else 1
-            numbers = np.broadcast_to(np.arange(count), array.shape)
+            last_axis = array.shape[-1] if array.ndim else 1
+            numbers = np.arange(array.size) % max(last_axis, 1)
         elif array.dtype.kind in "iu":
             numbers = array
         else:  # a manifest of somebody else's making

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from neo.contract.device import Capabilities, Requirements, Target
+from neo.contract.labels import BY_POSITION, BY_VALUE, OutputLabels
 from neo.contract.manifest import Manifest
 from neo.contract.messages import PHASES, Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
 from neo.contract.oci import MANIFEST_TYPE, Descriptor, ImageIndex, ImageManifest
@@ -53,6 +54,9 @@ image_manifests = st.builds(
 image_indexes = st.builds(ImageIndex, st.lists(descriptors, max_size=4).map(tuple))
 
 requirements = st.builds(Requirements, texts, texts, st.lists(texts, max_size=4).map(tuple), versions)
+labels = st.builds(
+    OutputLabels, texts, st.sampled_from([BY_VALUE, BY_POSITION]), st.lists(texts, max_size=4).map(tuple)
+)
 manifests = st.builds(
     Manifest,
     names,
@@ -66,6 +70,7 @@ manifests = st.builds(
     st.lists(tensor_specs, max_size=3).map(tuple),
     st.lists(tensor_specs, max_size=3).map(tuple),
     tolerances,
+    st.lists(labels, max_size=2).map(tuple),
 )
 targets = st.builds(
     Target,

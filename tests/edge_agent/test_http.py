@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edge_agent.serve.http import MAX_JSON_BYTES, HttpServer, Listen, make_app
 from edge_agent.slots import Slot
 from edge_agent.worker_client import Worker, WorkerLimits
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
+from neo.contract.labels import OutputLabels
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
 from neo.errors import UsageError
@@ -85,6 +87,22 @@ def test_a_binary_request_is_answered_in_binary(client: testing.TestClient) -> N
     assert reply.headers["content-type"] == "application/octet-stream"
     arrays, _ = decode_tensors("outputs", reply.content, int(reply.headers[HEADER_LENGTH]))
     assert np.array_equal(arrays["y"], answer_of("1")) or np.allclose(arrays["y"], answer_of("1"))
+
+
+def test_an_answer_says_what_its_classes_are_called(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    labels = (OutputLabels("y", "value", ("a", "b")), OutputLabels("y", "position", ("p", "q", "r")))
+    for entry, expected in zip(labels, ([None] * 3, None), strict=True):
+        serving = Serving()
+        serving.replace(
+            replace(model, slot=replace(model.slot, manifest=replace(model.slot.manifest, labels=(entry,))))
+        )
+        client = testing.TestClient(make_app(serving))
+        about = client.simulate_get("/v2/models/tiny").json
+        assert about["outputs"][0]["parameters"] == {"labels": list(entry.texts), "labels_by": entry.by}
+        (output,) = client.simulate_post("/v2/models/tiny/infer", json=body()).json["outputs"]
+        assert output.get("parameters", {}).get("labels") == expected  # float outputs have no class numbers
+    model.worker.stop()
 
 
 @pytest.mark.parametrize(
