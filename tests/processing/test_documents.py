@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,19 @@ def test_a_document_that_does_not_fit_the_model_says_what_to_change(
         plan(processing, inputs, outputs)
     assert words in f"{raised.value.message} {raised.value.hint}"
     assert raised.value.hint or "batch" in words
+
+
+def test_the_guides_examples_are_read(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 3
+    for name in ("imagenet.txt", "coco.txt"):
+        (tmp_path / name).write_text("a\nb\n")
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block)
+        before = "[image]" in block
+        assert read_processing(path if before else None, None if before else path) is not None
 
 
 plain = st.none() | st.booleans() | st.integers(-9, 999) | st.floats(allow_nan=True) | st.text(max_size=9)
