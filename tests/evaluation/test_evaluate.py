@@ -31,6 +31,7 @@ def neo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Neo:
     return call
 
 
+@pytest.mark.slow
 def test_bundle_and_source_are_judged_side_by_side(neo: Neo, tmp_path: Path) -> None:
     classifier(tmp_path / "net.onnx")
     assert neo("compile", "net.onnx", "--engine", "onnxruntime").returncode == 0
@@ -90,6 +91,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_judged_says_why(neo: Neo, tmp_path: Path) -> None:
     classifier(tmp_path / "net.onnx")
     renamed = onnx.load(tmp_path / "net.onnx")

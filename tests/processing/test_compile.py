@@ -67,7 +67,7 @@ def by_hand(model: Path, image: np.ndarray) -> np.ndarray:
     return reference_outputs(onnx.load(model), [x])[0][0]
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "auto"])
+@pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("auto", marks=pytest.mark.slow)])
 def test_a_picture_goes_in_and_labels_come_out(tmp_path: Path, documents: tuple[Path, Path], engine: str) -> None:
     pytest.importorskip("PIL")
     model, store = classifier(tmp_path / "net.onnx"), Store(tmp_path / "store")
@@ -95,6 +95,7 @@ def test_a_picture_goes_in_and_labels_come_out(tmp_path: Path, documents: tuple[
     assert "numpy" in report["golden_outputs_from"]
 
 
+@pytest.mark.slow
 def test_the_tvm_engine_runs_the_pictures_arithmetic(tmp_path: Path, documents: tuple[Path, Path]) -> None:
     model, store = classifier(tmp_path / "net.onnx"), Store(tmp_path / "store")
     (tmp_path / "post.toml").write_text("[[step]]\ndo = 'argmax'\n")
@@ -106,6 +107,7 @@ def test_the_tvm_engine_runs_the_pictures_arithmetic(tmp_path: Path, documents: 
     assert str(compiled.bundle.manifest.outputs[0]) == "index=int64[1]"
 
 
+@pytest.mark.slow
 def test_the_golden_file_is_about_the_whole(tmp_path: Path, documents: tuple[Path, Path]) -> None:
     pytest.importorskip("PIL")
     model, store = classifier(tmp_path / "net.onnx"), Store(tmp_path / "store")
