@@ -14,6 +14,7 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from neo.engines.tvm.recurrent import Gru, Lstm, Rnn
 from neo.engines.tvm.transposed import TransposedConvolution
 
 
@@ -59,7 +60,15 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
         return transposed.build(bb)
 
 
-CONVERTERS = {"Clip": Clip, "HardSigmoid": HardSigmoid, "HardSwish": HardSwish, "ConvTranspose": ConvTranspose}
+CONVERTERS = {
+    "Clip": Clip,
+    "ConvTranspose": ConvTranspose,
+    "GRU": Gru,
+    "HardSigmoid": HardSigmoid,
+    "HardSwish": HardSwish,
+    "LSTM": Lstm,
+    "RNN": Rnn,
+}
 
 
 def clip(x: Any, low: float, high: float, dtype: str) -> Any:

@@ -1,0 +1,101 @@
+"""Activation functions of one number, as TensorIR expressions for loops that we write ourselves.
+
+Source: the formulas of ONNX's RNN, GRU and LSTM operators; tanh is Eigen's rational function (ptanh), good to a few
+units in the last place of float32, as in ``functions.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+
+# a TensorIR expression; tvm has no types
+Scalar = Any
+
+# beyond it tanh is 1 in float32
+_TANH_LIMIT = 7.90531110763549805
+# of x**13, x**11, ..., x in the numerator, of x**6, x**4, x**2, 1 in the denominator
+_TANH_NUMERATOR = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+_TANH_DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """name: a key of ACTIVATIONS. alpha, beta: of no meaning where the function has none."""
+
+    name: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    def __call__(self, x: Scalar) -> Scalar:
+        return ACTIVATIONS[self.name].expression(x, number(self.alpha), number(self.beta))
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """alpha, beta: their values where the model gives none; None if the function has no such parameter."""
+
+    expression: Callable[[Scalar, Scalar, Scalar], Scalar]
+    alpha: float | None = None
+    beta: float | None = None
+
+
+def number(value: float) -> Scalar:
+    return tirx.const(value, "float32")
+
+
+def tanh(x: Scalar) -> Scalar:
+    x = clamp(x, _TANH_LIMIT)
+    square = x * x
+    return x * _polynomial(square, _TANH_NUMERATOR) / _polynomial(square, _TANH_DENOMINATOR)
+
+
+def sigmoid(x: Scalar) -> Scalar:
+    """By tanh, which is one polynomial shorter than by exp."""
+    half = number(0.5)
+    return half * tanh(half * x) + half
+
+
+def clamp(x: Scalar, limit: float) -> Scalar:
+    return tirx.max(tirx.min(x, number(limit)), number(-limit))
+
+
+def _polynomial(x: Scalar, coefficients: Sequence[float]) -> Scalar:
+    """Horner's scheme, the highest power first."""
+    total = number(coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = total * x + number(coefficient)
+    return total
+
+
+def _absolute(x: Scalar) -> Scalar:
+    return tirx.max(x, -x)
+
+
+_ZERO, _ONE = 0.0, 1.0
+
+ACTIVATIONS = {
+    "Affine": Kind(lambda x, a, b: a * x + b, alpha=1.0, beta=0.0),
+    "Elu": Kind(lambda x, a, _: tirx.Select(x >= number(0), x, a * (tirx.exp(x) - number(1))), alpha=1.0),
+    "HardSigmoid": Kind(
+        lambda x, a, b: tirx.max(number(_ZERO), tirx.min(number(_ONE), a * x + b)), alpha=0.2, beta=0.5
+    ),
+    "LeakyRelu": Kind(lambda x, a, _: tirx.Select(x >= number(0), x, a * x), alpha=0.01),
+    "Relu": Kind(lambda x, _a, _b: tirx.max(x, number(_ZERO))),
+    "ScaledTanh": Kind(lambda x, a, b: a * tanh(b * x), alpha=1.0, beta=1.0),
+    "Sigmoid": Kind(lambda x, _a, _b: sigmoid(x)),
+    "Softsign": Kind(lambda x, _a, _b: x / (number(_ONE) + _absolute(x))),
+    "Tanh": Kind(lambda x, _a, _b: tanh(x)),
+    "ThresholdedRelu": Kind(lambda x, a, _: tirx.Select(x >= a, x, number(_ZERO)), alpha=1.0),
+}
