@@ -19,7 +19,7 @@ DEFAULT_ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "
 # positions among the inputs
 X, W, R, B, LENGTHS, START, CELL_START, PEEPHOLES = range(8)
 
-# None: not known now. After read_recurrence, the weights are
+# arrays; None: not known now, which read_recurrence does not let pass for weights
 Constants = Sequence[Any]
 _REVERSE = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
@@ -65,7 +65,7 @@ def read_recurrence(
 
 
 def _read_activations(cell: str, attributes: Mapping[str, Any], directions: int) -> tuple[Activation, ...]:
-    """alpha and beta belong, in order, to those functions that have such a parameter."""
+    """The parameters alpha and beta belong, in order, to those functions that have such a parameter."""
     names = [_text(name) for name in attributes.get("activations", ())]
     names = names or list(DEFAULT_ACTIVATIONS[cell]) * directions
     known = {name.lower(): name for name in ACTIVATIONS}
@@ -128,9 +128,9 @@ class _Recurrent(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]  # tvm ha
     cell = ""
 
     @classmethod
-    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, _params: Any) -> Any:
         x = bb.normalize(inputs[X])
-        constants = [_constant(value) for value in inputs]
+        constants: Constants = [_constant(value) for value in inputs]
         shape = [int(dim) for dim in x.ty.shape]
         spec = read_recurrence(cls.cell, attr, shape, constants, [value is not None for value in inputs])
         arguments = [_project(bb, spec, x, constants)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refused(Exception):  # noqa: N818  # a verdict, not a defect: the node goes to another engine
+class Refused(Exception):  # a verdict, not a defect: the node goes to another engine
     """reason: what about the node is not compiled, in words that follow its name."""
 
     def __init__(self, reason: str) -> None:

@@ -108,7 +108,9 @@ def _step(emitter: _Cell, direction: Any, count: Any) -> None:
     else:
         step = count + direction * (spec.steps - 1 - 2 * count)
     for phase in emitter.phases:
-        with _blocks(spec) as block, T.serial(0, spec.batch) as row:
+        with _blocks(spec) as turn, T.serial(0, spec.batch) as row:
+            # back and forth: what one step read last is still in the cache when the next step begins
+            block = turn + count % 2 * (spec.blocks - 1 - 2 * turn)
             phase(_Place(step, direction, row, block))
     with T.grid(spec.batch, spec.blocks) as (row, block), _lanes() as lane:
         unit = block * LANES + lane
@@ -179,7 +181,8 @@ class _Cell:
         with T.serial(0, self.spec.units) as k:
             for gate in range(gates):
                 with _lanes() as lane:
-                    product = source[at.direction, at.row, k] * self._weights[group][at.direction, at.block, k, gate, lane]
+                    weight = self._weights[group][at.direction, at.block, k, gate, lane]
+                    product = source[at.direction, at.row, k] * weight
                     T.buffer_store(sums, sums[gate * LANES + lane] + product, [gate * LANES + lane])
         return lambda gate, lane: sums[gate * LANES + lane]
 
@@ -231,7 +234,7 @@ class _Gru(_Cell):
 
     def _advance(self, at: _Place) -> None:
         def start(gate: int, lane: Any) -> Scalar:
-            return self._bias[at.direction, at.unit(lane)] if gate == 2 else self._gate(at, gate, lane)  # noqa: PLR2004
+            return self._bias[at.direction, at.unit(lane)] if gate == 2 else self._gate(at, gate, lane)
 
         sums = self._sums(at, 0, self.states[0], start)
 
@@ -281,7 +284,7 @@ def _blocks(spec: Recurrence) -> Any:
 @contextmanager
 def _directions(spec: Recurrence) -> Iterator[Any]:
     spread = spec.step_work * spec.steps >= PARALLEL_DIRECTION_WORK
-    loop = (T.parallel if spread else T.serial)(0, 2) if spec.directions == 2 else nullcontext(0)  # noqa: PLR2004
+    loop = (T.parallel if spread else T.serial)(0, 2) if spec.directions == 2 else nullcontext(0)
     with loop as direction:
         yield direction
 
