@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +263,7 @@ def _write(choice: _Choice) -> CompiledBundle:
         name=name,
         version=request.version or next_version(request.store, name, target.name),
         target=target.name,
-        requires=target.requirements,
+        requires=replace(target.requirements, engines=dict(chosen.built.needs)),
         engine=chosen.engine,
         engine_version=chosen.built.version,
         precision=PRECISION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from neo.contract.fields import (
@@ -114,12 +114,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What the device must be for the bundle's code to run at all."""
+    """What the device must be for the bundle's code to run at all.
+
+    engines: engines that run parts of the model beside the bundle's own, each with its version as ``mismatches`` reads
+    it.
+    """
 
     arch: str
     os: str
     features: tuple[str, ...]
     glibc: str
+    engines: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Any) -> Requirements:
@@ -129,10 +134,20 @@ class Requirements:
             get(obj, "os", str, "requires"),
             get_strings(obj, "features", "requires"),
             parse_version(obj.get("glibc"), "requires.glibc"),
+            {
+                parse_name(name, "requires.engines"): parse_wanted_version(version, f"requires.engines.{name}")
+                for name, version in as_object(obj.get("engines", {}), "requires.engines").items()
+            },
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {"arch": self.arch, "os": self.os, "features": list(self.features), "glibc": self.glibc}
+        return {
+            "arch": self.arch,
+            "os": self.os,
+            "features": list(self.features),
+            "glibc": self.glibc,
+            "engines": self.engines,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +216,12 @@ def mismatches(requires: Requirements, engine: str, engine_version: str, device:
         reasons.append(f"the device's processor lacks {', '.join(missing)}")
     if not device.glibc or _version_key(device.glibc) < _version_key(requires.glibc):
         reasons.append(f"needs glibc {requires.glibc}, the device has {device.glibc or 'another C library'}")
-    have = device.engines.get(engine)
-    if have is None:
-        reasons.append(f"the device has no {engine} engine (it has: {', '.join(sorted(device.engines)) or 'none'})")
-    elif not _satisfies(have, engine_version):
-        reasons.append(f"needs the {engine} runtime {engine_version}, the device has {have}")
+    for name, version in {engine: engine_version, **requires.engines}.items():
+        have = device.engines.get(name)
+        if have is None:
+            reasons.append(f"the device has no {name} engine (it has: {', '.join(sorted(device.engines)) or 'none'})")
+        elif not _satisfies(have, version):
+            reasons.append(f"needs the {name} runtime {version}, the device has {have}")
     return tuple(reasons)
 
 

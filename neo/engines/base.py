@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from neo.contract.device import Target
@@ -26,11 +26,13 @@ class BuildRequest:
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
     """version: what the device's engine must be, as ``contract.device.mismatches`` reads it.
-    notes: what a person should know about this build, for the report.
+    notes: what a person should know about this build, for the report. needs: the other engines that the device has
+    to have too, with their versions, likewise.
     """
 
     version: str
     notes: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 Build = Callable[[BuildRequest], BuiltEngine]

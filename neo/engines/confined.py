@@ -9,7 +9,7 @@ from typing import Any
 import platformdirs
 
 from neo.contract.device import Target
-from neo.contract.fields import dump_object, get, get_list, get_strings, parse_object
+from neo.contract.fields import as_object, dump_object, get, get_list, get_strings, parse_object
 from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
 from neo.engines.base import BuildRequest, BuiltEngine
@@ -42,7 +42,8 @@ def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limi
     finish = ENGINES[engine].finish
     if finish is not None:
         _resolve(finish)(request)
-    return BuiltEngine(get(answer, "version", str, "answer"), get_strings(answer, "notes", "answer"))
+    needs = as_object(answer.get("needs"), "answer.needs")
+    return BuiltEngine(get(answer, "version", str, "answer"), get_strings(answer, "notes", "answer"), needs)
 
 
 def answer(scratch: Path) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def answer(scratch: Path) -> dict[str, Any]:
         Path(obj["folder"]),
     )
     built: BuiltEngine = _resolve(ENGINES[obj["engine"]].build)(request)
-    return {"version": built.version, "notes": list(built.notes)}
+    return {"version": built.version, "notes": list(built.notes), "needs": dict(built.needs)}
 
 
 def _resolve(entry: str) -> Any:

@@ -7,6 +7,8 @@
     model.so               tvm: the code, without weights
     weights/*.bin          tvm: the weights, little-endian, every tensor at a multiple of 64 bytes
     libtvm_runtime.so      tvm: the runtime library the code was built for
+    segments/<n>/          tvm, where the graph is cut: an engine folder for each segment, of either engine; engine.json
+                           lists them in the order they run, and their tensors are connected by name
 """
 
 from __future__ import annotations
@@ -15,7 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neo.contract.fields import ContractError, as_object, as_string, dump_object, get, get_list, get_size, parse_object
+from neo.contract.fields import (
+    ContractError,
+    as_object,
+    as_string,
+    dump_object,
+    get,
+    get_list,
+    get_size,
+    get_strings,
+    parse_object,
+)
 from neo.contract.manifest import parse_path
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError
@@ -53,12 +65,15 @@ class WeightEntry:
 
 @dataclass(frozen=True, slots=True)
 class EngineFolder:
-    """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only)."""
+    """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only).
+    segments: folders relative to this one.
+    """
 
     engine: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     weights: tuple[WeightEntry, ...] = ()
+    segments: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         return dump_object(
@@ -67,6 +82,7 @@ class EngineFolder:
                 "inputs": [spec.to_json() for spec in self.inputs],
                 "outputs": [spec.to_json() for spec in self.outputs],
                 "weights": [weight.to_json() for weight in self.weights],
+                "segments": list(self.segments),
             }
         )
 
@@ -80,6 +96,7 @@ class EngineFolder:
                 get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
+                tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
             )
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error

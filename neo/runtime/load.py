@@ -23,6 +23,8 @@ ENGINES = {
     "onnxruntime": ("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
     "tvm": ("neo.runtime.tvm:open_engine", "apache-tvm-ffi"),
 }
+# what opens the folder of an engine whose graph is cut into segments
+SEGMENTED = "neo.runtime.segments:open_engine"
 
 
 class Engine(Protocol):
@@ -87,7 +89,8 @@ def load_engine(folder: Path, threads: int | None = None) -> Engine:
     description = EngineFolder.read(folder)
     if description.engine not in ENGINES:
         raise EngineError(f"engine {description.engine!r} is not one of {', '.join(ENGINES)}")
-    module, function = ENGINES[description.engine][0].split(":")
+    entry = SEGMENTED if description.segments else ENGINES[description.engine][0]
+    module, function = entry.split(":")
     count = available_cores() if threads is None else threads
     if count < 1:
         raise EngineError(f"{count} threads; at least 1 is needed")

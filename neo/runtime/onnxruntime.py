@@ -38,13 +38,20 @@ class OnnxRuntimeEngine:
 
 
 def open_engine(folder: Path, description: EngineFolder, threads: int) -> OnnxRuntimeEngine:
-    """The graph is optimised for this processor here, at load: what that gives depends on the processor."""
+    return OnnxRuntimeEngine(open_session(folder, threads), description)
+
+
+def open_session(folder: Path, threads: int, *, spin: bool = True) -> onnxruntime.InferenceSession:
+    """The graph is optimised for this processor here, at load: what that gives depends on the processor.
+
+    spin: threads that have no work wait busily for a while. Raises EngineError.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
-        session = onnxruntime.InferenceSession(folder / MODEL_FILE, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(folder / MODEL_FILE, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
         raise EngineError(f"onnxruntime cannot load {folder / MODEL_FILE}: {error}") from error
-    return OnnxRuntimeEngine(session, description)

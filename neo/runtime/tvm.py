@@ -44,31 +44,46 @@ class TvmEngine:
         machine["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
         self._function = machine[FUNCTION]
         # inputs are copied into buffers of the alignment that the code was compiled for
-        self._buffers = [_aligned_empty(spec) for spec in folder.inputs]
+        self._buffers = [aligned_empty(spec) for spec in folder.inputs]
         self._arrays = weights
         self._arguments = [tvm_ffi.from_dlpack(array) for array in (*self._buffers, *weights)]
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         for buffer, array in zip(self._buffers, arrays, strict=True):
             np.copyto(buffer, array)
+        # copied: the memory goes back to the engine's pool with the next call
+        return [np.array(array) for array in self._call(self._arguments)]
+
+    def run_in_place(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """As ``run``, without copies where the arrays allow it; what it returns is valid until the next call."""
+        arguments = list(self._arguments)
+        for index, array in enumerate(arrays):
+            # DLPack does not hand out memory that may not be written
+            if array.ctypes.data % ALIGNMENT_BYTES == 0 and array.flags.c_contiguous and array.flags.writeable:
+                arguments[index] = tvm_ffi.from_dlpack(array)
+            else:
+                np.copyto(self._buffers[index], array)
+        return self._call(arguments)
+
+    def _call(self, arguments: list[Any]) -> list[NDArray[Any]]:
         try:
-            result = self._function(*self._arguments)
+            result = self._function(*arguments)
         except (RuntimeError, ValueError, TypeError) as error:
             raise EngineError(f"tvm failed: {error}") from error
         tensors = [result] if isinstance(result, tvm_ffi.Tensor) else list(result)
-        # copied: the memory goes back to the engine's pool with the next call
-        return [np.array(np.from_dlpack(tensor)) for tensor in tensors]
+        return [np.from_dlpack(tensor) for tensor in tensors]
 
     def close(self) -> None:
         self._arguments = []
         self._arrays = []
 
 
-def open_engine(folder: Path, description: EngineFolder, threads: int) -> TvmEngine:
+def open_engine(folder: Path, description: EngineFolder, threads: int, runtime: Path | None = None) -> TvmEngine:
+    """runtime: libtvm_runtime.so; None if it is in the folder."""
     # the pool is made at the first call and would take half of the cores otherwise: it believes in hyper-threads
     os.environ["TVM_NUM_THREADS"] = str(threads)
     try:
-        _load_runtime_once(folder / RUNTIME_FILE)
+        _load_runtime_once(runtime or folder / RUNTIME_FILE)
         tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
         module = tvm_ffi.load_module(str(folder / LIBRARY_FILE))
         weights = [_map_weight(folder, entry) for entry in description.weights]
@@ -95,7 +110,8 @@ def _map_weight(folder: Path, entry: WeightEntry) -> NDArray[Any]:
     return np.asarray(mapped).reshape(entry.shape)
 
 
-def _aligned_empty(spec: TensorSpec) -> NDArray[Any]:
+def aligned_empty(spec: TensorSpec) -> NDArray[Any]:
+    """Memory for one tensor that the compiled code takes as it is. Raises EngineError for a dynamic shape."""
     dims = [dim for dim in spec.shape if isinstance(dim, int)]
     if len(dims) != len(spec.shape):
         raise EngineError(f"the tvm engine has fixed shapes, and input {spec} has none")

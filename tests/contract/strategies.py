@@ -53,7 +53,14 @@ image_manifests = st.builds(
 )
 image_indexes = st.builds(ImageIndex, st.lists(descriptors, max_size=4).map(tuple))
 
-requirements = st.builds(Requirements, texts, texts, st.lists(texts, max_size=4).map(tuple), versions)
+requirements = st.builds(
+    Requirements,
+    texts,
+    texts,
+    st.lists(texts, max_size=4).map(tuple),
+    versions,
+    st.dictionaries(names, versions.map(">=".__add__), max_size=2),
+)
 labels = st.builds(
     OutputLabels, texts, st.sampled_from([BY_VALUE, BY_POSITION]), st.lists(texts, max_size=4).map(tuple)
 )

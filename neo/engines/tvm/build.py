@@ -8,33 +8,77 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import onnx
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
 from neo.contract.device import Target
+from neo.contract.tensors import TensorSpec
 from neo.engines.base import BuildRequest, BuiltEngine
-from neo.engines.tvm.importer import import_onnx
+from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
 from neo.engines.tvm.lowering import legalizations
 from neo.engines.tvm.packing import pack_weights, packable_weights
+from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.stack import PIPELINE
 from neo.engines.tvm.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
 
+# protobuf writes at most 2 GiB in one file
+LARGEST_EMBEDDED_BYTES = 1 << 30
+
 
 def build(request: BuildRequest) -> BuiltEngine:
-    """Raises EngineError if TVM cannot import, compile or link the model."""
-    module = import_onnx(request.onnx, request.inputs)
+    """Raises EngineError if TVM cannot import, compile or link the model, or only so little of it that it does not pay
+    to let ONNX Runtime run the rest.
+    """
+    _check_fixed(request.inputs)
     llvm = llvm_target(request.target)
     _check_cpu(request.target, llvm)
+    may_cut = "onnxruntime" in request.target.engines
+    planned = plan(onnx.load(request.onnx), request.inputs, request.outputs, may_cut=may_cut)
+    needs: dict[str, str] = {}
+    if len(planned.parts) == 1:
+        left = _compile(planned.parts[0], request.target, llvm, request.folder)
+    else:
+        left, needs = _build_segments(planned, request, llvm)
+    notes = (f"without a schedule of ours: {', '.join(left)}",) if left else ()
+    return BuiltEngine(importlib.metadata.version("apache-tvm-ffi"), (*planned.notes, *notes), needs)
+
+
+def _build_segments(
+    planned: Plan, request: BuildRequest, llvm: tvm.target.Target
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """An engine folder for each part; -> (what has no schedule, the other engines that a device needs)."""
+    left: list[str] = []
+    needs: dict[str, str] = {}
+    folders = tuple(f"segments/{index}" for index in range(len(planned.parts)))
+    for part, name in zip(planned.parts, folders, strict=True):
+        folder = request.folder / name
+        folder.mkdir(parents=True)
+        if part.module is not None:
+            left += _compile(part, request.target, llvm, folder)
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "segment.onnx"
+            onnx.save_model(part.model, path, save_as_external_data=part.model.ByteSize() > LARGEST_EMBEDDED_BYTES)
+            built = build_onnxruntime(BuildRequest(path, request.target, part.inputs, part.outputs, folder))
+        needs["onnxruntime"] = built.version
+    description = EngineFolder("tvm", request.inputs, request.outputs, segments=folders)
+    (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
+    return tuple(left), needs
+
+
+def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path) -> tuple[str, ...]:
+    """Fill folder with code and weights; -> the functions without a schedule."""
     try:
-        module, arrays = lower_graph(module, request.target, llvm)
+        module, arrays = lower_graph(part.module, target, llvm)
         uses = packable_weights(module)
-        scheduled = schedule_module(module, request.target, uses)
+        scheduled = schedule_module(module, target, uses)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
         executable = tvm.compile(module, target=llvm, tir_pipeline=PIPELINE)
     except NeoError:
@@ -43,13 +87,20 @@ def build(request: BuildRequest) -> BuiltEngine:
         raise EngineError(
             f"tvm cannot compile the model: {str(error)[-400:]}", hint="use --engine onnxruntime"
         ) from error
-    weights = write_weights(arrays, request.folder)
+    weights = write_weights(arrays, folder)
     with tempfile.TemporaryDirectory() as scratch:
-        link(executable, request.target, request.folder / LIBRARY_FILE, Path(scratch))
-    description = EngineFolder("tvm", request.inputs, request.outputs, weights)
-    (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
-    notes = (f"without a schedule of ours: {', '.join(scheduled.left)}",) if scheduled.left else ()
-    return BuiltEngine(importlib.metadata.version("apache-tvm-ffi"), notes)
+        link(executable, target, folder / LIBRARY_FILE, Path(scratch))
+    (folder / ENGINE_FILE).write_bytes(EngineFolder("tvm", part.inputs, part.outputs, weights).to_bytes())
+    return scheduled.left
+
+
+def _check_fixed(inputs: tuple[TensorSpec, ...]) -> None:
+    for spec in inputs:
+        if spec.dynamic_dims:
+            raise EngineError(
+                f"the tvm engine needs fixed shapes; input {spec.name!r} has the dimensions {spec.dynamic_dims}",
+                hint=f"fix them with --dim {spec.dynamic_dims[0]}=1, or use --engine onnxruntime",
+            )
 
 
 def llvm_target(target: Target) -> tvm.target.Target:

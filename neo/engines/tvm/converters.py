@@ -5,8 +5,7 @@ A converter is a class with ``_impl_v<opset>`` methods, as in ``tvm.relax.fronte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
         return transposed.build(bb)
 
 
-CONVERTERS = {
+CONVERTERS: Mapping[str, Any] = {
     "Clip": Clip,
     "ConvTranspose": ConvTranspose,
     "GRU": Gru,
@@ -80,18 +79,6 @@ def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
     dtype = x.ty.dtype
     line = relax.op.add(relax.op.multiply(x, relax.const(alpha, dtype)), relax.const(beta, dtype))
     return clip(line, 0.0, 1.0, dtype)
-
-
-@contextmanager
-def our_converters() -> Iterator[None]:
-    """Within it, TVM's importer uses CONVERTERS."""
-    table = "_get_convert_map"
-    stock = getattr(onnx_frontend, table)
-    setattr(onnx_frontend, table, lambda: {**stock(), **CONVERTERS})
-    try:
-        yield
-    finally:
-        setattr(onnx_frontend, table, stock)
 
 
 def _constant(bound: Any) -> float | None:

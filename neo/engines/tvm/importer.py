@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import io
 import warnings
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import onnx
 import tvm
-from tvm.relax.frontend.onnx import from_onnx
+from tvm.relax.frontend.onnx import onnx_frontend
 
 from neo.contract.tensors import TensorSpec
-from neo.engines.tvm.converters import our_converters
-from neo.errors import EngineError
+from neo.engines.tvm.converters import CONVERTERS
+from neo.engines.tvm.refusal import Refused
+
+OPERATORS = frozenset((*onnx_frontend._get_convert_map(), *CONVERTERS, "Constant"))  # noqa: SLF001  # no public list
 
 
-def import_onnx(path: Path, inputs: tuple[TensorSpec, ...]) -> tvm.IRModule:
+def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> tvm.IRModule:
     """A module whose ``main`` takes the inputs in order; weights are constants in it.
 
-    Raises EngineError for dynamic shapes, and for operators that TVM's importer does not know.
+    Raises Refused with the name of the node that cannot be taken, "" if the importer does not say.
     """
-    for spec in inputs:
-        if spec.dynamic_dims:
-            raise EngineError(
-                f"the tvm engine needs fixed shapes; input {spec.name!r} has the dimensions {spec.dynamic_dims}",
-                hint=f"fix them with --dim {spec.dynamic_dims[0]}=1, or use --engine onnxruntime",
-            )
-    model = onnx.load(path)
-    try:
-        with warnings.catch_warnings(), our_converters():
-            warnings.simplefilter("ignore")
-            module = from_onnx(model, {spec.name: list(spec.shape) for spec in inputs}, sanitize_input_names=False)
-    except Exception as error:  # the importer raises whatever its converters trip over
-        unknown = re.search(r"not supported[^\[{]*[\[{]([^\]}]*)[\]}]", str(error))
-        what = f"the operators {unknown[1]}" if unknown else _last_line(error)
-        raise EngineError(f"tvm cannot import the model: {what}", hint="use --engine onnxruntime") from error
-    return module
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    shapes = {spec.name: list(spec.shape) for spec in inputs}
+    # tvm's importer prints the whole expression when a converter fails
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            return _Importer(shapes, "float32", sanitize=False).from_onnx(model.graph, opset)
+        except Refused:
+            raise
+        except Exception as error:  # outside of converters too, the importer raises whatever it trips over
+            raise Refused(_last_line(error)) from error
+
+
+class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tvm has no types
+    """TVM's importer with our converters; a node that fails is named."""
+
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """Every node is looked at before, in ``refusal``."""
+
+    def _convert_operator(self, op_name: str, inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> Any:
+        try:
+            if op_name not in CONVERTERS:
+                return super()._convert_operator(op_name, inputs, attrs, opset)
+            convert = CONVERTERS[op_name].get_converter(opset)
+            return self.bb.normalize(convert(self.bb, inputs, attrs, [self._nodes, self._params]))
+        except Refused as refused:
+            raise Refused(refused.reason, attrs["tvm_custom"]["name"]) from refused
+        except Exception as error:  # converters raise whatever they trip over
+            raise Refused(_last_line(error), attrs["tvm_custom"]["name"]) from error
 
 
 def _last_line(error: Exception) -> str:

@@ -1,11 +1,114 @@
-"""Why the tvm engine does not take a node."""
+"""What the tvm engine does not take, and why: operators, attributes, tensors.
+
+TVM's importer may know an operator and the device still not: what is compiled may only call what libtvm_runtime.so
+has, and every shape is fixed when it is compiled.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 
-class Refused(Exception):  # a verdict, not a defect: the node goes to another engine
-    """reason: what about the node is not compiled, in words that follow its name."""
+import numpy as np
+import onnx
 
-    def __init__(self, reason: str) -> None:
+from neo.engines.tvm.onnx_facts import Facts, attribute
+
+# TVM's importer goes by the operator's name alone; these have there the meaning that it knows
+DOMAINS = ("", "ai.onnx", "com.microsoft")
+SCALES = 2  # position among the inputs of Resize
+_SORTS = "it sorts, and devices have no code of TVM's for that"
+_DATA_SHAPE = "the shape of its output depends on the data"
+_CONTROL = "it holds graphs of its own"
+_SEQUENCE = "it works on sequences of tensors"
+
+
+class Refused(Exception):  # a verdict, not a defect: another engine takes the node
+    """reason: in words that follow the node's name. node: its name, where it is known."""
+
+    def __init__(self, reason: str, node: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.node = node
+
+
+Verdict = str | Callable[[onnx.NodeProto, Facts], str | None]
+
+
+def _roi_align(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    return "mode=max is computed otherwise" if attribute(node, "mode") == b"max" else None
+
+
+def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
+    """TVM goes by the sizes alone, ONNX by the scales where they are given."""
+    if attribute(node, "antialias"):
+        return "antialias=1 is not compiled"
+    if attribute(node, "coordinate_transformation_mode") == b"half_pixel_symmetric":
+        return "half_pixel_symmetric is not compiled"
+    before, after = facts.shape(node.input[0]), facts.shape(node.output[0])
+    if before is None or after is None:
+        return None
+    scales = facts.array(node.input[SCALES]) if len(node.input) > SCALES and node.input[SCALES] else None
+    if scales is not None and scales.size == len(before):
+        exact = [int(size) == size for size in np.multiply(before, scales.astype(np.float64))]
+        if not all(exact):
+            return "its scales do not give whole sizes"
+    nearest = attribute(node, "mode") in (None, b"nearest")
+    if nearest and any(
+        big % small for big, small in zip(map(max, before, after), map(min, before, after), strict=True)
+    ):
+        return "mode=nearest is compiled for whole ratios of sizes"
+    return None
+
+
+OPERATORS: Mapping[str, Verdict] = {
+    "AllClassNMS": _SORTS,
+    "Compress": _DATA_SHAPE,
+    "ConcatFromSequence": _SEQUENCE,
+    "If": _CONTROL,
+    "Loop": _CONTROL,
+    "NonMaxSuppression": _SORTS,
+    "NonZero": _DATA_SHAPE,
+    "Optional": _SEQUENCE,
+    "OptionalGetElement": _SEQUENCE,
+    "OptionalHasElement": _SEQUENCE,
+    "Resize": _resize,
+    "RoiAlign": _roi_align,
+    "Scan": _CONTROL,
+    "SequenceAt": _SEQUENCE,
+    "SequenceConstruct": _SEQUENCE,
+    "SequenceEmpty": _SEQUENCE,
+    "SequenceErase": _SEQUENCE,
+    "SequenceInsert": _SEQUENCE,
+    "SequenceLength": _SEQUENCE,
+    "SplitToSequence": _SEQUENCE,
+    "TopK": _SORTS,
+    "Unique": _DATA_SHAPE,
+}
+
+
+def refused_operators(graph: onnx.GraphProto, facts: Facts, known: frozenset[str]) -> dict[int, str]:
+    """{index of the node: why}. known: operators that there is a converter for."""
+    verdicts = ((index, _verdict(node, facts, known)) for index, node in enumerate(graph.node))
+    return {index: reason for index, reason in verdicts if reason is not None}
+
+
+def refused_tensors(graph: onnx.GraphProto, facts: Facts) -> dict[int, str]:
+    """The nodes that have to do with a tensor that cannot cross into compiled code. {index of the node: why}"""
+    refused = {}
+    for index, node in enumerate(graph.node):
+        for name in facts.tensors_of(node):
+            spec = facts.spec(name)
+            if spec is None:
+                refused[index] = f"the shape of {name!r} depends on the data"
+    return refused
+
+
+def _verdict(node: onnx.NodeProto, facts: Facts, known: frozenset[str]) -> str | None:
+    if node.domain not in DOMAINS:
+        return f"TVM does not know the operators of {node.domain}"
+    verdict = OPERATORS.get(node.op_type)
+    if callable(verdict):
+        verdict = verdict(node, facts)
+    if verdict is None and node.op_type not in known:
+        return "TVM does not know the operator"
+    return verdict
