@@ -97,6 +97,17 @@ def test_what_tvm_cannot_take_runs_on_onnxruntime_with_the_reason(tmp_path: Path
         run(CompileRequest(path, store, None, engine="tvm"))
 
 
+def test_a_bundle_whose_graph_is_cut_asks_devices_for_both_engines(tmp_path: Path, store: Store) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("TopK", ["a", "k"], ["y", "i"])]
+    weights = {"w": np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32), "k": np.array([4])}
+    path = tmp_path / "cut.onnx"
+    onnx.save(build(nodes, {"x": (3, 16)}, {"y": (3, 4)}, weights), path)
+    (compiled,) = run(CompileRequest(path, store, None, engine="tvm"))
+    assert list(compiled.bundle.manifest.requires.engines) == ["onnxruntime"]
+    assert any("TopK" in note for note in compiled.notes)
+    self_test(load(unpacked(store, compiled, tmp_path / "bundle")), tmp_path / "bundle")
+
+
 def test_an_engine_that_answers_wrongly_is_out(store: Store, model: Path) -> None:
     with pytest.raises(ParityError, match="differ from the source"):
         run(CompileRequest(model, store, None, engine="tvm", tolerance=Tolerance(max_abs=0, max_rel=0)))

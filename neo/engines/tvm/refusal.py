@@ -19,6 +19,7 @@ SCALES = 2  # position among the inputs of Resize
 _SORTS = "it sorts, and devices have no code of TVM's for that"
 _DATA_SHAPE = "the shape of its output depends on the data"
 _CONTROL = "it holds graphs of its own"
+_NO_CODE = "LLVM has no code for it"
 _SEQUENCE = "it works on sequences of tensors"
 
 
@@ -64,6 +65,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "AllClassNMS": _SORTS,
     "Compress": _DATA_SHAPE,
     "ConcatFromSequence": _SEQUENCE,
+    "Cosh": _NO_CODE,
     "If": _CONTROL,
     "Loop": _CONTROL,
     "NonMaxSuppression": _SORTS,
@@ -80,6 +82,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "SequenceErase": _SEQUENCE,
     "SequenceInsert": _SEQUENCE,
     "SequenceLength": _SEQUENCE,
+    "Sinh": _NO_CODE,
     "SplitToSequence": _SEQUENCE,
     "TopK": _SORTS,
     "Unique": _DATA_SHAPE,
