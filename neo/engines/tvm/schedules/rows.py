@@ -1,15 +1,29 @@
 """Functions with several reductions over the innermost axis (softmax, layer norm): one pass per row.
 
-All steps for a row run one after the other while the row is in the cache; rows go to the threads.
+All steps for a row run one after the other while the row is in the cache; rows go to the threads. A reduction keeps as
+many partial results as a vector has lanes, and reduces these at the end: the additions of one sum depend on each other
+and would wait for each other otherwise.
 """
 
 from __future__ import annotations
 
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
-from neo.engines.tvm.schedules.loops import blocks_of, extent, is_reduction, loops_of, vectorise_innermost
+from neo.engines.tvm.schedules.loops import (
+    blocks_of,
+    extent,
+    is_reduction,
+    lanes,
+    largest_divisor,
+    loops_of,
+    vectorise_innermost,
+)
+
+# narrower vectors are not worth the second pass over the partial results
+LEAST_LANES = 4
 
 
 def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
@@ -24,11 +38,43 @@ def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int])
     elements = extent(schedule, columns)
     row = schedule.fuse(*rows)
     elements *= extent(schedule, row)
-    for block in reversed(blocks[:-1]):
+    partial = [_reduce_by_lanes(schedule, block, target) for block in blocks if is_reduction(schedule, block)]
+    for block in reversed(blocks_of(schedule)[:-1]):
         schedule.compute_at(block, row, preserve_unit_loops=True)
     for block in blocks:
         if not is_reduction(schedule, block):
             vectorise_innermost(schedule, block, target)
     if elements >= PARALLEL_ELEMENTS:
         schedule.parallel(row)
+    for block in partial:  # last: once its start is apart from it, a reduction passes no check
+        if block is not None:
+            _vectorise_partial(schedule, block)
     return {}
+
+
+def _reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlockRV | None:
+    """Cut the reduction in two: the partial results, one per lane, in a block of their own, and what is made of them.
+
+    -> the new block; None where no vector divides the row.
+    """
+    loops = loops_of(schedule, block)
+    if loops is None or len(loops.reduction) != 1:
+        return None
+    (steps,) = loops.reduction
+    width = largest_divisor(extent(schedule, steps), lanes(schedule, block, target))
+    if width < LEAST_LANES or width == extent(schedule, steps):
+        return None
+    _, lane = schedule.split(steps, [None, width])
+    return schedule.rfactor(lane, factor_axis=len(loops.spatial))
+
+
+def _vectorise_partial(schedule: Schedule, block: SBlockRV) -> None:
+    """Of a block below the loop over rows."""
+    own = loops_of(schedule, block, skip=1)
+    if own is None:
+        return
+    (steps,), lane = own.reduction, own.spatial[0]  # rfactor puts the new dimension first
+    schedule.reorder(steps, lane)
+    schedule.vectorize(lane)
+    start = schedule.decompose_reduction(block, steps)
+    schedule.vectorize(schedule.get_loops(start)[-1])
