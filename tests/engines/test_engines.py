@@ -142,3 +142,10 @@ def test_onnxruntime_refuses_what_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "in.onnx").write_bytes(b"no model")
     with pytest.raises(EngineError, match="onnxruntime cannot take"):
         build_onnxruntime(BuildRequest(tmp_path / "in.onnx", load_target("host"), (), (), tmp_path / "engine"))
+
+
+@pytest.mark.parametrize("operator", ["Sum", "Max", "Min", "Mean"])
+def test_operators_of_any_number_of_inputs(engine: str, agrees: Check, operator: str) -> None:
+    nodes = [helper.make_node(operator, ["a", "b", "c"], ["y"]), helper.make_node(operator, ["y"], ["z"])]
+    shapes = {"a": (2, 3, 4), "b": (1, 3, 1), "c": (4,)}
+    agrees(engine, build(nodes, shapes, {"y": (2, 3, 4), "z": (2, 3, 4)}))

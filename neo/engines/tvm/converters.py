@@ -5,6 +5,7 @@ A converter is a class with ``_impl_v<opset>`` methods, as in ``tvm.relax.fronte
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,41 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
         return transposed.build(bb)
 
 
+class _Fold(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
+    """An operator of any number of inputs, two at a time. TVM's own stacks them and does not compile."""
+
+    binary = staticmethod(relax.op.add)
+
+    @classmethod
+    def _impl_v1(cls, _bb: Any, inputs: Sequence[Any], _attr: Any, _params: Any) -> Any:
+        return functools.reduce(cls.binary, inputs)
+
+
+class Sum(_Fold):
+    """a + b + ..."""
+
+
+class Max(_Fold):
+    """The largest, element by element."""
+
+    binary = staticmethod(relax.op.maximum)
+
+
+class Min(_Fold):
+    """The smallest, element by element."""
+
+    binary = staticmethod(relax.op.minimum)
+
+
+class Mean(_Fold):
+    """(a + b + ...) / n"""
+
+    @classmethod
+    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        total = bb.normalize(super()._impl_v1(bb, inputs, attr, params))
+        return relax.op.divide(total, relax.const(len(inputs), total.ty.dtype))
+
+
 CONVERTERS: Mapping[str, Any] = {
     "Clip": Clip,
     "ConvTranspose": ConvTranspose,
@@ -66,7 +102,11 @@ CONVERTERS: Mapping[str, Any] = {
     "HardSigmoid": HardSigmoid,
     "HardSwish": HardSwish,
     "LSTM": Lstm,
+    "Max": Max,
+    "Mean": Mean,
+    "Min": Min,
     "RNN": Rnn,
+    "Sum": Sum,
 }
 
 

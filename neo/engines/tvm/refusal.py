@@ -39,6 +39,11 @@ def _roi_align(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "mode=max is computed otherwise" if attribute(node, "mode") == b"max" else None
 
 
+def _is_inf(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    both = attribute(node, "detect_positive") != 0 and attribute(node, "detect_negative") != 0
+    return None if both else "one sign of infinity alone is not compiled"
+
+
 def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
     """TVM goes by the sizes alone, ONNX by the scales where they are given."""
     if attribute(node, "antialias"):
@@ -67,6 +72,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "ConcatFromSequence": _SEQUENCE,
     "Cosh": _NO_CODE,
     "If": _CONTROL,
+    "IsInf": _is_inf,
     "Loop": _CONTROL,
     "NonMaxSuppression": _SORTS,
     "NonZero": _DATA_SHAPE,

@@ -1,0 +1,98 @@
+"""What is not given to TVM's importer though it would take it: answers would be wrong, or missing on a device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from neo.engines.tvm.importer import OPERATORS
+from neo.engines.tvm.onnx_facts import multiply_adds, read_facts
+from neo.engines.tvm.refusal import refused_operators
+from tests.models import build
+
+
+def reasons(model: onnx.ModelProto) -> dict[int, str]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return refused_operators(graph, read_facts(graph), OPERATORS)
+
+
+def resize(before: tuple[int, int], after: tuple[int, int], *, scales: bool = False, **attributes: Any) -> str:
+    """The reason why it is refused; "" if it is not."""
+    factors = np.array([1, 1, after[0] / before[0] + 0.05, after[1] / before[1] + 0.05], np.float32)
+    weights = {"scales": factors} if scales else {"sizes": np.array([1, 1, *after])}
+    node = helper.make_node("Resize", ["x", "", "scales"] if scales else ["x", "", "", "sizes"], ["y"], **attributes)
+    return reasons(build([node], {"x": (1, 1, *before)}, {"y": (1, 1, *after)}, weights)).get(0, "")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "attributes", "said"),
+    [
+        ((4, 6), (8, 12), {"mode": "nearest"}, ""),
+        ((4, 6), (7, 12), {"mode": "nearest"}, "whole ratios"),
+        ((4, 6), (7, 11), {"mode": "linear"}, ""),
+        ((4, 6), (7, 11), {"mode": "linear", "scales": True}, "whole sizes"),
+        ((4, 6), (2, 3), {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}, "symmetric"),
+    ],
+)
+def test_resize_is_taken_where_tvm_means_the_same(
+    before: tuple[int, int], after: tuple[int, int], attributes: dict[str, Any], said: str
+) -> None:
+    reason = resize(before, after, **attributes)
+    assert said in reason
+    assert bool(said) == bool(reason)
+
+
+def test_an_operator_of_another_domain_is_not_taken_for_onnx_s_own() -> None:
+    model = build([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, {"y": (2,)})
+    model.graph.node[0].domain = "my.domain"
+    refused = refused_operators(model.graph, read_facts(model.graph), OPERATORS)
+    assert refused == {0: "TVM does not know the operators of my.domain"}
+
+
+def test_one_sign_of_infinity_is_refused_and_both_are_not() -> None:
+    nodes = [
+        helper.make_node("IsInf", ["x"], ["a"], detect_negative=0),
+        helper.make_node("IsInf", ["x"], ["b"]),
+        helper.make_node("Or", ["a", "b"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=1),
+    ]
+    assert list(reasons(build(nodes, {"x": (2,)}, {"y": (2,)}))) == [0]
+
+
+@pytest.mark.parametrize(
+    ("node", "shape", "result", "weights", "count"),
+    [
+        (
+            helper.make_node("Conv", ["x", "w"], ["y"], group=2),
+            (1, 4, 5, 5),
+            (1, 6, 3, 3),
+            {"w": (6, 2, 3, 3)},
+            54 * 18,
+        ),
+        (helper.make_node("ConvTranspose", ["x", "w"], ["y"]), (1, 4, 5, 5), (1, 6, 7, 7), {"w": (4, 6, 3, 3)}, 5400),
+        (helper.make_node("MatMul", ["x", "w"], ["y"]), (3, 4), (3, 5), {"w": (4, 5)}, 60),
+        (helper.make_node("Gemm", ["x", "w"], ["y"], transA=1), (4, 3), (3, 5), {"w": (4, 5)}, 60),
+        (
+            helper.make_node("RNN", ["x", "w", "r"], ["y"], hidden_size=2),
+            (7, 1, 3),
+            (7, 1, 1, 2),
+            {"w": (1, 2, 3), "r": (1, 2, 2)},
+            7 * (6 + 4),
+        ),
+        (helper.make_node("Relu", ["x"], ["y"]), (3, 4), (3, 4), {}, 0),
+    ],
+)
+def test_multiply_adds_are_counted(
+    node: onnx.NodeProto,
+    shape: tuple[int, ...],
+    result: tuple[int, ...],
+    weights: dict[str, tuple[int, ...]],
+    count: int,
+) -> None:
+    arrays = {name: np.zeros(dims, np.float32) for name, dims in weights.items()}
+    graph = build([node], {"x": shape}, {"y": result}, arrays).graph
+    assert multiply_adds(graph.node[0], read_facts(graph)) == count
