@@ -63,6 +63,15 @@ def test_one_sign_of_infinity_is_refused_and_both_are_not() -> None:
     assert list(reasons(build(nodes, {"x": (2,)}, {"y": (2,)}))) == [0]
 
 
+def test_statistics_that_nobody_reads_are_no_reason_to_refuse_a_layer_norm() -> None:
+    weights = {"g": np.ones(4, np.float32)}
+    node = helper.make_node("LayerNormalization", ["x", "g"], ["y", "mean"], axis=1)
+    model = build([node], {"x": (3, 4)}, {"y": (3, 4)}, weights)
+    assert list(reasons(model)) == [0]
+    node.output[1] = ""
+    assert not reasons(build([node], {"x": (3, 4)}, {"y": (3, 4)}, weights))
+
+
 @pytest.mark.parametrize(
     ("node", "shape", "result", "weights", "count"),
     [

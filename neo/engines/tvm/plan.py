@@ -18,7 +18,7 @@ from neo.engines.tvm.refusal import Refused, refused_operators, refused_tensors
 from neo.errors import EngineError
 
 # every attempt finds one more node that the importer does not take
-MOST_ATTEMPTS = 16
+MOST_ATTEMPTS = 32
 MOST_REASONS = 3
 HINT = "use --engine onnxruntime"
 

@@ -39,6 +39,14 @@ def _roi_align(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "mode=max is computed otherwise" if attribute(node, "mode") == b"max" else None
 
 
+def _batch_normalization(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    return "training_mode=1 is not compiled" if attribute(node, "training_mode") else None
+
+
+def _layer_normalization(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    return "means and deviations as outputs have another shape there" if any(node.output[1:]) else None
+
+
 def _is_inf(node: onnx.NodeProto, _facts: Facts) -> str | None:
     both = attribute(node, "detect_positive") != 0 and attribute(node, "detect_negative") != 0
     return None if both else "one sign of infinity alone is not compiled"
@@ -68,11 +76,13 @@ def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
 
 OPERATORS: Mapping[str, Verdict] = {
     "AllClassNMS": _SORTS,
+    "BatchNormalization": _batch_normalization,
     "Compress": _DATA_SHAPE,
     "ConcatFromSequence": _SEQUENCE,
     "Cosh": _NO_CODE,
     "If": _CONTROL,
     "IsInf": _is_inf,
+    "LayerNormalization": _layer_normalization,
     "Loop": _CONTROL,
     "NonMaxSuppression": _SORTS,
     "NonZero": _DATA_SHAPE,
