@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import shutil
 import sys
 import time
 import warnings
@@ -42,6 +41,7 @@ from neo.frontends.base import Conversion, ConversionRequest
 from neo.frontends.conversion import convert
 from neo.graph import rewrite
 from neo.pipeline import DEFAULT_TOLERANCE
+from neo.runtime.engine_folder import LIBRARY_FILE
 from neo.runtime.load import load_engine
 from neo.targets import HOST, load_target
 
@@ -170,15 +170,22 @@ def main(scratch: Path, engines: list[str]) -> None:
         answers.write(json.dumps(obj) + "\n")
         answers.flush()
 
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         order = json.loads(line)
         case = load_case(order["kind"], order["name"])
-        folder = scratch / "case"
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = scratch / f"{os.getpid()}-{number}"
         folder.mkdir()
         for who, outcome in outcomes(case, engines, folder):
             say({"who": who, **outcome.to_json()})
+        _sweep(folder)
         say({})
+
+
+def _sweep(folder: Path) -> None:
+    """Libraries that were loaded stay: the loader would take a new file with the inode of an old one for the old."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != LIBRARY_FILE:
+            path.unlink()
 
 
 if __name__ == "__main__":

@@ -34,20 +34,25 @@ def build_network(model: ZooModel) -> torch.nn.Module:
     return network
 
 
-def write_model(model: ZooModel, folder: Path) -> None:
+def ready_network(model: ZooModel) -> torch.nn.Module:
+    """With random weights under which its activations neither vanish nor explode, in evaluation mode."""
     torch.manual_seed(SEED)
     network = build_network(model)
     randomise(network, SEED)
     if not model.tokens:
         ((_, shape),) = model.inputs
         calibrate(network, torch.randn(CALIBRATION_IMAGES, *shape[1:], generator=torch.Generator().manual_seed(SEED)))
-    network.eval()
-    samples = [_inputs(model, number) for number in range(SAMPLES)]
+    return network.eval()
+
+
+def write_model(model: ZooModel, folder: Path) -> None:
+    network = ready_network(model)
+    samples = [sample_inputs(model, number) for number in range(SAMPLES)]
     _export(network, samples[0], folder / MODEL_FILE)
     write_golden(folder / GOLDEN_PATH, [(inputs, reference_outputs(folder / MODEL_FILE, inputs)) for inputs in samples])
 
 
-def _inputs(model: ZooModel, number: int) -> Arrays:
+def sample_inputs(model: ZooModel, number: int) -> Arrays:
     rng = np.random.default_rng([SEED, number])
     if not model.tokens:
         return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in model.inputs}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
-from neo.errors import ModelError, UntrustedModel
-from neo.frontends.base import ConversionRequest, SourceModel
+from neo.contract.tensors import TensorSpec
+from neo.errors import ModelError, UnsupportedModel, UntrustedModel
+from neo.frontends.base import Arrays, ConversionRequest, SourceModel
 from neo.frontends.onnx_file import check, fix_shapes, interface, open_in_onnxruntime
 from neo.frontends.onnx_names import refuse_unknown_operators
+from neo.frontends.onnx_portable import answer, make_portable, reference_evaluator
 from neo.frontends.recognise import require_format
 from neo.frontends.shapes import fix_inputs
 
 
 def convert(request: ConversionRequest) -> SourceModel:
-    """request.source: an ONNX file. ONNX Runtime answers the samples with the original, before shapes are fixed.
+    """request.source: an ONNX file. ONNX Runtime answers the samples with the original, before shapes are fixed; where
+    it lacks an operator, ONNX's reference implementation does.
 
     Raises ModelError for a damaged or invalid file, UnsupportedModel naming an operator that nobody defines,
     UntrustedModel for external data outside the model's own folder.
@@ -32,10 +36,26 @@ def convert(request: ConversionRequest) -> SourceModel:
     declared, _outputs = interface(request.source)
     inputs = fix_inputs(declared, request.inputs, request.dims)
     path = _copy(request.source, external, request.scratch)
+    run, reference = _original(request.source, path, inputs)
     fix_shapes(path, inputs)
     _inputs, outputs = interface(path)
-    run, runtime = open_in_onnxruntime(request.source)
-    return SourceModel(path, "onnx", inputs, outputs, run, reference=f"{runtime} on the original file")
+    return SourceModel(path, "onnx", inputs, outputs, run, reference)
+
+
+def _original(
+    source: Path, copy: Path, inputs: tuple[TensorSpec, ...]
+) -> tuple[Callable[[Arrays], Arrays] | None, str]:
+    """Who answers for the original file; where ONNX Runtime cannot open it, the copy is rewritten until it can."""
+    try:
+        run, runtime = open_in_onnxruntime(source)
+    except UnsupportedModel:
+        make_portable(copy)
+    else:
+        return run, f"{runtime} on the original file"
+    evaluator = reference_evaluator(source, inputs)
+    if evaluator is None:
+        return None, ""
+    return functools.partial(answer, evaluator), f"onnx {onnx.__version__}'s reference on the original file"
 
 
 def _external_files(source: Path) -> tuple[str, ...]:

@@ -18,6 +18,9 @@ from neo.frontends.base import Arrays
 from neo.frontends.failures import first_line
 from neo.frontends.shapes import dim_name
 
+# from this version on, weights need not be listed among the inputs
+_IR_WITH_PLAIN_CONSTANTS = 4
+
 
 def interface(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs, initialisers left out; a nameless dynamic dimension gets a name of its own."""
@@ -56,11 +59,13 @@ def _dtype_name(elem_type: int) -> str:
 
 
 def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
-    """Writes the shapes of ``inputs`` into the file and works out all others anew from them.
+    """Writes the shapes of ``inputs`` into the file and works out all others anew from them. Inputs with a value in
+    the file become constants: before IR version 4 every weight was an input as well.
 
     Raises ModelError if the shapes contradict each other further down.
     """
     model = onnx.load(path, load_external_data=False)
+    _close_known_inputs(model)
     specs = {spec.name: spec for spec in inputs}
     renamed: dict[str, Dim] = {}
     for value in model.graph.input:
@@ -75,10 +80,31 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
         onnx.shape_inference.infer_shapes_path(str(path), str(path), strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         shown = "  ".join(map(str, specs.values()))
-        raise ModelError(
+        refusal = ModelError(
             f"the model does not work for the input {shown}: {first_line(error)}",
             hint="check the sizes that --input and --dim give",
-        ) from error
+        )
+        # it stumbles over a few standard operators, too (MeanVarianceNormalization): ONNX Runtime's word decides
+        if not _opens(path):
+            raise refusal from error
+        onnx.shape_inference.infer_shapes_path(str(path), str(path), data_prop=True)
+
+
+def _opens(path: Path) -> bool:
+    try:
+        open_in_onnxruntime(path)
+    except UnsupportedModel:
+        return False
+    return True
+
+
+def _close_known_inputs(model: onnx.ModelProto) -> None:
+    known = {tensor.name for tensor in model.graph.initializer}
+    open_inputs = [value for value in model.graph.input if value.name not in known]
+    if len(open_inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(open_inputs)
+        model.ir_version = max(model.ir_version, _IR_WITH_PLAIN_CONSTANTS)
 
 
 def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> dict[str, Dim]:

@@ -7,6 +7,7 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -39,15 +40,34 @@ def _rename_new_constants(original: Path, folded: Path) -> None:
     """ONNX Runtime names what it folds by a counter that starts anew: optimising the result again would take the same
     names for other tensors, and fail.
     """
-    known = {tensor.name for tensor in onnx.load(original, load_external_data=False).graph.initializer}
+    known = {tensor.name for graph in _graphs(_graph_of(original)) for tensor in graph.initializer}
     loaded = onnx.load(folded, load_external_data=False)
-    renamed = {t.name: f"folded/{t.name}" for t in loaded.graph.initializer if t.name not in known}
-    for tensor in loaded.graph.initializer:
-        tensor.name = renamed.get(tensor.name, tensor.name)
-    for node in loaded.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    for output in loaded.graph.output:  # a constant may be an output of the model; that name is the user's
-        if output.name in renamed:
-            identity = onnx.helper.make_node("Identity", [renamed[output.name]], [output.name])
-            loaded.graph.node.append(identity)
+    graphs = list(_graphs(loaded.graph))
+    new = {t.name: f"folded/{t.name}" for graph in graphs for t in graph.initializer if t.name not in known}
+    for graph in graphs:
+        _rename(graph, new)
     onnx.save(loaded, folded)
+
+
+def _graph_of(path: Path) -> onnx.GraphProto:
+    return onnx.load(path, load_external_data=False).graph
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph itself and those inside its nodes, which see its tensors."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _graphs(inner)
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    own = {tensor.name for tensor in graph.initializer}
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    for output in graph.output:  # a constant may be an output; that name is the user's, or the surrounding node's
+        if output.name in own and output.name in names:
+            graph.node.append(onnx.helper.make_node("Identity", [names[output.name]], [output.name]))

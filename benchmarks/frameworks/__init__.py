@@ -1,0 +1,1 @@
+"""Public architectures from every framework through our conversion: ``python -m benchmarks.frameworks``."""

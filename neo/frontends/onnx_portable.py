@@ -1,0 +1,87 @@
+"""Operators that ONNX Runtime lacks, said in others that it has.
+
+Two ways, both ONNX's own: many newer operators are defined as functions of older ones, which can stand in their place;
+and a model can be rewritten for another version of the operator set, where the same operator has an implementation.
+Source: https://onnx.ai/onnx/intro/concepts.html (functions), https://onnx.ai/onnx/api/version_converter.html
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import onnx
+from onnx.inliner import inline_selected_functions
+from onnx.reference import ReferenceEvaluator
+
+from neo.contract.tensors import TensorSpec
+from neo.errors import UnsupportedModel
+from neo.frontends.base import Arrays
+from neo.frontends.onnx_file import open_in_onnxruntime
+from neo.frontends.samples import random_inputs
+
+# ONNX Runtime promises nothing for models of older operator sets
+OLDEST_OPSET = 7
+_STANDARD = ("", "ai.onnx")
+_MAX_STEPS = 16
+# how ONNX Runtime names what it lacks; there is no other way to ask it
+_LACKING = re.compile(r"(?:implementation for|kernel for|Fatal error:) (?:([\w.]+):)?(\w+) ?\((-?\d+)\)")
+
+
+def make_portable(path: Path) -> None:
+    """Rewrites the file until ONNX Runtime opens it. Raises UnsupportedModel, as ONNX Runtime says it, if nothing helps."""
+    if _opset(onnx.load(path, load_external_data=False)) < OLDEST_OPSET:
+        _convert(path, OLDEST_OPSET)
+    for _ in range(_MAX_STEPS):
+        try:
+            open_in_onnxruntime(path)
+        except UnsupportedModel as error:
+            lacking = _LACKING.search(error.message)
+            if lacking is None or not _replace(path, lacking[1] or "", lacking[2]):
+                raise
+        else:
+            return
+
+
+def _replace(path: Path, domain: str, operator: str) -> bool:
+    """False if neither way is open."""
+    model = onnx.load(path)
+    version = next((entry.version for entry in model.opset_import if _same_domain(entry.domain, domain)), None)
+    if version is None or not onnx.defs.has(operator, version, domain):
+        return False
+    schema = onnx.defs.get_schema(operator, version, domain)
+    if schema.has_function or schema.has_context_dependent_function:
+        onnx.save(inline_selected_functions(model, [(domain, operator)], inline_schema_functions=True), path)
+        return True
+    return not domain and OLDEST_OPSET < schema.since_version and _convert(path, schema.since_version - 1)
+
+
+def _same_domain(one: str, other: str) -> bool:
+    return one == other or (one in _STANDARD and other in _STANDARD)
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=OLDEST_OPSET)
+
+
+def _convert(path: Path, opset: int) -> bool:
+    try:
+        converted = onnx.version_converter.convert_version(onnx.load(path), opset)
+    except (RuntimeError, ValueError):  # it has no adapter for every operator; ONNX Runtime says what is lacking
+        return False
+    onnx.save(converted, path)
+    return True
+
+
+def reference_evaluator(path: Path, inputs: tuple[TensorSpec, ...]) -> ReferenceEvaluator | None:
+    """ONNX's own, slow implementation; None if it cannot run this model either."""
+    try:
+        evaluator = ReferenceEvaluator(str(path))
+        evaluator.run(None, random_inputs(inputs, 1, 0)[0])
+    except Exception:  # noqa: BLE001  # it is plain Python that raises whatever it trips over
+        return None
+    return evaluator
+
+
+def answer(evaluator: ReferenceEvaluator, inputs: Arrays) -> Arrays:
+    return dict(zip(evaluator.output_names, evaluator.run(None, inputs), strict=True))
