@@ -78,7 +78,9 @@ def _number(path: Path) -> int:
 
 
 def _read(paths: Sequence[Path], declared: Sequence[onnx.ValueInfoProto]) -> tuple[Any, ...]:
-    return tuple(_read_value(path, value.type.WhichOneof("value")) for path, value in zip(paths, declared, strict=False))
+    return tuple(
+        _read_value(path, value.type.WhichOneof("value")) for path, value in zip(paths, declared, strict=False)
+    )
 
 
 def _read_value(path: Path, kind: str | None) -> Any:

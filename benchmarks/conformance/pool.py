@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.conformance.outcome import AUTO, CONVERSION, CRASHED, PEER, TIMED_OUT, Outcome, auto_outcome
 
+_MEMORY_GIB = "6"
 _ROOT = Path(__file__).parents[2]
 
 
@@ -79,7 +80,8 @@ class _Worker:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self.process is None:
-            command = [sys.executable, "-m", "benchmarks.conformance.worker", self.scratch.name, ",".join(self.engines)]
+            command = [sys.executable, "-m", "benchmarks.confined", _MEMORY_GIB, "benchmarks.conformance.worker"]
+            command += [self.scratch.name, ",".join(self.engines)]
             self.process = subprocess.Popen(
                 command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
@@ -112,9 +114,7 @@ def _read(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes]) -> 
     lines.put(b"")
 
 
-def run_cases(
-    cases: Sequence[tuple[str, str]], engines: Sequence[str], jobs: int, limit_s: float
-) -> Iterator[Result]:
+def run_cases(cases: Sequence[tuple[str, str]], engines: Sequence[str], jobs: int, limit_s: float) -> Iterator[Result]:
     """Results as they come in, in no order. limit_s: for one engine, or the conversion, of one case."""
     waiting: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
     for case in cases:

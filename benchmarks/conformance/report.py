@@ -47,9 +47,7 @@ def _losses(results: Sequence[Result]) -> Iterator[str]:
 
 def _trouble(results: Sequence[Result], engines: Sequence[str]) -> Iterator[str]:
     """How each engine ended; and what no compilation would notice, or what takes a process down."""
-    rows = [
-        [who, *(str(count) for count in _statuses(results, who).values())] for who in (CONVERSION, *engines, AUTO)
-    ]
+    rows = [[who, *(str(count) for count in _statuses(results, who).values())] for who in (CONVERSION, *engines, AUTO)]
     yield markdown_table(["step", *_statuses(results, AUTO)], rows)
     for engine in engines:
         bad = [

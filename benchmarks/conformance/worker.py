@@ -2,11 +2,12 @@
 
 A line {"kind", "name"} on standard input is answered by a line {"who", "status", "reason", "seconds"} for ONNX Runtime
 alone, for the conversion and for every engine, then by an empty object. What one step costs in a process of its own is
-imports, more than a second: here the steps of a compilation are called directly, and the whole process is confined.
+imports, more than a second: here the steps of a compilation are called directly, and the parent confines all of it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -16,14 +17,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-from neo.isolation.confine import Limits, confine
-
-SECONDS_OF_A_RUN = 24 * 3600.0
-_GIB = 1 << 30
-
-if __name__ == "__main__":  # before numpy starts its threads
-    confine(Limits(memory_bytes=6 * _GIB, seconds=SECONDS_OF_A_RUN, file_bytes=4 * _GIB))
 
 import numpy as np
 import onnx
@@ -57,9 +50,7 @@ def peer(case: Case) -> None:
     """ONNX Runtime as its documentation has it."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
-    session = onnxruntime.InferenceSession(
-        case.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(case.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     for given, wanted in case.values:
         feeds = {value.name: array for value, array in zip(case.inputs, given, strict=False)}
         expect(case, wanted, session.run(None, feeds))
@@ -83,7 +74,7 @@ def converted(case: Case, scratch: Path) -> Conversion:
     golden = None
     if all(isinstance(array, np.ndarray) and str(array.dtype) in DTYPES for _, array in arrays):
         golden = scratch / "golden.npz"
-        np.savez(golden, **{value.name: array for value, array in arrays})  # type: ignore[arg-type]
+        np.savez(golden, **{value.name: array for value, array in arrays})
     return convert(ConversionRequest(path, "onnx", scratch / "convert", inputs=described(case), golden=golden))
 
 
@@ -144,7 +135,8 @@ def outcomes(case: Case, engines: list[str], scratch: Path) -> Iterator[tuple[st
     outcome, conversion = _tried(to_graph, REFUSED)
     yield CONVERSION, outcome
     for engine in engines if conversion is not None else []:
-        yield engine, _tried(lambda name=engine: answer(case, conversion, model[0], name, scratch / name), OUT)[0]
+        step = functools.partial(answer, case, conversion, model[0], engine, scratch / engine)
+        yield engine, _tried(step, OUT)[0]
 
 
 def _tried(step: Callable[[], Any], failure: str) -> tuple[Outcome, Any]:

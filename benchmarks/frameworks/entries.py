@@ -39,7 +39,7 @@ class Entry:
 
 
 def _mxnet() -> list[Entry]:
-    """name in gluon's model zoo, size of the image."""
+    """Name in gluon's model zoo, size of the image."""
     sizes = {
         **dict.fromkeys(["alexnet", "vgg11", "vgg11_bn", "resnet18_v1", "resnet50_v1", "resnet18_v2"], 224),
         **dict.fromkeys(["resnet50_v2", "squeezenet1_0", "squeezenet1_1", "densenet121"], 224),
@@ -101,4 +101,4 @@ def _onnx() -> list[Entry]:
     return [Entry("digits CNN", "onnx", kind, "onnx:digits", {"kind": kind}) for kind in kinds]
 
 
-ENTRIES = tuple([*_mxnet(), *_keras(), *_pytorch(), *_transformers(), *_classical(), *_onnx()])
+ENTRIES = (*_mxnet(), *_keras(), *_pytorch(), *_transformers(), *_classical(), *_onnx())

@@ -101,10 +101,9 @@ def _opens(path: Path) -> bool:
 def _close_known_inputs(model: onnx.ModelProto) -> None:
     known = {tensor.name for tensor in model.graph.initializer}
     open_inputs = [value for value in model.graph.input if value.name not in known]
-    if len(open_inputs) < len(model.graph.input):
-        del model.graph.input[:]
-        model.graph.input.extend(open_inputs)
-        model.ir_version = max(model.ir_version, _IR_WITH_PLAIN_CONSTANTS)
+    del model.graph.input[:]
+    model.graph.input.extend(open_inputs)
+    model.ir_version = max(model.ir_version, _IR_WITH_PLAIN_CONSTANTS)
 
 
 def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> dict[str, Dim]:

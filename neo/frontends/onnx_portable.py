@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx.inliner import inline_selected_functions
@@ -29,7 +30,7 @@ _LACKING = re.compile(r"(?:implementation for|kernel for|Fatal error:) (?:([\w.]
 
 
 def make_portable(path: Path) -> None:
-    """Rewrites the file until ONNX Runtime opens it. Raises UnsupportedModel, as ONNX Runtime says it, if nothing helps."""
+    """Rewrites the file until ONNX Runtime opens it. Raises UnsupportedModel, in its words, if nothing helps."""
     if _opset(onnx.load(path, load_external_data=False)) < OLDEST_OPSET:
         _convert(path, OLDEST_OPSET)
     for _ in range(_MAX_STEPS):
@@ -49,11 +50,11 @@ def _replace(path: Path, domain: str, operator: str) -> bool:
     version = next((entry.version for entry in model.opset_import if _same_domain(entry.domain, domain)), None)
     if version is None or not onnx.defs.has(operator, version, domain):
         return False
-    schema = onnx.defs.get_schema(operator, version, domain)
+    schema: Any = onnx.defs.get_schema(operator, version, domain)  # its stub lacks half of what it has
     if schema.has_function or schema.has_context_dependent_function:
         onnx.save(inline_selected_functions(model, [(domain, operator)], inline_schema_functions=True), path)
         return True
-    return not domain and OLDEST_OPSET < schema.since_version and _convert(path, schema.since_version - 1)
+    return not domain and schema.since_version > OLDEST_OPSET and _convert(path, schema.since_version - 1)
 
 
 def _same_domain(one: str, other: str) -> bool:

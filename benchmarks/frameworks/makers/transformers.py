@@ -30,7 +30,14 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "ViT": ("ViTConfig", {**_PATCHES, "image_size": IMAGE, "patch_size": 8}, "ViTForImageClassification", "image"),
     "Swin": (
         "SwinConfig",
-        {"image_size": IMAGE, "patch_size": 4, "embed_dim": 24, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4},
+        {
+            "image_size": IMAGE,
+            "patch_size": 4,
+            "embed_dim": 24,
+            "depths": [2, 2],
+            "num_heads": [2, 4],
+            "window_size": 4,
+        },
         "SwinForImageClassification",
         "image",
     ),
@@ -56,7 +63,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str, str]] = {
 }
 
 
-class _Tensors(torch.nn.Module):
+class _Tensors(torch.nn.Module):  # type: ignore[misc]  # torch's class, which mypy skips
     """The model with tensors for answers: logits, boxes or hidden states."""
 
     def __init__(self, model: torch.nn.Module, input_name: str) -> None:
@@ -66,7 +73,9 @@ class _Tensors(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         answer = self.model(**{self._input_name: x}, return_dict=True)
-        names = [name for name in ("logits", "pred_boxes", "last_hidden_state") if getattr(answer, name, None) is not None]
+        names = [
+            name for name in ("logits", "pred_boxes", "last_hidden_state") if getattr(answer, name, None) is not None
+        ]
         return tuple(getattr(answer, name) for name in names[:2])
 
 
@@ -96,5 +105,5 @@ def program(folder: Path, name: str) -> Made:
 
 def folder(folder: Path, name: str) -> Made:
     model, _kind = _model(name)
-    model.save_pretrained(folder / "model")  # type: ignore[operator]  # a transformers model has it
+    model.save_pretrained(folder / "model")
     return Made(folder / "model")

@@ -1,0 +1,125 @@
+"""A row of docs/frameworks.md: to and from JSON, and as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import markdown_table, one_line
+
+CONVERTED, FAILED, SKIPPED = "converted", "failed", "skipped"
+_NOTHING = "-"
+_METHOD = """\
+Every model is made by its framework with random or freshly fitted weights, converted in a confined process as
+`neo compile` does it, rewritten as for every engine, and asked the same inputs as the source framework. *max abs* is
+the largest difference, *max rel* the same as a part of the output's largest value; *nodes* are those of the converted
+graph and of the rewritten one; *seconds* include loading the framework and asking it."""
+_LIMITS = "max rel at most 1e-4 (float16: 1e-2; TensorFlow Lite with 8-bit numbers: 0.05), top-1 equal"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """max_abs, max_rel: the rewritten graph's answers against the source framework's, the worst of the samples;
+    max_rel is relative to the largest value of an output, and limit is how much it may be. top1: whether the largest
+    of every row of scores stands in the same place, None where the answers are no rows of scores. seconds: of the
+    conversion, parity included. nodes: of the converted graph, and of the same after our rewrites.
+    """
+
+    key: str
+    model: str
+    framework: str
+    format: str
+    status: str
+    reason: str = ""
+    reference: str = ""
+    samples: int = 0
+    max_abs: float | None = None
+    max_rel: float | None = None
+    limit: float = 1e-4
+    top1: bool | None = None
+    seconds: float | None = None
+    nodes: tuple[int, int] | None = None
+
+    @property
+    def good(self) -> bool:
+        close = self.max_rel is not None and self.max_rel <= self.limit
+        return self.status == CONVERTED and close and self.top1 is not False
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> Row:
+        obj: dict[str, Any] = json.loads(line)
+        nodes = obj.pop("nodes")
+        return cls(**obj, nodes=None if nodes is None else (nodes[0], nodes[1]))
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The last row of every key; {} if there is no file."""
+    if not path.is_file():
+        return {}
+    rows = (Row.from_line(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
+    return {row.key: row for row in rows}
+
+
+def document(rows: Sequence[Row], versions: Mapping[str, str], command: str) -> str:
+    """docs/frameworks.md."""
+    good = sum(row.good for row in rows)
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    parts = [
+        "# Frameworks: what was converted, and how true it stayed",
+        f"Written by `{command}` with {listed}. Do not edit it: run the program again.",
+        _METHOD,
+        f"{good} of {len(rows)} conversions agree with their source: {_LIMITS}.",
+        *_sections(rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(rows: Sequence[Row]) -> Iterator[str]:
+    for framework in dict.fromkeys(row.framework for row in rows):
+        these = [row for row in rows if row.framework == framework and row.status == CONVERTED]
+        if these:
+            yield f"## {framework}\n\n{table(these)}"
+    for status, title in ((FAILED, "What does not convert, and why"), (SKIPPED, "Not tried here")):
+        these = [row for row in rows if row.status == status]
+        if these:
+            listed = "\n".join(f"- {row.framework}, {row.model}, {row.format}: {one_line(row.reason)}" for row in these)
+            yield f"## {title}\n\n{listed}"
+    far = [row for row in rows if row.status == CONVERTED and not row.good]
+    if far:
+        listed = "\n".join(f"- {row.framework}, {row.model}, {row.format}: {_why(row)}" for row in far)
+        yield f"## Converted, but not within the limit\n\n{listed}"
+
+
+def _why(row: Row) -> str:
+    if row.top1 is False:
+        return "top-1 differs"
+    return f"max rel {_small(row.max_rel)}, allowed {row.limit:g}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    header = ["model", "format", "max abs", "max rel", "top-1", "seconds", "nodes"]
+    return markdown_table(
+        header,
+        [
+            [
+                row.model,
+                row.format,
+                _small(row.max_abs),
+                _small(row.max_rel),
+                {True: "equal", False: "DIFFERS", None: _NOTHING}[row.top1],
+                _NOTHING if row.seconds is None else f"{row.seconds:.1f}",
+                _NOTHING if row.nodes is None else f"{row.nodes[0]} to {row.nodes[1]}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _small(value: float | None) -> str:
+    return _NOTHING if value is None else "0" if value == 0 else f"{value:.1e}"
