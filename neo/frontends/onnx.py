@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
@@ -68,7 +68,7 @@ def _external_files(source: Path) -> tuple[str, ...]:
         ) from error
     locations = dict.fromkeys(
         entry.value
-        for tensor in _tensors(model.graph)
+        for tensor in _tensors(model)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
@@ -78,13 +78,26 @@ def _external_files(source: Path) -> tuple[str, ...]:
     return tuple(locations)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _tensors_of_graph(model.graph)
+    for function in model.functions:
+        yield from _tensors_of_nodes(function.node)
+
+
+def _tensors_of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from _tensors(subgraph)
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors_of_nodes(graph.node)
+
+
+def _tensors_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for subgraph in (attribute.g, *attribute.graphs):
+            yield from _tensors_of_graph(subgraph)
 
 
 def _check_location(source: Path, location: str) -> None:
@@ -100,6 +113,11 @@ def _check_location(source: Path, location: str) -> None:
         raise ModelError(
             f"{source} keeps its weights in {location!r}, and there is no such file beside it",
             hint=f"copy {location} into {source.parent} as well",
+        )
+    if (folder / location).stat().st_nlink > 1:
+        raise UntrustedModel(
+            f"the weights of {source} in {location!r} are a hard link, which may show a file from anywhere",
+            hint=f"if they are yours, make a copy of {location} and put it in its place",
         )
 
 
