@@ -156,6 +156,7 @@ def _serve(
 
 
 def _with_auto(outcomes: dict[str, Outcome], engines: Sequence[str]) -> dict[str, Outcome]:
-    conversion = outcomes.get(CONVERSION, Outcome(CRASHED, "ONNX Runtime alone took the worker down"))
+    peer = outcomes[PEER]
+    conversion = outcomes.get(CONVERSION, Outcome(peer.status, f"ONNX Runtime alone: {peer.reason}"))
     told = {engine: outcomes[engine] for engine in engines if engine in outcomes}
     return {**outcomes, AUTO: auto_outcome(conversion, told)}

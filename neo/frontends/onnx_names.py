@@ -65,6 +65,17 @@ def _reorder(values: Any, names: Sequence[str]) -> None:
     values.extend(ordered)
 
 
+def drop_repeated_names(graph: onnx.GraphProto) -> None:
+    """Of nodes with one name the first keeps it: ONNX asks for no name, ONNX Runtime for no name twice."""
+    seen: set[str] = set()
+    for node in graph.node:
+        if node.name in seen:
+            node.name = ""
+        seen.add(node.name)
+    for subgraph in _subgraphs(graph):
+        drop_repeated_names(subgraph)
+
+
 def refuse_unknown_operators(path: Path, hint: str) -> None:
     """Raises UnsupportedModel naming each operator that neither ONNX, the model itself, nor ONNX Runtime defines."""
     model = onnx.load(path, load_external_data=False)

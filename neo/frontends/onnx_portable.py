@@ -19,6 +19,7 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.onnx_file import open_in_onnxruntime
+from neo.frontends.onnx_names import drop_repeated_names
 from neo.frontends.samples import random_inputs
 
 # ONNX Runtime promises nothing for models of older operator sets
@@ -31,7 +32,10 @@ _LACKING = re.compile(r"(?:implementation for|kernel for|Fatal error:) (?:([\w.]
 
 def make_portable(path: Path) -> None:
     """Rewrites the file until ONNX Runtime opens it. Raises UnsupportedModel, in its words, if nothing helps."""
-    if _opset(onnx.load(path, load_external_data=False)) < OLDEST_OPSET:
+    model = onnx.load(path, load_external_data=False)
+    drop_repeated_names(model.graph)
+    onnx.save(model, path)
+    if _opset(model) < OLDEST_OPSET:
         _convert(path, OLDEST_OPSET)
     for _ in range(_MAX_STEPS):
         try:

@@ -174,18 +174,16 @@ def _deep_message(depth: int) -> bytes:
     content = b""
     for _ in range(depth):
         for number in (6, 5, 1):
-            size = len(content)
-            encoded = bytearray()
-            while size >= 0x80:
-                encoded.append(size & 0x7F | 0x80)
-                size >>= 7
-            content = bytes([number << 3 | 2]) + bytes([*encoded, size]) + content
-    graph = onnx.ModelProto(ir_version=10).SerializeToString()
+            content = _field(number, content)
+    return onnx.ModelProto(ir_version=10).SerializeToString() + _field(7, content)
+
+
+def _field(number: int, content: bytes) -> bytes:
     size, encoded = len(content), bytearray()
     while size >= 0x80:
         encoded.append(size & 0x7F | 0x80)
         size >>= 7
-    return graph + b"\x3a" + bytes([*encoded, size]) + content
+    return bytes([number << 3 | 2, *encoded, size]) + content
 
 
 def external(name: str, location: str) -> onnx.TensorProto:
@@ -211,12 +209,15 @@ def hidden_in_a_branch(location: str) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize(
-    "hide", [lambda where: model_of([add("w")], external("w", where)), hidden_in_a_function, hidden_in_a_branch]
-)
-@pytest.mark.parametrize(
-    "location", ["../secret.bin", "/etc/hostname", "C:\\secret.bin", "link.bin", "folder/hostname"]
-)
+def in_plain_sight(location: str) -> onnx.ModelProto:
+    return model_of([add("w")], external("w", location))
+
+
+OUTSIDE = ["../secret.bin", "/etc/hostname", "C:\\secret.bin", "link.bin", "folder/hostname"]
+
+
+@pytest.mark.parametrize("hide", [in_plain_sight, hidden_in_a_function, hidden_in_a_branch])
+@pytest.mark.parametrize("location", OUTSIDE)
 def test_external_data_is_found_wherever_it_hides_and_does_not_leave_the_folder(
     tmp_path: Path, hide: Callable[[str], onnx.ModelProto], location: str
 ) -> None:
@@ -234,7 +235,7 @@ def test_external_data_may_be_no_hard_link(tmp_path: Path) -> None:
     (tmp_path / "secret.bin").write_bytes(bytes(12))
     (tmp_path / "models").mkdir()
     os.link(tmp_path / "secret.bin", tmp_path / "models" / "w.bin")
-    (tmp_path / "models" / "m.onnx").write_bytes(model_of([add("w")], external("w", "w.bin")).SerializeToString())
+    (tmp_path / "models" / "m.onnx").write_bytes(in_plain_sight("w.bin").SerializeToString())
     with pytest.raises(UntrustedModel, match="hard link") as caught:
         _external_files(tmp_path / "models" / "m.onnx")
     assert "copy" in caught.value.hint
