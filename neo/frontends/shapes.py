@@ -71,7 +71,7 @@ def _check_fits(given: TensorSpec, declared: TensorSpec) -> None:
 def _fits(given: Dim, declared: Dim) -> bool:
     if isinstance(declared, int):
         return given == declared
-    return not isinstance(given, int) or given >= 0  # an empty sequence is a size like any other
+    return not isinstance(given, int) or given >= 1
 
 
 def _as_nhwc(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:

@@ -99,6 +99,18 @@ def test_initialisers_keep_the_names_of_the_parameters(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stored[name], array)
 
 
+def test_a_convolution_without_a_bias_has_two_inputs(digits: Path, tmp_path: Path) -> None:
+    """With an empty third one ONNX Runtime would not fold the batch normalisation behind it."""
+    symbol = json.loads(digits.read_text())
+    for node in symbol["nodes"]:
+        if node["op"] == "Convolution":
+            node["attrs"]["no_bias"] = "True"
+            node["inputs"] = node["inputs"][:2]
+    digits.write_text(json.dumps(symbol))
+    model = onnx.load(convert(request(digits, tmp_path, ONE_IMAGE)).onnx)
+    assert [len(node.input) for node in model.graph.node if node.op_type == "Conv"] == [2] * 2
+
+
 def test_batch_may_stay_dynamic(tmp_path: Path) -> None:
     model = convert(request(DIGITS, tmp_path, TensorSpec("data", "float32", ("N", 1, 8, 8))))
     assert model.outputs[0].shape == ("N", 10)

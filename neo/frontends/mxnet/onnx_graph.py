@@ -77,7 +77,11 @@ class OnnxGraph:
         schema = onnx.defs.get_schema(operator, OPSET, "")
         _check_types(schema, inputs, where)
         names = [self._unique(name) for _ in range(outputs)]
-        node = helper.make_node(operator, ["" if v is None else v.name for v in inputs], names, names[0], **attributes)
+        given = ["" if value is None else value.name for value in inputs]
+        # ONNX Runtime folds nothing into a convolution with an empty name where the bias could be
+        while given and not given[-1]:
+            given.pop()
+        node = helper.make_node(operator, given, names, names[0], **attributes)
         types = _infer(schema, node, [value for value in inputs if value is not None], where)
         self.nodes.append(node)
         return tuple(self._value(name, types.get(name), where) for name in names)
