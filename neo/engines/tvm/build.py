@@ -17,6 +17,7 @@ from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
+from neo.engines.tvm.constants import fold_constants
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
 from neo.engines.tvm.lowering import legalizations
@@ -130,7 +131,7 @@ def lower_graph(
         module = choose_layouts(module)
         module = tvm.transform.Sequential(
             [
-                relax.transform.FoldConstant(),  # weights in their layout: their lowering may look at them
+                fold_constants,  # weights in their layout: their lowering looks at them
                 relax.transform.LegalizeOps(legalizations(target)),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),
