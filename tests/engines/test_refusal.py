@@ -63,6 +63,17 @@ def test_one_sign_of_infinity_is_refused_and_both_are_not() -> None:
     assert list(reasons(build(nodes, {"x": (2,)}, {"y": (2,)}))) == [0]
 
 
+def test_the_indices_of_a_pooling_and_the_shape_of_a_transposed_convolution_are_refused() -> None:
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w"], ["c"], strides=[2, 2], output_shape=[8, 8]),
+        helper.make_node("MaxPool", ["c"], ["y", "where"], kernel_shape=[2, 2]),
+        helper.make_node("MaxPool", ["c"], ["z"], kernel_shape=[2, 2]),
+    ]
+    weights = {"w": np.zeros((1, 1, 3, 3), np.float32)}
+    model = build(nodes, {"x": (1, 1, 4, 4)}, {"y": (1, 1, 7, 7), "z": (1, 1, 7, 7)}, weights)
+    assert list(reasons(model)) == [0, 1]
+
+
 def test_statistics_that_nobody_reads_are_no_reason_to_refuse_a_layer_norm() -> None:
     weights = {"g": np.ones(4, np.float32)}
     node = helper.make_node("LayerNormalization", ["x", "g"], ["y", "mean"], axis=1)

@@ -43,8 +43,12 @@ def _batch_normalization(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "training_mode=1 is not compiled" if attribute(node, "training_mode") else None
 
 
-def _layer_normalization(node: onnx.NodeProto, _facts: Facts) -> str | None:
-    return "means and deviations as outputs have another shape there" if any(node.output[1:]) else None
+def _first_output_only(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    return "its further outputs are not compiled" if any(node.output[1:]) else None
+
+
+def _transposed(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    return "output_shape is not compiled" if attribute(node, "output_shape") else None
 
 
 def _is_inf(node: onnx.NodeProto, _facts: Facts) -> str | None:
@@ -79,11 +83,14 @@ OPERATORS: Mapping[str, Verdict] = {
     "BatchNormalization": _batch_normalization,
     "Compress": _DATA_SHAPE,
     "ConcatFromSequence": _SEQUENCE,
+    "ConvTranspose": _transposed,
     "Cosh": _NO_CODE,
+    "Dropout": _first_output_only,
     "If": _CONTROL,
     "IsInf": _is_inf,
-    "LayerNormalization": _layer_normalization,
+    "LayerNormalization": _first_output_only,
     "Loop": _CONTROL,
+    "MaxPool": _first_output_only,
     "NonMaxSuppression": _SORTS,
     "NonZero": _DATA_SHAPE,
     "Optional": _SEQUENCE,
