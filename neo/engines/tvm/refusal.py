@@ -47,6 +47,10 @@ def _first_output_only(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "its further outputs are not compiled" if any(node.output[1:]) else None
 
 
+def _space_to_depth(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    return "mode=CRD is computed otherwise" if attribute(node, "mode") == b"CRD" else None
+
+
 def _transposed(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "output_shape is not compiled" if attribute(node, "output_shape") else None
 
@@ -106,6 +110,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "SequenceInsert": _SEQUENCE,
     "SequenceLength": _SEQUENCE,
     "Sinh": _NO_CODE,
+    "SpaceToDepth": _space_to_depth,
     "SplitToSequence": _SEQUENCE,
     "TopK": _SORTS,
     "Unique": _DATA_SHAPE,
