@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-import runpy
 import subprocess
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from neo.frontends.mxnet import convert
 
 SCRIPTS = Path(__file__).with_name("mxnet_oracle")
 DIGITS = Path(__file__).parents[2] / "neo/demo/mxnet_digits/digits-symbol.json"
-CASES = runpy.run_path(str(SCRIPTS / "operator_cases.py"))["CASES"]
+with pytest.MonkeyPatch.context() as _paths:
+    _paths.syspath_prepend(SCRIPTS)
+    CASES = importlib.import_module("all_cases").CASES
 MAX_REL = 1e-4
 # name in gluon's model zoo, the smallest image that its architecture takes
 ZOO = {
@@ -46,9 +48,13 @@ def mxnet_python() -> str:
     return python
 
 
-def run_with_mxnet(python: str, script: str, *arguments: str) -> None:
+def run_with_mxnet(python: str, script: str, *arguments: str, onednn: bool = False) -> None:
     # MXNet's own kernels, not oneDNN's: the latter refuse some of the cases, and what both do is the same
-    environment = {**os.environ, "MXNET_MKLDNN_ENABLED": "0"}
+    environment = {
+        **os.environ,
+        "MXNET_MKLDNN_ENABLED": str(int(onednn)),
+        "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
+    }
     done = subprocess.run(
         [python, str(SCRIPTS / script), *arguments], env=environment, capture_output=True, text=True, check=False
     )
@@ -59,6 +65,7 @@ def run_with_mxnet(python: str, script: str, *arguments: str) -> None:
 def answers(mxnet_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("operators")
     run_with_mxnet(mxnet_python, "answer_operators.py", str(folder))
+    run_with_mxnet(mxnet_python, "answer_operators.py", str(folder), onednn=True)
     return folder
 
 
@@ -70,19 +77,20 @@ def run_converted(model: SourceModel, inputs: Arrays) -> Arrays:
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def specs_of(shapes: dict[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name, "float32", shape) for name, shape in shapes.items())
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_operator_answers_like_mxnet(name: str, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEO_MXNET_PYTHON")  # MXNet has answered already
     prefix = answers / str(list(CASES).index(name))
-    model = convert(ConversionRequest(prefix, "mxnet", tmp_path, specs_of(CASES[name].shapes)))
     with np.load(f"{prefix}.npz") as arrays:
-        outputs = run_converted(model, {spec.name: arrays[spec.name] for spec in model.inputs})
-        expected = {spec.name: arrays[f"output{number}"] for number, spec in enumerate(model.outputs)}
-    assert {spec.name: spec.shape for spec in model.outputs} == {name: x.shape for name, x in expected.items()}
+        asked = {name: arrays[name] for name in arrays if not name.startswith("output")}
+        answered = [arrays[f"output{number}"] for number in range(len(arrays) - len(asked))]
+    specs = tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in asked.items())
+    model = convert(ConversionRequest(prefix, "mxnet", tmp_path, specs))
+    outputs = run_converted(model, {spec.name: asked[spec.name] for spec in model.inputs})
+    expected = {spec.name: array for spec, array in zip(model.outputs, answered, strict=True)}
+    assert {spec.name: (spec.dtype, spec.shape) for spec in model.outputs} == {
+        name: (x.dtype.name, x.shape) for name, x in expected.items()
+    }
     assert compare(expected, outputs).max_rel <= MAX_REL
 
 

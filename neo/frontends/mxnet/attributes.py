@@ -70,6 +70,23 @@ class Attributes:
             raise self._unreadable(name, "a tuple of whole numbers")
         return tuple(number for number in numbers if number is not None)
 
+    def numbers(self, name: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        """A tuple of numbers with a point: "(0.1, 0.2)"."""
+        if not self.has(name):
+            return default
+        try:
+            return tuple(float(item) for item in self.text(name).strip("()[] ").split(",") if item.strip())
+        except ValueError as error:
+            raise self._unreadable(name, "a tuple of numbers") from error
+
+    def integers_of_tuples(self, name: str) -> tuple[int, ...]:
+        """The numbers of a tuple of tuples, one after the other: "((0, 0), (1, 2))"."""
+        items = re.sub(r"[()\[\]\s]+", " ", self.text(name)).replace(",", " ").split()
+        numbers = [_parse_int(item) for item in items]
+        if not numbers or any(number is None for number in numbers):
+            raise self._unreadable(name, "a tuple of tuples of whole numbers")
+        return tuple(number for number in numbers if number is not None)
+
     def optional_integers(self, name: str) -> tuple[int | None, ...]:
         """A tuple whose items may be None, as the begin of a slice: "(0, None)"."""
         text = self.text(name).strip()

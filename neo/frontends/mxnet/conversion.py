@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx
 
@@ -17,6 +17,9 @@ from neo.frontends.mxnet.operators import OPERATORS
 from neo.frontends.mxnet.params import Parameters
 from neo.frontends.mxnet.symbol import BATCH_NORMS, VARIABLE, Entry, SymbolGraph, SymbolNode
 
+TRAINING_ONLY = frozenset(
+    ["_contrib_MultiBoxTarget", "_contrib_MultiProposalTarget", "CTCLoss", "softmax_cross_entropy"]
+)
 AUXILIARY_STATES = ("moving_mean", "moving_var")
 
 
@@ -33,9 +36,16 @@ def check_operators(graph: SymbolGraph) -> None:
         listed = ", ".join(f"{operator} ({uses[operator]}x, first {name!r})" for operator, name in unknown.items())
         raise UnsupportedModel(
             f"the model uses MXNet operators that are not converted: {listed}",
-            hint="rewrite these layers with other operators, or export the model to ONNX and compile the .onnx file",
+            hint=_way_out(unknown.keys()),
             details={"operators": sorted(unknown)},
         )
+
+
+def _way_out(operators: Iterable[str]) -> str:
+    training = sorted(TRAINING_ONLY.intersection(operators))
+    if training:
+        return f"{', '.join(training)} only makes sense in training: export the network that predicts"
+    return "rewrite these layers with other operators, or export the model to ONNX and compile the .onnx file"
 
 
 def build(
@@ -79,12 +89,14 @@ class _Conversion:
             # symbols before 0.9 do not mention the running statistics
             inputs += [self._parameter(f"{node.name}_{state}") for state in AUXILIARY_STATES]
         for value in inputs:
-            if value.rank == 0 or 0 in value.shape:
+            if (value.rank == 0 and not self._graph.numpy) or 0 in value.shape:
                 raise InputSpecError(
                     f"{node.where}: {value.name!r} is {value}; MXNet's tensors have a dimension and an element at least"
                 )
         attributes = Attributes(node.where, node.attributes)
-        operation = Operation(self._onnx, node.operator, node.name, node.where, tuple(inputs), attributes)
+        operation = Operation(
+            self._onnx, node.operator, node.name, node.where, tuple(inputs), attributes, self._graph.numpy
+        )
         result = OPERATORS[node.operator](operation)
         return result if isinstance(result, tuple) else (result,)
 

@@ -20,9 +20,11 @@ LEARNT_INPUTS = frozenset(
         "Deconvolution",
         "Embedding",
         "FullyConnected",
+        "GroupNorm",
         "InstanceNorm",
         "LayerNorm",
         "LeakyReLU",
+        "_contrib_SparseEmbedding",
         "_contrib_SyncBatchNorm",
     ]
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,18 @@ from numpy.typing import ArrayLike
 from neo.contract.tensors import Dim
 from neo.errors import InputSpecError, ModelError, UnsupportedModel
 from neo.frontends.mxnet.attributes import Attributes
-from neo.frontends.mxnet.onnx_graph import OnnxGraph, Value
+from neo.frontends.mxnet.onnx_graph import OnnxGraph, Value, element_type
+
+# positions along a dimension become a constant; no tensor of a model is longer
+MAX_COUNTED = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One node being converted. name: of its output, a wish for the ONNX tensors' names."""
+    """One node being converted. name: of its output, a wish for the ONNX tensors' names.
+
+    numpy: whether the model has numpy's shapes, where a tensor may have no dimensions.
+    """
 
     graph: OnnxGraph
     operator: str
@@ -25,6 +31,7 @@ class Operation:
     where: str
     inputs: tuple[Value, ...]
     attributes: Attributes
+    numpy: bool = False
 
     @property
     def data(self) -> Value:
@@ -34,6 +41,12 @@ class Operation:
         if position >= len(self.inputs):
             raise ModelError(f"{self.where} lacks its input {position} ({role})")
         return self.inputs[position]
+
+    def with_inputs(self, *inputs: Value) -> Operation:
+        return replace(self, inputs=inputs)
+
+    def with_data(self, data: Value) -> Operation:
+        return replace(self, inputs=(data, *self.inputs[1:]))
 
     def emit(self, operator: str, *inputs: Value | None, **attributes: Any) -> Value:
         """One ONNX node with one output."""
@@ -51,6 +64,37 @@ class Operation:
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:
         """ONNX's codes: 0 keeps a dimension, -1 is what is left."""
         return self.emit("Reshape", value, self.constant(shape))
+
+    def cast(self, value: Value, dtype: str) -> Value:
+        return value if value.dtype == dtype else self.emit("Cast", value, to=element_type(dtype))
+
+    def counting(self, size: int, shape: Sequence[int] = (-1,)) -> Value:
+        """0, 1 up to size - 1 as int64 in a shape, to be compared with what is broadcast against it."""
+        if size > MAX_COUNTED:
+            raise self.unsupported(f"a dimension of {size}")
+        return self.constant(np.arange(size).reshape(shape))
+
+    def expanded_like(self, value: Value, like: Value) -> Value:
+        """Broadcast to the shape of ``like``, which may be dynamic."""
+        if value.shape == like.shape:
+            return value
+        if all(isinstance(dim, int) for dim in like.shape):
+            return self.emit("Expand", value, self.constant(self.sizes(like)))
+        # inference does not see that the result has the names of the dynamic dimensions
+        return replace(self.emit("Expand", value, self.emit("Shape", like)), shape=like.shape)
+
+    def transposed(self, value: Value, order: Sequence[int]) -> Value:
+        return value if list(order) == list(range(value.rank)) else self.emit("Transpose", value, perm=order)
+
+    def moved(self, value: Value, source: int, destination: int) -> Value:
+        """One axis moved; the others keep their order."""
+        order = [axis for axis in range(value.rank) if axis != source]
+        order.insert(destination, source)
+        return self.transposed(value, order)
+
+    def sizes(self, value: Value) -> tuple[int, ...]:
+        """All dimensions, which have to be known now."""
+        return tuple(self.size(value, axis) for axis in range(value.rank))
 
     def axis(self, axis: int, rank: int) -> int:
         """The axis counted from the front. Raises ModelError if there is no such axis."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,29 @@ VARIABLE = "null"
 
 # Their second input is the label that training compares with; inference does not read it.
 OUTPUT_HEADS = frozenset(
-    ["SoftmaxOutput", "Softmax", "LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"]
+    [
+        "SoftmaxOutput",
+        "Softmax",
+        "SVMOutput",
+        "LinearRegressionOutput",
+        "LogisticRegressionOutput",
+        "MAERegressionOutput",
+    ]
 )
 BATCH_NORMS = frozenset(["BatchNorm", "BatchNorm_v1", "CuDNNBatchNorm"])
-MULTIPLE_OUTPUTS = frozenset(["SliceChannel"])
+# operators with several outputs, seen from outside or not, that have no names of their own: they are numbered
+NUMBERED_OUTPUTS = frozenset(
+    ["SliceChannel", "_contrib_box_nms", "_split_v2", "amp_multicast", "moments", "sort", "split"]
+)
+# names of the outputs after the first
+FURTHER_OUTPUTS = {
+    "BatchNorm": ("mean", "var"),
+    "GroupNorm": ("mean", "std"),
+    "LayerNorm": ("mean", "std"),
+    "RNN": ("state_output", "statecell_output"),
+}
+# before 0.9.5, argmax and argmin with this axis meant all elements
+WHOLE_AXIS = "-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +65,28 @@ class SymbolNode:
         """As MXNet's list_outputs names it."""
         if self.operator == VARIABLE:
             return self.name
-        return f"{self.name}_output{output if self.operator in MULTIPLE_OUTPUTS else ''}"
+        further = FURTHER_OUTPUTS.get(self.operator, ())
+        if 0 < output <= len(further):
+            return f"{self.name}_{further[output - 1]}"
+        return f"{self.name}_output{output if self._numbers_outputs or output else ''}"
+
+    @property
+    def _numbers_outputs(self) -> bool:
+        returns = self.attributes.get("ret_typ")
+        return self.operator in NUMBERED_OUTPUTS or (self.operator == "topk" and returns in {"both", "value"})
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolGraph:
-    """nodes in topological order; heads: what the model gives; version: of the MXNet that wrote it, "1.9.1"."""
+    """nodes in topological order; heads: what the model gives; version: of the MXNet that wrote it, "1.9.1".
+
+    numpy: whether shapes follow numpy, where a tensor may have no dimensions (mxnet.npx.set_np).
+    """
 
     nodes: tuple[SymbolNode, ...]
     heads: tuple[Entry, ...]
     version: str
+    numpy: bool = False
 
     def data_inputs(self, node: SymbolNode) -> tuple[Entry, ...]:
         """What inference reads of the node's inputs."""
@@ -95,11 +126,12 @@ def parse_symbol(data: bytes, *, what: str = "the symbol") -> SymbolGraph:
             f"{what} is JSON but no MXNet symbol: it has no list of nodes",
             hint="give the -symbol.json that net.export() or symbol.save() wrote",
         )
-    nodes = _read_nodes(document["nodes"], what)
+    number = _version_number(document.get("attrs"))
+    nodes = tuple(_upgraded(node, number) for node in _read_nodes(document["nodes"], what))
     heads = _read_entries(document.get("heads"), len(nodes), f"{what}: heads")
     if not heads:
         raise ModelError(f"{what} has no heads: nothing that the model should compute")
-    return SymbolGraph(nodes, heads, _version(document.get("attrs")))
+    return SymbolGraph(nodes, heads, _version(number), numpy=_integer(document.get("attrs"), "is_np_shape") > 0)
 
 
 def _read_nodes(items: list[Any], what: str) -> tuple[SymbolNode, ...]:
@@ -150,10 +182,23 @@ def _read_entry(item: Any, nodes: int, where: str) -> Entry:
     return Entry(node, output)
 
 
-def _version(attributes: Any) -> str:
-    """The document's attribute mxnet_version: ["int", 10901] is "1.9.1"; symbols before 0.9 carry none."""
-    pair = attributes.get("mxnet_version") if isinstance(attributes, dict) else None
-    if isinstance(pair, list) and len(pair) == 2 and type(pair[1]) is int:
-        number = pair[1]
-        return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
-    return "unknown"
+def _upgraded(node: SymbolNode, version: int) -> SymbolNode:
+    """As the present operators would say what the file's version meant."""
+    if version < 905 and node.operator in {"argmax", "argmin"} and node.attributes.get("axis") == WHOLE_AXIS:
+        return replace(node, attributes={**node.attributes, "axis": "None"})
+    return node
+
+
+def _integer(attributes: Any, name: str) -> int:
+    """An attribute of the document such as ["int", 10901]; 0 if there is none."""
+    pair = attributes.get(name) if isinstance(attributes, dict) else None
+    return pair[1] if isinstance(pair, list) and len(pair) == 2 and type(pair[1]) is int else 0
+
+
+def _version_number(attributes: Any) -> int:
+    """10901 for 1.9.1; 0 for symbols before 0.9, which carry none."""
+    return _integer(attributes, "mxnet_version")
+
+
+def _version(number: int) -> str:
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}" if number else "unknown"

@@ -1,11 +1,12 @@
-"""Activations, and the outputs that training puts a loss on."""
+"""Activations, and what has no effect outside training."""
 
 from __future__ import annotations
 
 import math
 
 from neo.frontends.mxnet.onnx_graph import Value
-from neo.frontends.mxnet.operation import Operation
+from neo.frontends.mxnet.operation import Converter, Operation
+from neo.frontends.mxnet.operators.masks import passed_through
 
 ACTIVATIONS = {
     "relu": "Relu",
@@ -63,65 +64,33 @@ def hard_sigmoid(op: Operation) -> Value:
     return op.emit("HardSigmoid", op.data, alpha=alpha, beta=beta)
 
 
-def softmax(op: Operation) -> Value:
-    return _softmax(op, "Softmax")
-
-
-def log_softmax(op: Operation) -> Value:
-    return _softmax(op, "LogSoftmax")
-
-
-def _softmax(op: Operation, operator: str) -> Value:
-    if op.attributes.boolean("use_length", default=False):
-        raise op.unsupported("use_length=True")
-    x = op.data
-    temperature = op.attributes.number("temperature", 1.0)
-    if temperature != 1.0:
-        x = op.emit("Div", x, op.constant(temperature, x.dtype))
-    result = op.emit(operator, x, axis=op.axis(op.attributes.integer("axis", -1), x.rank))
-    wanted = op.attributes.text("dtype", x.dtype)
-    if wanted != x.dtype:
-        raise op.unsupported(f"dtype={wanted} of {x.dtype}")
-    return result
-
-
-def softmax_activation(op: Operation) -> Value:
-    if op.attributes.choice("mode", ("instance", "channel"), "instance") == "channel":
-        return op.emit("Softmax", op.data, axis=1)
-    return op.emit("Softmax", op.data, axis=op.data.rank - 1)
-
-
-def softmax_output(op: Operation) -> Value:
-    """The label is for training only; what remains is a softmax.
-
-    Of more than two dimensions and neither multi_output nor preserve_shape, MXNet's documentation and its own kernels
-    take all but the first together; its oneDNN kernels (CPU, 1.6 and later) take the last alone. We follow the former.
-    """
-    if op.attributes.boolean("multi_output", default=False):
-        return op.emit("Softmax", op.data, axis=1)
-    if op.attributes.boolean("preserve_shape", default=False):
-        return op.emit("Softmax", op.data, axis=op.data.rank - 1)
-    return _softmax_per_example(op)
-
-
-def _softmax_per_example(op: Operation) -> Value:
-    """Over everything but the batch dimension."""
-    if op.data.rank <= 2:
-        return op.emit("Softmax", op.data, axis=op.data.rank - 1)
-    flat = op.emit("Softmax", op.emit("Flatten", op.data, axis=1), axis=1)
-    return op.reshape(flat, (0, *(op.size(op.data, axis) for axis in range(1, op.data.rank))))
-
-
-def logistic_output(op: Operation) -> Value:
-    return op.emit("Sigmoid", op.data)
-
-
-def passed_through(op: Operation) -> Value:
-    """What only matters to training."""
-    return op.data
-
-
 def dropout(op: Operation) -> Value:
     if op.attributes.choice("mode", ("training", "always"), "training") == "always":
         raise op.unsupported('mode="always" drops at random at inference too')
     return op.data
+
+
+def smooth_l1(op: Operation) -> Value:
+    """(s x)^2 / 2 where abs(x) < 1 / s^2, abs(x) - 1 / (2 s^2) elsewhere, for s the attribute "scalar"."""
+    x, squared = op.data, op.attributes.number("scalar", 1.0) ** 2
+    if not 0 < squared < math.inf:
+        raise op.unsupported(f"scalar={op.attributes.text('scalar')}")
+    distance = op.emit("Abs", x)
+    near = op.emit("Mul", op.emit("Mul", x, x), op.constant(squared / 2, x.dtype))
+    far = op.emit("Sub", distance, op.constant(0.5 / squared, x.dtype))
+    return op.emit("Where", op.emit("Less", distance, op.constant(1 / squared, x.dtype)), near, far)
+
+
+CONVERTERS: dict[str, Converter] = {
+    "Activation": activation,
+    "BlockGrad": passed_through,
+    "Dropout": dropout,
+    "IdentityAttachKLSparseReg": passed_through,
+    "LeakyReLU": leaky_relu,
+    "MakeLoss": passed_through,
+    "_contrib_gradientmultiplier": passed_through,
+    "_copy": passed_through,
+    "hard_sigmoid": hard_sigmoid,
+    "make_loss": passed_through,
+    "smooth_l1": smooth_l1,
+}

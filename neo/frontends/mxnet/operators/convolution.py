@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neo.frontends.mxnet.onnx_graph import Value
-from neo.frontends.mxnet.operation import Operation
+from neo.frontends.mxnet.operation import Converter, Operation
 from neo.frontends.mxnet.operators.spatial import per_dimension, require_channels_first, require_reach
 
 
@@ -101,3 +101,10 @@ def _group(op: Operation) -> int:
 
 def _bias(op: Operation, *, no_bias: bool) -> Value | None:
     return None if op.attributes.boolean("no_bias", no_bias) else op.input(2, "bias")
+
+
+CONVERTERS: dict[str, Converter] = {
+    "Convolution": convolution,
+    "Convolution_v1": convolution,
+    "Deconvolution": deconvolution,
+}

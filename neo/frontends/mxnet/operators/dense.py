@@ -1,10 +1,10 @@
-"""Matrix products and table look-ups."""
+"""Matrix products."""
 
 from __future__ import annotations
 
 from neo.errors import InputSpecError
-from neo.frontends.mxnet.onnx_graph import INT64, Value
-from neo.frontends.mxnet.operation import Operation
+from neo.frontends.mxnet.onnx_graph import Value
+from neo.frontends.mxnet.operation import Converter, Operation
 
 
 def fully_connected(op: Operation) -> Value:
@@ -21,7 +21,7 @@ def fully_connected(op: Operation) -> Value:
 
 
 def _require_features(op: Operation, rows: Value, weight: Value) -> None:
-    found, wanted = rows.shape[-1], op.size(weight, 1)
+    found, wanted = rows.shape[op.axis(-1, rows.rank)], op.size(weight, 1)
     if isinstance(found, int) and found != wanted:
         raise InputSpecError(
             f"{op.where} wants {wanted} features per example, found {found} in {op.data}",
@@ -29,18 +29,92 @@ def _require_features(op: Operation, rows: Value, weight: Value) -> None:
         )
 
 
-def embedding(op: Operation) -> Value:
-    """MXNet takes indices of any type, floats too."""
-    indices = op.data if op.data.dtype in {"int32", "int64"} else op.emit("Cast", op.data, to=INT64)
-    return op.emit("Gather", op.input(1, "weight"), indices, axis=0)
+def _matrices(op: Operation) -> tuple[Value, Value]:
+    """Both inputs, with their last two axes exchanged where the attributes say so."""
+    right = op.input(1, "right side")
+    result = []
+    for value, name in ((op.data, "transpose_a"), (right, "transpose_b")):
+        order = list(range(value.rank))
+        if value.rank < 2:
+            raise InputSpecError(f"{op.where} multiplies matrices, found {value}")
+        if op.attributes.boolean(name, default=False):
+            order[-2:] = order[:-3:-1]
+        result.append(op.transposed(value, order))
+    return result[0], result[1]
 
 
 def batch_dot(op: Operation) -> Value:
+    if not op.numpy:
+        op.require_rank(op.data, 3)
+        op.require_rank(op.input(1, "right side"), 3)
+    return op.emit("MatMul", *_matrices(op))
+
+
+def dot(op: Operation) -> Value:
+    """The last axis of the left side with the first of the right one; the first and the last if transposed."""
     left, right = op.data, op.input(1, "right side")
-    op.require_rank(left, 3)
-    op.require_rank(right, 3)
+    if min(left.rank, right.rank) < 1:
+        return op.emit("Mul", left, right)
     if op.attributes.boolean("transpose_a", default=False):
-        left = op.emit("Transpose", left, perm=(0, 2, 1))
+        left = op.moved(left, 0, left.rank - 1)
     if op.attributes.boolean("transpose_b", default=False):
-        right = op.emit("Transpose", right, perm=(0, 2, 1))
-    return op.emit("MatMul", left, right)
+        right = op.moved(right, right.rank - 1, 0)
+    shape = (*left.shape[:-1], *right.shape[1:])
+    if left.rank > 2:
+        left = op.reshape(left, (-1, op.size(left, left.rank - 1)))
+    if right.rank > 2:
+        right = op.reshape(right, (op.size(right, 0), -1))
+    product = op.emit("MatMul", left, right)
+    if not shape and not op.numpy:
+        # MXNet has no tensors without dimensions
+        return op.reshape(product, (1,))
+    return product if len(shape) == product.rank else _in_shape(op, product, shape)
+
+
+def _in_shape(op: Operation, value: Value, shape: tuple[int | str, ...]) -> Value:
+    """One dimension may be dynamic: it is what is left."""
+    if sum(isinstance(dim, str) for dim in shape) > 1:
+        raise InputSpecError(f"{op.where} keeps more than one dynamic dimension", hint="fix them with --dim NAME=1")
+    return op.reshape(value, tuple(dim if isinstance(dim, int) else -1 for dim in shape))
+
+
+def _scaled(op: Operation, value: Value, name: str) -> Value:
+    factor = op.attributes.number(name, 1.0)
+    return value if factor == 1.0 else op.emit("Mul", value, op.constant(factor, value.dtype))
+
+
+def _require_last_axes(op: Operation) -> None:
+    if op.attributes.integer("axis", -2) not in {-2, op.data.rank - 2}:
+        raise op.unsupported(f"axis={op.attributes.integer('axis', -2)}; matrices in the last two axes are converted")
+
+
+def gemm2(op: Operation) -> Value:
+    """Alpha A B, matrix by matrix."""
+    _require_last_axes(op)
+    return _scaled(op, op.emit("MatMul", *_matrices(op)), "alpha")
+
+
+def gemm(op: Operation) -> Value:
+    """Alpha A B + beta C, matrix by matrix."""
+    return op.emit("Add", gemm2(op), _scaled(op, op.input(2, "C"), "beta"))
+
+
+def syrk(op: Operation) -> Value:
+    """Alpha A A^T, or alpha A^T A."""
+    if op.data.rank < 2:
+        op.require_rank(op.data, 2)
+    order = list(range(op.data.rank))
+    order[-2:] = order[:-3:-1]
+    pair = (op.data, op.transposed(op.data, order))
+    first, second = reversed(pair) if op.attributes.boolean("transpose", default=False) else pair
+    return _scaled(op, op.emit("MatMul", first, second), "alpha")
+
+
+CONVERTERS: dict[str, Converter] = {
+    "FullyConnected": fully_connected,
+    "_linalg_gemm": gemm,
+    "_linalg_gemm2": gemm2,
+    "_linalg_syrk": syrk,
+    "batch_dot": batch_dot,
+    "dot": dot,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neo.frontends.mxnet.onnx_graph import Value
-from neo.frontends.mxnet.operation import Operation
+from neo.frontends.mxnet.operation import Converter, Operation
 
 
 def batch_norm(op: Operation) -> Value:
@@ -32,17 +32,53 @@ def _swap(rank: int, axis: int, other: int = 1) -> tuple[int, ...]:
     return tuple(order)
 
 
-def layer_norm(op: Operation) -> Value:
+def layer_norm(op: Operation) -> tuple[Value, ...]:
+    """The mean and the standard deviation are outputs too, if the model wants them."""
     gamma, beta = op.input(1, "gamma"), op.input(2, "beta")
-    if op.attributes.boolean("output_mean_var", default=False):
-        raise op.unsupported("output_mean_var=True")
-    last = op.data.rank - 1
+    last, epsilon = op.data.rank - 1, op.attributes.number("eps", 1e-5)
     axis = op.axis(op.attributes.integer("axis", -1), op.data.rank)
     op.require_size(op.data, axis, op.size(gamma, 0), "features")
     order = _swap(op.data.rank, axis, last)
-    x = op.data if axis == last else op.emit("Transpose", op.data, perm=order)
-    y = op.emit("LayerNormalization", x, gamma, beta, axis=-1, epsilon=op.attributes.number("eps", 1e-5))
-    return y if axis == last else op.emit("Transpose", y, perm=order)
+    x = op.transposed(op.data, order)
+    y = op.transposed(op.emit("LayerNormalization", x, gamma, beta, axis=-1, epsilon=epsilon), order)
+    if not op.attributes.boolean("output_mean_var", default=False):
+        return (y,)
+    mean = op.emit("ReduceMean", op.data, axes=(axis,), keepdims=1)
+    distance = op.emit("Sub", op.data, mean)
+    variance = op.emit("ReduceMean", op.emit("Mul", distance, distance), axes=(axis,), keepdims=1)
+    return y, mean, op.emit("Sqrt", op.emit("Add", variance, op.constant(epsilon, variance.dtype)))
+
+
+def group_norm(op: Operation) -> Value:
+    """Over groups of channels, each with a scale and a shift; MXNet 2.0 has these for every channel instead."""
+    if op.attributes.boolean("output_mean_var", default=False):
+        raise op.unsupported("output_mean_var=True")
+    gamma, beta = op.input(1, "gamma"), op.input(2, "beta")
+    groups, count = op.attributes.integer("num_groups", 1), op.size(gamma, 0)
+    if op.data.rank < 3:
+        op.require_rank(op.data, 4)
+    channels = op.size(op.data, 1)
+    if groups < 1 or channels % groups or count not in {groups, channels}:
+        raise op.unsupported(f"{groups} groups with {count} scales for {op.data}")
+    per_group = count == groups
+    scale, shift = (gamma, beta) if per_group else (_ones(op, groups, gamma), _zeros(op, groups, gamma))
+    grouped = op.reshape(op.data, (0, groups, -1))
+    epsilon = op.attributes.number("eps", 1e-5)
+    y = op.emit("InstanceNormalization", grouped, scale, shift, epsilon=epsilon)
+    y = op.reshape(y, (0, *(op.size(op.data, axis) for axis in range(1, op.data.rank))))
+    if per_group:
+        return y
+    along_channels = (-1,) + (1,) * (op.data.rank - 2)
+    y = op.emit("Mul", y, op.reshape(gamma, along_channels))
+    return op.emit("Add", y, op.reshape(beta, along_channels))
+
+
+def _ones(op: Operation, count: int, like: Value) -> Value:
+    return op.constant(np.ones(count), like.dtype)
+
+
+def _zeros(op: Operation, count: int, like: Value) -> Value:
+    return op.constant(np.zeros(count), like.dtype)
 
 
 def instance_norm(op: Operation) -> Value:
@@ -69,3 +105,16 @@ def l2_normalization(op: Operation) -> Value:
     squares = op.emit("ReduceSum", op.emit("Mul", op.data, op.data), op.constant(axes), keepdims=1)
     epsilon = op.constant(op.attributes.number("eps", 1e-10), op.data.dtype)
     return op.emit("Div", op.data, op.emit("Sqrt", op.emit("Add", squares, epsilon)))
+
+
+CONVERTERS: dict[str, Converter] = {
+    "BatchNorm": batch_norm,
+    "BatchNorm_v1": batch_norm,
+    "CuDNNBatchNorm": batch_norm,
+    "GroupNorm": group_norm,
+    "InstanceNorm": instance_norm,
+    "L2Normalization": l2_normalization,
+    "LRN": local_response_norm,
+    "LayerNorm": layer_norm,
+    "_contrib_SyncBatchNorm": batch_norm,
+}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neo.frontends.mxnet.onnx_graph import Value
-from neo.frontends.mxnet.operation import Operation
+from neo.frontends.mxnet.operation import Converter, Operation
 from neo.frontends.mxnet.operators.spatial import per_dimension, require_channels_first, require_reach
 
 # a pooling matrix of more elements than this is no plausible model
@@ -107,6 +107,24 @@ def _pad_explicitly(op: Operation, pool: Pool, fill: float) -> tuple[Value, Pool
     return padded, replace(pool, pad=pool.no_padding, extra=pool.no_padding)
 
 
+def old_pooling(op: Operation) -> Value:
+    """As MXNet before 0.9 had it: padding is zeros, also for the maximum, and the divisor is the kernel's size."""
+    if op.attributes.boolean("global_pool", default=False):
+        return pooling(op)
+    require_channels_first(op)
+    kind = op.attributes.choice("pool_type", ("max", "avg", "sum"), "max")
+    pool = _pool(op)
+    beyond = pool.extra
+    x, pool = _pad_explicitly(op, replace(pool, extra=pool.no_padding), 0.0)
+    pool = replace(pool, extra=beyond)
+    if pool.has_empty_windows:
+        raise op.unsupported("windows that hold no data at all")
+    if kind == "max":
+        return op.emit("MaxPool", x, **pool.attributes())
+    mean = op.emit("AveragePool", x, count_include_pad=1, **pool.attributes())
+    return mean if kind == "avg" else op.emit("Mul", mean, op.constant(math.prod(pool.kernel), x.dtype))
+
+
 def _pool(op: Operation) -> Pool:
     kernel = op.attributes.integers("kernel")
     rank = len(kernel)
@@ -155,3 +173,10 @@ def _averaging_matrix(size: int, outputs: int) -> np.ndarray[tuple[int, int], np
         start, end = row * size // outputs, -(-(row + 1) * size // outputs)
         matrix[row, start:end] = 1.0 / (end - start)
     return matrix
+
+
+CONVERTERS: dict[str, Converter] = {
+    "Pooling": pooling,
+    "Pooling_v1": old_pooling,
+    "_contrib_AdaptiveAvgPooling2D": adaptive_average_pooling,
+}

@@ -1,8 +1,9 @@
 """MXNet's special codes in the shape of a Reshape, resolved against a known shape.
 
 0 keeps the dimension, -1 is what is left over, -2 keeps all remaining dimensions, -3 merges two, -4 splits one into
-the two numbers that follow it. Source of the rules: MXNet 1.9.1, src/operator/tensor/matrix_op-inl.h,
-InferReshapeShape.
+the two numbers that follow it. SKIP leaves a dimension of 1 out; only the numpy spelling has it, which numbers the
+codes otherwise. Source of the rules: MXNet 1.9.1, src/operator/tensor/matrix_op-inl.h, InferReshapeShape, and
+src/operator/numpy/np_matrix_op.cc, NumpyXReshapeInferShape.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from neo.contract.tensors import Dim
 from neo.errors import InputSpecError, ModelError
 
 INFERRED = -1
+SKIP = -7
+# the codes of _npx_reshape in the older ones
+NUMPY_CODES = {-1: INFERRED, -2: 0, -3: SKIP, -4: -2, -5: -3, -6: -4}
 
 
 def reshaped(shape: Sequence[Dim], codes: Sequence[int], *, reverse: bool, where: str) -> tuple[int, ...]:
@@ -64,6 +68,8 @@ class _Resolver:
                 result.append(self._known(self._take()) * self._known(self._take()))
             elif code == -4:
                 result.extend(self._split(next(pending, None), next(pending, None)))
+            elif code == SKIP:
+                self._skip()
             elif code == INFERRED or code > 0:
                 result.append(code)
                 self._next += 1
@@ -78,6 +84,11 @@ class _Resolver:
             raise InputSpecError(f"{self._where} wants more dimensions than its input {self._source} has")
         self._next += 1
         return self._source[self._next - 1]
+
+    def _skip(self) -> None:
+        dim = self._take()
+        if dim != 1:
+            raise InputSpecError(f"{self._where} leaves out a dimension of {dim}; it should be 1")
 
     def _known(self, dim: Dim) -> int:
         if isinstance(dim, str):

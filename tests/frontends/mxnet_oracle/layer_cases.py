@@ -1,39 +1,6 @@
-"""Small symbols, one per way that an operator can be used. Read by the test and by the interpreter with MXNet.
+"""Layers, and graphs of several operators."""
 
-``CASES``: name -> Case. ``symbol`` builds the symbol from MXNet's symbol namespace; ``shapes`` are those of the
-inputs; ``values`` says what the inputs hold: "normal", "positive" (0.1 to 2) or "indices" (whole numbers below 7).
-"""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-class Case(NamedTuple):
-    symbol: Callable[[Any], Any]
-    shapes: dict[str, tuple[int, ...]]
-    values: str
-
-
-IMAGE = (2, 4, 9, 8)
-SEQUENCE = (2, 4, 11)
-VOLUME = (1, 2, 5, 6, 7)
-MATRIX = (3, 6)
-
-CASES = {}
-
-
-def case(name, symbol, *shapes, values="normal"):
-    """Inputs are called data, data1, data2 ..."""
-    names = ["data", *(f"data{number}" for number in range(1, len(shapes)))]
-    CASES[name] = Case(symbol, dict(zip(names, shapes, strict=False)), values)
-
-
-def x(s):
-    return s.var("data")
+from case_table import IMAGE, MATRIX, SEQUENCE, VOLUME, case, x, y
 
 
 def convolutions():
@@ -233,87 +200,6 @@ def dense():
     )
 
 
-def elementwise():
-    for name in ("relu", "sigmoid", "tanh", "softsign", "exp", "abs", "negative", "square", "erf", "sin", "cos"):
-        case(name, lambda s, name=name: getattr(s, name)(x(s)), IMAGE)
-    for name in ("floor", "ceil", "sign"):
-        case(name, lambda s, name=name: getattr(s, name)(x(s)), IMAGE)
-    for name in ("log", "sqrt", "rsqrt", "reciprocal"):
-        case(name, lambda s, name=name: getattr(s, name)(x(s)), IMAGE, values="positive")
-    for name in ("elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div"):
-        case(name, lambda s, name=name: getattr(s, name)(x(s), s.var("data1")), MATRIX, MATRIX, values="positive")
-    for name in ("add", "sub", "mul", "div", "power", "maximum", "minimum"):
-        case(
-            f"broadcast_{name}",
-            lambda s, name=name: getattr(s, f"broadcast_{name}")(x(s), s.var("data1")),
-            (2, 3, 4),
-            (2, 1, 4),
-            values="positive",
-        )
-    case("plus a number", lambda s: x(s) + 2.5, MATRIX)
-    case("minus a number", lambda s: x(s) - 2.5, MATRIX)
-    case("a number minus", lambda s: 2.5 - x(s), MATRIX)
-    case("times a number", lambda s: x(s) * 2.5, MATRIX)
-    case("by a number", lambda s: x(s) / 2.5, MATRIX)
-    case("a number by", lambda s: 2.5 / x(s), MATRIX, values="positive")
-    case("to the power", lambda s: x(s) ** 1.5, MATRIX, values="positive")
-    case("a number to the power", lambda s: s.pow(1.5, x(s)), MATRIX)
-    case("at least a number", lambda s: s.maximum(x(s), 0.25), MATRIX)
-    case("at most a number", lambda s: s.minimum(x(s), 0.25), MATRIX)
-    case("clip", lambda s: s.clip(x(s), -0.5, 0.75), MATRIX)
-    case("add_n", lambda s: s.add_n(x(s), s.var("data1"), s.var("data2")), MATRIX, MATRIX, MATRIX)
-    case("cast", lambda s: s.cast(s.cast(x(s), dtype="float64"), dtype="float32"), MATRIX)
-
-
-def reductions():
-    for name in ("sum", "mean", "max", "min", "prod"):
-        case(f"{name} of all", lambda s, name=name: getattr(s, name)(x(s)), (2, 3, 4))
-        case(f"{name} keepdims", lambda s, name=name: getattr(s, name)(x(s), axis=-2, keepdims=True), (2, 3, 4))
-        case(f"{name} axes", lambda s, name=name: getattr(s, name)(x(s), axis=(0, 2)), (2, 3, 4))
-        case(f"{name} exclude", lambda s, name=name: getattr(s, name)(x(s), axis=1, exclude=True), (2, 3, 4))
-    case("mean of all keepdims", lambda s: s.mean(x(s), keepdims=True), (2, 3, 4))
-    case("sum excluding all", lambda s: s.sum(x(s), axis=(0, 1, 2), exclude=True), (2, 3, 4))
-
-
-def shapes():
-    case("flatten", lambda s: s.Flatten(x(s)), IMAGE)
-    case("transpose", lambda s: s.transpose(x(s)), (2, 3, 4))
-    case("transpose axes", lambda s: s.transpose(x(s), axes=(0, 2, 3, 1)), IMAGE)
-    case("swap axes", lambda s: s.SwapAxis(x(s), dim1=1, dim2=3), IMAGE)
-    for codes in ((4, 0, 2), (-1, 6), (6, 1, -1), (-2,), (2, -2), (-3, 4), (-3, -3), (0, -3), (-4, 1, 2, -2)):
-        shape = (2, 3, 2, 2) if codes == (-3, -3) else (2, 3, 4)
-        shape = (6, 1, 4) if codes == (6, 1, -1) else shape
-        case(f"reshape {codes}", lambda s, codes=codes: s.reshape(x(s), shape=codes), shape)
-    case("reshape splitting with the rest", lambda s: s.reshape(x(s), shape=(2, -4, -1, 3, -2)), (2, 12, 4))
-    case("reshape from the back", lambda s: s.reshape(x(s), shape=(-1, 0), reverse=True), (10, 5, 4))
-    case("reshape splitting from the back", lambda s: s.reshape(x(s), shape=(0, -1, 2, -4, 0), reverse=True), (5, 8, 3))
-    case("expand dims", lambda s: s.expand_dims(x(s), axis=1), MATRIX)
-    case("expand dims from the back", lambda s: s.expand_dims(x(s), axis=-1), MATRIX)
-    case("squeeze", lambda s: s.squeeze(x(s)), (1, 3, 1, 4))
-    case("squeeze axis", lambda s: s.squeeze(x(s), axis=2), (1, 3, 1, 4))
-    case("squeeze all", lambda s: s.squeeze(x(s)), (1, 1))
-    case("concat", lambda s: s.concat(x(s), s.var("data1")), (2, 3, 4), (2, 5, 4))
-    case("concat last", lambda s: s.concat(x(s), s.var("data1"), dim=-1), (2, 3, 4), (2, 3, 1))
-    case("stack", lambda s: s.stack(x(s), s.var("data1"), axis=1), MATRIX, MATRIX)
-    case("split", lambda s: s.SliceChannel(x(s), num_outputs=2, name="op"), IMAGE)
-    case("split squeezed", lambda s: s.SliceChannel(x(s), num_outputs=4, squeeze_axis=True, name="op"), IMAGE)
-    case("part of a split", lambda s: s.relu(s.SliceChannel(x(s), num_outputs=4, axis=3)[2]), IMAGE)
-    case("slice axis", lambda s: s.slice_axis(x(s), axis=2, begin=1, end=-2), IMAGE)
-    case("slice axis to the end", lambda s: s.slice_axis(x(s), axis=-1, begin=-3, end=None), IMAGE)
-    case("slice", lambda s: s.slice(x(s), begin=(0, 1), end=(1, None)), IMAGE)
-    case(
-        "slice backwards",
-        lambda s: s.slice(x(s), begin=(None, None, 6), end=(None, None, 1), step=(1, -1, -2)),
-        IMAGE,
-    )
-    for mode in ("constant", "edge", "reflect"):
-        case(
-            f"pad {mode}",
-            lambda s, mode=mode: s.pad(x(s), mode=mode, pad_width=(0, 0, 0, 0, 1, 2, 3, 1), constant_value=0.5),
-            IMAGE,
-        )
-
-
 def graphs():
     case("several outputs", _several_outputs, MATRIX)
     case("an output that is read too", _output_read_too, MATRIX)
@@ -351,5 +237,43 @@ def _residual_block(s):
     return s.relu(s.BatchNorm(hidden, name="b") + data)
 
 
-for group in (convolutions, poolings, normalisations, activations, dense, elementwise, reductions, shapes, graphs):
-    group()
+def more_layers():
+    case("layer norm with its moments", lambda s: s.LayerNorm(x(s), output_mean_var=True, name="op"), (2, 3, 5))
+    for groups in (1, 2, 4):
+        case(f"group norm {groups}", lambda s, groups=groups: s.GroupNorm(x(s), num_groups=groups, name="op"), IMAGE)
+    case("group norm of a sequence", lambda s: s.GroupNorm(x(s), num_groups=2, eps=0.01, name="op"), SEQUENCE)
+    case("instance norm of a volume", lambda s: s.InstanceNorm(x(s), name="op"), VOLUME)
+    case("lrn default", lambda s: s.LRN(x(s), nsize=5), (1, 7, 4, 4))
+    case("smooth l1", lambda s: s.smooth_l1(x(s), scalar=1.5), IMAGE)
+    case("svm output", lambda s: s.SVMOutput(x(s), name="svm"), MATRIX)
+    case("softmin", lambda s: s.softmin(x(s), axis=1, temperature=0.5), IMAGE)
+    case("softmax in double", lambda s: s.softmax(x(s), dtype="float64"), MATRIX)
+    for axis in (-1, 1):
+        case(
+            f"softmax of lengths axis {axis}",
+            lambda s, axis=axis: s.softmax(x(s), s.cast(y(s), dtype="int32"), axis=axis, use_length=True),
+            (2, 5, 6),
+            (2, 5) if axis == -1 else (2, 6),
+            values=("normal", "lengths"),
+        )
+    case("old conv", lambda s: s.Convolution_v1(x(s), kernel=(3, 3), num_filter=6, name="op"), IMAGE)
+    for kind in ("max", "avg", "sum"):
+        for convention in ("valid", "full"):
+            case(
+                f"old pool {kind} {convention}",
+                lambda s, kind=kind, convention=convention: s.Pooling_v1(
+                    x(s), kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type=kind, pooling_convention=convention
+                ),
+                IMAGE,
+            )
+    case("pool 3d avg", lambda s: s.Pooling(x(s), kernel=(2, 3, 3), pad=(1, 1, 1), pool_type="avg"), VOLUME)
+    case("pool 3d sum", lambda s: s.Pooling(x(s), kernel=(2, 3, 3), pool_type="sum"), VOLUME)
+    case("pool 1d lp", lambda s: s.Pooling(x(s), kernel=(3,), pool_type="lp", p_value=2), SEQUENCE)
+    case(
+        "pool 1d sum full",
+        lambda s: s.Pooling(x(s), kernel=(3,), stride=(2,), pool_type="sum", pooling_convention="full"),
+        SEQUENCE,
+    )
+
+
+GROUPS = (convolutions, poolings, normalisations, activations, dense, graphs, more_layers)

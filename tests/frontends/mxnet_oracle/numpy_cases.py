@@ -1,0 +1,120 @@
+"""What a model written with mxnet.np and mxnet.npx has."""
+
+from case_table import CASES, CUBE, IMAGE, MATRIX, case
+
+
+def add(name, symbol, *shapes, values="normal"):
+    """symbol: builds from MXNet's symbol namespace and the inputs as numpy's symbols."""
+    title = f"np {name}"
+    count = len(shapes)
+
+    def build(s):
+        names = ["data", *(f"data{number}" for number in range(1, count))]
+        return symbol(s, *(s.var(one).as_np_ndarray() for one in names))
+
+    case(title, build, *shapes, values=values, numpy=True)
+    assert title in CASES
+
+
+def arithmetic():
+    for name in ("exp", "tanh", "abs", "square", "sign", "negative", "sin", "rint", "fix", "floor", "ceil", "cbrt"):
+        add(name, lambda s, x, name=name: getattr(s.np, name)(x), MATRIX, values="halves")
+    for name in ("log", "sqrt", "reciprocal", "log2"):
+        add(name, lambda s, x, name=name: getattr(s.np, name)(x), MATRIX, values="positive")
+    for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "hypot"):
+        add(name, lambda s, x, y, name=name: getattr(s.np, name)(x, y), CUBE, (3, 1), values="positive")
+    for name in ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal"):
+        add(name, lambda s, x, y, name=name: getattr(s.np, name)(x, y), CUBE, (3, 1), values="whole")
+        add(f"{name} a number", lambda s, x, name=name: getattr(s.np, name)(x, 1), CUBE, values="whole")
+    add("with numbers", lambda _, x: 2 - (x * 3 + 1) / 4, MATRIX)
+    add("a number by", lambda _, x: 2 / x, MATRIX, values="positive")
+    add("power of a number", lambda _, x: 2**x + x**2, MATRIX)
+    add("mod", lambda _, x: x % 2, MATRIX, values="halves")
+    add("integers by a number", lambda _, x: x / 2, MATRIX, values="integers")
+    add("integers plus a fraction", lambda _, x: x + 0.5, MATRIX, values="integers")
+    add("clip", lambda s, x: s.np.clip(x, -1, 1), MATRIX)
+    add("where", lambda s, x, y: s.np.where(x > 0, x, y), CUBE, (3, 1))
+    add("where with a number", lambda s, x: s.np.where(x > 0, x, 0.5), CUBE)
+    add("where of a number", lambda s, x: s.np.where(x > 0, 0.5, x), CUBE)
+    add("isnan", lambda s, x: s.np.isnan(s.np.log(x)), CUBE)
+    add("activations", lambda s, x: s.npx.relu(x) + s.npx.sigmoid(x) + s.npx.leaky_relu(x, act_type="gelu"), MATRIX)
+    add("softmax", lambda s, x: s.npx.softmax(x, axis=1) + s.npx.log_softmax(x), CUBE)
+
+
+def reductions():
+    for name in ("sum", "prod", "max", "min", "mean", "std", "var"):
+        add(f"{name} of all", lambda s, x, name=name: getattr(s.np, name)(x), CUBE)
+        add(f"{name} axis", lambda s, x, name=name: getattr(s.np, name)(x, axis=-1), CUBE)
+        add(f"{name} keepdims", lambda s, x, name=name: getattr(s.np, name)(x, axis=(0, 2), keepdims=True), CUBE)
+    add("a number goes on", lambda s, x: x - s.np.mean(x) * 2, CUBE)
+    add("mean of integers", lambda s, x: s.np.mean(x, axis=0), CUBE, values="integers")
+    add("var with ddof", lambda s, x: s.np.var(x, axis=1, ddof=1), CUBE)
+    for name in ("argmax", "argmin"):
+        add(f"{name} axis", lambda s, x, name=name: getattr(s.np, name)(x, axis=1), CUBE)
+        add(f"{name} of all", lambda s, x, name=name: getattr(s.np, name)(x), CUBE)
+    add("cumsum", lambda s, x: s.np.cumsum(x, axis=1), CUBE)
+    add("sort", lambda s, x: s.np.sort(x, axis=1), CUBE)
+
+
+def shapes():
+    add("reshape", lambda s, x: s.np.reshape(x, (-1, 4)), CUBE)
+    for codes in ((-2, -1), (-4,), (-5, -4), (-2, -6, 1, 3, -4), (-6, -1, 1, -4)):
+        add(f"reshape {codes}", lambda s, x, codes=codes: s.npx.reshape(x, codes), CUBE)
+    add("reshape leaving out", lambda s, x: s.npx.reshape(x, (-2, -3, -2)), (2, 1, 4))
+    add("transpose", lambda s, x: s.np.transpose(x), CUBE)
+    add("transpose axes", lambda s, x: s.np.transpose(x, (1, 0, 2)), CUBE)
+    add("swapaxes", lambda s, x: s.np.swapaxes(x, 0, 2), CUBE)
+    add("moveaxis", lambda s, x: s.np.moveaxis(x, 0, -1), CUBE)
+    add("squeeze", lambda s, x: s.np.squeeze(x), (1, 3, 1))
+    add("squeeze all", lambda s, x: s.np.squeeze(x), (1, 1))
+    add("expand dims", lambda s, x: s.np.expand_dims(x, 1), CUBE)
+    add("concatenate", lambda s, x, y: s.np.concatenate([x, y], axis=1), (2, 3), (2, 4))
+    add("stack", lambda s, x, y: s.np.stack([x, y], axis=-1), MATRIX, MATRIX)
+    add("vstack", lambda s, x, y: s.np.vstack([x, y]), (4,), (4,))
+    add("split", lambda s, x: s.np.split(x, 2, axis=2)[1], CUBE)
+    add("broadcast to", lambda s, x: s.np.broadcast_to(x, (5, 2, 3)), (2, 1))
+    add("tile", lambda s, x: s.np.tile(x, (2, 1, 2)), (2, 3))
+    add("repeat", lambda s, x: s.np.repeat(x, 2, axis=1), CUBE)
+    add("flip", lambda s, x: s.np.flip(x, 1), CUBE)
+    add("pad", lambda s, x: s.np.pad(x, ((0, 0), (1, 2), (3, 0)), mode="constant"), CUBE)
+    add("slices", lambda _, x: x[1:, :, :2] + x[0, 1, 1:3], CUBE)
+    add("created", lambda s, x: x + s.np.ones((4,)) + s.np.arange(4) - s.np.zeros((3, 1)) + s.np.full((4,), 2.5), CUBE)
+    add("arange like", lambda s, x: s.npx.arange_like(x, axis=1), CUBE)
+
+
+def products():
+    add("dot", lambda s, x, y: s.np.dot(x, y), (2, 3), (3, 4))
+    add("dot of vectors", lambda s, x, y: s.np.dot(x, y), (3,), (3,))
+    add("dot of ranks", lambda s, x, y: s.np.dot(x, y), (2, 5, 3), (4, 3, 2))
+    add("matmul", lambda s, x, y: s.np.matmul(x, y), (2, 5, 3), (3, 2))
+    add("tensordot", lambda s, x, y: s.np.tensordot(x, y, 2), (5, 3, 4), (3, 4, 2))
+    add("einsum", lambda s, x, y: s.np.einsum("bij,bjk->bik", x, y), (2, 5, 3), (2, 3, 4))
+    add("batch dot", lambda s, x, y: s.npx.batch_dot(x, y, transpose_b=True), (2, 5, 3), (2, 4, 3))
+
+
+def indices():
+    add("take", lambda s, x, y: s.np.take(x, y, axis=0), (7, 3), (4,), values=("normal", "indices"))
+    add("one hot", lambda s, x: s.npx.one_hot(x, 5), (2, 3), values="integers")
+    add("pick", lambda s, x, y: s.npx.pick(x, y), MATRIX, (3,), values=("normal", "indices"))
+    add("topk", lambda s, x: s.npx.topk(x, k=2, ret_typ="value"), CUBE)
+
+
+def weight(s, name, shape):
+    return s.var(f"op_{name}", shape=shape).as_np_ndarray()
+
+
+def layers():
+    add("layer norm", lambda s, x: s.npx.layer_norm(x, weight(s, "gamma", (4,)), weight(s, "beta", (4,))), CUBE)
+    add(
+        "convolution",
+        lambda s, x: s.npx.convolution(x, weight(s, "weight", (5, 4, 3, 3)), kernel=(3, 3), num_filter=5, no_bias=True),
+        IMAGE,
+    )
+    add(
+        "dense",
+        lambda s, x: s.npx.fully_connected(x, weight(s, "weight", (5, 6)), weight(s, "bias", (5,)), num_hidden=5),
+        MATRIX,
+    )
+
+
+GROUPS = (arithmetic, reductions, shapes, products, indices, layers)
