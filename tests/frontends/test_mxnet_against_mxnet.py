@@ -27,6 +27,7 @@ MAX_REL = 1e-4
 # name in gluon's model zoo, the smallest image that its architecture takes
 ZOO = {
     "alexnet": 96,
+    "vgg11": 32,
     "vgg11_bn": 32,
     "resnet18_v1": 64,
     "resnet18_v2": 64,
@@ -35,6 +36,19 @@ ZOO = {
     "mobilenet0_25": 64,
     "mobilenet_v2_0_25": 64,
     "inception_v3": 299,
+}
+# of export_networks.py, with the inputs that a user would give
+NETWORKS = {
+    "gluon lstm": ["data=float32[2,6]"],
+    "gluon gru": ["data=float32[2,6]"],
+    "gluon rnn": ["data=float32[2,6]"],
+    "gluon cells": ["data=float32[2,6,5]"],
+    "symbolic cells": ["data=float32[2,6,5]"],
+    "symbolic fused": ["data=float32[2,6,5]"],
+    "detector": ["data=float32[1,3,32,32]"],
+    "segmenter": ["data=float32[2,3,20,24]"],
+    "encoder": ["data0=float32[7,2,12]", "data1=float32[2]"],
+    "numpy": ["data=float32[2,3,8,8]"],
 }
 
 pytestmark = pytest.mark.slow
@@ -112,6 +126,14 @@ def test_model_zoo_network_answers_like_mxnet(name: str, mxnet_python: str, tmp_
     inputs = (TensorSpec("data", "float32", (1, 3, ZOO[name], ZOO[name])),)
     model = convert(ConversionRequest(tmp_path / f"{name}-symbol.json", "mxnet", tmp_path, inputs))
     assert model.framework == "mxnet 1.9.1"
+    assert parity_on_random_images(model).max_rel <= MAX_REL
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_answers_like_mxnet(name: str, mxnet_python: str, tmp_path: Path) -> None:
+    run_with_mxnet(mxnet_python, "export_networks.py", name, str(tmp_path / "net"), onednn=True)
+    inputs = tuple(TensorSpec.parse(text) for text in NETWORKS[name])
+    model = convert(ConversionRequest(tmp_path / "net", "mxnet", tmp_path, inputs))
     assert parity_on_random_images(model).max_rel <= MAX_REL
 
 

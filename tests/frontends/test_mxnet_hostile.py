@@ -90,17 +90,20 @@ WORDS = [
     "prelu",
 ]
 texts = st.sampled_from([*NUMBERS, *CODES, *WORDS, "bilinear", "constant", "reflect"]) | st.text(max_size=6)
-ATTRIBUTES = """
-    M N a_max a_min act_type adj align_corners axes axis begin bidirectional block_size clip coord_start
-    count_include_pad decimals depth destination dilate dim dim1 dim2 dtype end eps exclude fix_gamma flatten
-    global_pool h_w heads height id_index in_format indices is_ascend is_int k keepdims kernel layout
-    lhs_axes lhs_begin mode multi_output newshape nms_threshold nms_topk no_bias nsize num num_filter
-    num_group num_layers num_outputs offset offsets ord out_format output_size p_value pad pad_width
-    pool_type pooled_size pooling_convention ratios repeat repeats reps ret_typ reverse rhs_axes sample_type
-    scalar scale score_index sections shape size sizes source spatial_scale squeeze_axis start state_size
-    step stop stride subscripts target_shape temperature topk transform_type transpose_a transpose_b
-    use_length use_sequence_length valid_thresh value width
-""".split()
+ATTRIBUTES = [
+    *("M", "N", "a_max", "a_min", "act_type", "adj", "align_corners", "axes", "axis", "begin", "bidirectional"),
+    *("block_size", "clip", "coord_start", "count_include_pad", "decimals", "depth", "destination", "dilate"),
+    *("dim", "dim1", "dim2", "dtype", "end", "eps", "exclude", "fix_gamma", "flatten", "global_pool", "h_w"),
+    *("heads", "height", "id_index", "in_format", "indices", "is_ascend", "is_int", "k", "keepdims", "kernel"),
+    *("layout", "lhs_axes", "lhs_begin", "mode", "multi_output", "newshape", "nms_threshold", "nms_topk"),
+    *("no_bias", "nsize", "num", "num_filter", "num_group", "num_layers", "num_outputs", "offset", "offsets"),
+    *("ord", "out_format", "output_size", "p_value", "pad", "pad_width", "pool_type", "pooled_size"),
+    *("pooling_convention", "ratios", "repeat", "repeats", "reps", "ret_typ", "reverse", "rhs_axes"),
+    *("sample_type", "scalar", "scale", "score_index", "sections", "shape", "size", "sizes", "source"),
+    *("spatial_scale", "squeeze_axis", "start", "state_size", "step", "stop", "stride", "subscripts"),
+    *("target_shape", "temperature", "topk", "transform_type", "transpose_a", "transpose_b", "use_length"),
+    *("use_sequence_length", "valid_thresh", "value", "width"),
+]
 # attributes that make sense, and the shapes of the weights, for data of 1, 4, 8, 8
 DATA_SHAPE = (1, 4, 8, 8)
 SENSIBLE: dict[str, tuple[dict[str, str], list[tuple[int, ...]]]] = {

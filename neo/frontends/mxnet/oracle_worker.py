@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -22,6 +23,8 @@ import mxnet as mx  # type: ignore[import-not-found]  # noqa: E402
 
 class Model:
     def __init__(self, symbol_path: str, parameters_path: str) -> None:
+        if _has_numpy_shapes(symbol_path):
+            mx.util.set_np_shape(True)
         self._symbol = mx.sym.load(symbol_path)
         stored = mx.nd.load(parameters_path)
         self._parameters = {_without_prefix(name): array for name, array in stored.items()}
@@ -35,6 +38,11 @@ class Model:
         states = _complete(self._symbol.list_auxiliary_states(), state_shapes, known)
         bound = self._symbol.bind(mx.cpu(), arguments, grad_req="null", aux_states=states)
         return [output.asnumpy() for output in bound.forward(is_train=False)]
+
+
+def _has_numpy_shapes(symbol_path: str) -> bool:
+    with Path(symbol_path).open(encoding="utf-8") as file:
+        return json.load(file).get("attrs", {}).get("is_np_shape", ["int", 0])[1] > 0
 
 
 def _without_prefix(name: str) -> str:

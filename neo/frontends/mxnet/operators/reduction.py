@@ -38,6 +38,8 @@ def reduced(op: Operation, operator: str, value: Value) -> Value:
 
 
 def along(op: Operation, operator: str, value: Value, axes: tuple[int, ...], *, keep: bool) -> Value:
+    if not axes:
+        return value
     # in opset 17 only the sum takes its axes as an input
     if operator == "ReduceSum":
         return op.emit(operator, value, op.constant(axes), keepdims=int(keep))
