@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from test_mxnet_params import UNVERSIONED, V1, V2, V3, list_file, record
 
 from neo.contract.parity import Parity, compare
 from neo.contract.tensors import TensorSpec
@@ -173,3 +174,19 @@ def test_what_mxnet_itself_refuses_is_told_without_a_stack_trace(tmp_path: Path)
     with pytest.raises(ModelError, match="MXNet itself cannot run the model") as caught:
         model.run({"data": np.zeros((1, 2, 8, 8), np.float32)})
     assert len(caught.value.message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("version", [UNVERSIONED, V1, V2, V3])
+def test_mxnet_itself_reads_every_layout_that_our_tests_write(version: int, mxnet_python: str, tmp_path: Path) -> None:
+    """What ``test_mxnet_params`` writes is the format: MXNet answers with what was written."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    (tmp_path / "x-0000.params").write_bytes(list_file([record(array, version)], ["arg:w"]))
+    scope = f"mx.util.np_shape({version == V3})"
+    program = f"import sys, mxnet as mx\nwith {scope}: print(mx.nd.load(sys.argv[1])['arg:w'].asnumpy().tolist())"
+    done = subprocess.run(
+        [mxnet_python, "-W", "ignore", "-c", program, str(tmp_path / "x-0000.params")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout) == array.tolist(), done.stderr[-2000:]

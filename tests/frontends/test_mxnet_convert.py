@@ -187,6 +187,28 @@ def test_missing_input_of_an_embedding_is_asked_for_as_indices(tmp_path: Path) -
     assert model.outputs == (TensorSpec("embed_output", "float32", (1, 4, 3)),)
 
 
+def test_missing_states_of_a_recurrent_layer_are_asked_for_in_their_shape(tmp_path: Path) -> None:
+    attributes = {"mode": "gru", "state_size": "4", "num_layers": "2", "bidirectional": "True"}
+    nodes = [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": "null", "name": "weights", "inputs": []},
+        {"op": "null", "name": "begin", "inputs": []},
+        {"op": "RNN", "name": "rnn", "attrs": attributes, "inputs": [[0, 0], [1, 0], [2, 0]]},
+    ]
+    (tmp_path / "r-symbol.json").write_text(json.dumps({"nodes": nodes, "heads": [[3, 0]]}))
+    write_parameters(tmp_path / "r-0000.params", {"weights": np.ones(648)})
+    data = TensorSpec("data", "float32", (7, 1, 3))
+    with pytest.raises(InputSpecError) as caught:
+        convert(request(tmp_path / "r", tmp_path, data))
+    assert "--input begin=float32[4,1,4]" in caught.value.hint
+    begin = TensorSpec("begin", "float32", (4, 1, 4))
+    with pytest.raises(InputSpecError, match="has 648 weights, for 3 features it wants 552"):
+        convert(request(tmp_path / "r", tmp_path, data, begin))
+    write_parameters(tmp_path / "r-0000.params", {"weights": np.ones(552)})
+    model = convert(request(tmp_path / "r", tmp_path, data, begin))
+    assert model.outputs == (TensorSpec("rnn_output", "float32", (7, 1, 8)),)
+
+
 def test_unknown_dimension_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputSpecError, match="no input has a dimension 'M'") as caught:
         convert(request(DIGITS, tmp_path, TensorSpec("data", "float32", ("N", 1, 8, 8)), M=2))

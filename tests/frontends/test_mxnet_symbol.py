@@ -74,6 +74,25 @@ def test_what_is_no_symbol_is_told(data: bytes, message: str) -> None:
         parse_symbol(data)
 
 
+@pytest.mark.parametrize(
+    ("version", "axis"),
+    [(None, "None"), (904, "None"), (905, "-1"), (10901, "-1")],
+    ids=["none", "0.9.4", "0.9.5", "1.9.1"],
+)
+def test_the_last_axis_meant_all_elements_before_0_9_5(version: int | None, axis: str) -> None:
+    document = json.loads(symbol(node("null", "x", []), node("argmax", "a", [[0, 0]], axis="-1")))
+    if version is not None:
+        document["attrs"] = {"mxnet_version": ["int", version]}
+    assert parse_symbol(json.dumps(document).encode()).nodes[1].attributes["axis"] == axis
+
+
+@pytest.mark.parametrize(("stored", "numpy"), [(["int", 1], True), (["int", 0], False), (None, False), ("1", False)])
+def test_a_symbol_tells_whether_its_shapes_are_those_of_numpy(stored: Any, numpy: bool) -> None:
+    document = json.loads(symbol(node("null", "x", [])))
+    document["attrs"] = {"is_np_shape": stored}
+    assert parse_symbol(json.dumps(document).encode()).numpy is numpy
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),

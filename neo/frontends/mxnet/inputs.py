@@ -117,6 +117,8 @@ def _example(graph: SymbolGraph, parameters: Parameters, name: str) -> TensorSpe
     """A likely description, with the channels or features that the first layer's weight tells."""
     numbers = {number for number, node in enumerate(graph.nodes) if node.operator == VARIABLE and node.name == name}
     for number, node in enumerate(graph.nodes):
+        if node.operator == "RNN" and numbers.intersection(entry.node for entry in node.inputs[2:]):
+            return TensorSpec(name, "float32", _state_shape(node))
         if not node.inputs or node.inputs[0].node not in numbers:
             continue
         shape = _shape_for(node, graph, parameters)
@@ -124,6 +126,13 @@ def _example(graph: SymbolGraph, parameters: Parameters, name: str) -> TensorSpe
             return TensorSpec(name, "int32" if node.operator == "Embedding" else "float32", shape)
         numbers.add(number)
     return TensorSpec(name, "float32", (1, 3, USUAL_SIZE, USUAL_SIZE))
+
+
+def _state_shape(node: SymbolNode) -> tuple[Dim, ...]:
+    """Of a recurrent layer's state: (layers directions, batch, size)."""
+    attributes = Attributes(node.where, node.attributes)
+    directions = 2 if attributes.boolean("bidirectional", default=False) else 1
+    return (attributes.integer("num_layers", 1) * directions, 1, attributes.integer("state_size"))
 
 
 def _shape_for(node: SymbolNode, graph: SymbolGraph, parameters: Parameters) -> tuple[Dim, ...] | None:

@@ -42,7 +42,7 @@ class Model:
 
 def _has_numpy_shapes(symbol_path: str) -> bool:
     with Path(symbol_path).open(encoding="utf-8") as file:
-        return json.load(file).get("attrs", {}).get("is_np_shape", ["int", 0])[1] > 0
+        return bool(json.load(file).get("attrs", {}).get("is_np_shape", ["int", 0])[1] > 0)
 
 
 def _without_prefix(name: str) -> str:
