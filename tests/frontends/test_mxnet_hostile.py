@@ -238,11 +238,11 @@ def test_what_an_attribute_asks_for_is_not_allocated(operator: str) -> None:
         tracemalloc.stop()
 
 
-def test_a_chain_of_a_hundred_thousand_nodes_is_no_recursion() -> None:
+def test_a_chain_of_twenty_thousand_nodes_is_no_recursion() -> None:
     nodes: list[dict[str, Any]] = [{"op": "null", "name": "data", "inputs": []}]
-    nodes += [{"op": "_copy", "name": f"n{i}", "inputs": [[i, 0, 0]]} for i in range(100_000)]
-    nodes.append({"op": "relu", "name": "last", "inputs": [[100_000, 0, 0]]})
-    symbol = parse_symbol(json.dumps({"nodes": nodes, "heads": [[100_001, 0, 0]]}).encode())
+    nodes += [{"op": "_copy", "name": f"n{i}", "inputs": [[i, 0, 0]]} for i in range(20_000)]
+    nodes.append({"op": "relu", "name": "last", "inputs": [[20_000, 0, 0]]})
+    symbol = parse_symbol(json.dumps({"nodes": nodes, "heads": [[20_001, 0, 0]]}).encode())
     model, _ = build(symbol, {}, [TensorSpec("data", "float32", (1, 4))])
     assert [node.op_type for node in model.graph.node] == ["Relu"]
 

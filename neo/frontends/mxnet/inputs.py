@@ -24,7 +24,6 @@ LEARNT_INPUTS = frozenset(
         "InstanceNorm",
         "LayerNorm",
         "LeakyReLU",
-        "_contrib_SparseEmbedding",
         "_contrib_SyncBatchNorm",
     ]
 )

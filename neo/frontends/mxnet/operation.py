@@ -57,8 +57,11 @@ class Operation:
 
     def constant(self, elements: ArrayLike, dtype: str = "int64") -> Value:
         # a float16 graph may well carry a bound such as 1e38: infinity is what MXNet makes of it too
-        with np.errstate(over="ignore"):
-            array = np.asarray(elements, dtype)
+        try:
+            with np.errstate(over="ignore"):
+                array = np.asarray(elements, dtype)
+        except OverflowError as error:
+            raise self.unsupported(f"numbers beyond {dtype}", "give its input as float32") from error
         return self.graph.constant(f"{self.name}_constant", array)
 
     def reshape(self, value: Value, shape: Sequence[int]) -> Value:

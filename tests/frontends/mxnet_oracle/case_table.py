@@ -91,6 +91,7 @@ def case(name, symbol, *shapes, values="normal", numpy=False, onednn=False):
     names = ["data", *(f"data{number}" for number in range(1, len(shapes)))]
     if not isinstance(values, str):
         values = dict(zip(names, values, strict=False))
+    assert name not in CASES, name
     CASES[name] = Case(symbol, dict(zip(names, shapes, strict=False)), values, numpy, onednn)
 
 

@@ -96,6 +96,9 @@ def more_elementwise():
         case(f"{name} of halves", lambda s, name=name: getattr(s, name)(x(s)), IMAGE, values="halves")
     case("hypot", lambda s: s.broadcast_hypot(x(s), y(s)), (2, 3, 4), (2, 1, 4))
     case("mod", lambda s: s.broadcast_mod(x(s), y(s)), (2, 3, 4), (2, 1, 4), values=("halves", "whole"))
+    case("hypot of one shape", lambda s: s._internal._hypot(x(s), y(s)), MATRIX, MATRIX)
+    case("hypot with a number", lambda s: s._internal._hypot_scalar(x(s), scalar=1.5), MATRIX)
+    case("mod of one shape", lambda s: s._internal._mod(x(s), y(s)), MATRIX, MATRIX, values=("halves", "whole"))
     for number in (2.5, -1.5):
         case(f"mod {number}", lambda s, number=number: x(s) % number, MATRIX, values="halves")
     case("a number mod", lambda s: 7.5 % x(s), MATRIX, values="whole")
@@ -131,8 +134,29 @@ def comparisons():
         "less": lambda s: x(s) < 1,
         "at most": lambda s: x(s) <= 1,
     }.items():
-        case(f"{name} a number", symbol, MATRIX, values="whole")
+        case(f"is {name} a number", symbol, MATRIX, values="whole")
+    for name in ("equal", "not_equal", "greater", "greater_equal", "lesser", "lesser_equal"):
+        case(
+            f"{name} of one shape",
+            lambda s, name=name: getattr(s._internal, f"_{name}")(x(s), y(s)),
+            MATRIX,
+            MATRIX,
+            values="whole",
+        )
     for name in ("and", "or", "xor"):
+        case(
+            f"logical {name} of one shape",
+            lambda s, name=name: getattr(s._internal, f"_logical_{name}")(x(s), y(s)),
+            MATRIX,
+            MATRIX,
+            values="choices",
+        )
+        case(
+            f"logical {name} a number",
+            lambda s, name=name: getattr(s._internal, f"_logical_{name}_scalar")(x(s), scalar=2),
+            MATRIX,
+            values="choices",
+        )
         case(
             f"logical {name}",
             lambda s, name=name: getattr(s, f"broadcast_logical_{name}")(x(s), y(s)),

@@ -85,7 +85,6 @@ CONVERTERS: dict[str, Converter] = {
     "Activation": activation,
     "BlockGrad": passed_through,
     "Dropout": dropout,
-    "IdentityAttachKLSparseReg": passed_through,
     "LeakyReLU": leaky_relu,
     "MakeLoss": passed_through,
     "_contrib_gradientmultiplier": passed_through,

@@ -56,9 +56,9 @@ _OTHER_NAMES = {
     "_logical_xor": "_Logical_Xor",
     "_logical_xor_scalar": "_LogicalXorScalar",
     "_maximum": "_Maximum",
-    "_maximum_scalar": "_MaximumScalar",
+    "_maximum_scalar": "_MaximumScalar _npi_maximum_scalar",
     "_minimum": "_Minimum",
-    "_minimum_scalar": "_MinimumScalar",
+    "_minimum_scalar": "_MinimumScalar _npi_minimum_scalar",
     "_minus_scalar": "_MinusScalar",
     "_mod": "_Mod",
     "_mod_scalar": "_ModScalar",
@@ -80,12 +80,14 @@ _OTHER_NAMES = {
     "_rmod_scalar": "_RModScalar",
     "_rnn_param_concat": "_npi_rnn_param_concat",
     "_rpower_scalar": "_RPowerScalar",
-    "_scatter_set_nd": "_npi_scatter_set_nd",
+    "_split_v2": "_npi_split",
     "add_n": "ElementWiseSum",
     "argsort": "_npi_argsort",
     "batch_dot": "_npx_batch_dot",
     "broadcast_add": "broadcast_plus",
     "broadcast_axis": "broadcast_axes",
+    "broadcast_maximum": "_npi_maximum",
+    "broadcast_minimum": "_npi_minimum",
     "broadcast_sub": "broadcast_minus",
     "clip": "_npi_clip",
     "elemwise_add": "_Plus _add _plus",
@@ -113,4 +115,8 @@ _OTHER_NAMES = {
     "tile": "_npi_tile",
     "topk": "_npx_topk",
 }
-ALIASES: dict[str, str] = {alias: name for name, others in _OTHER_NAMES.items() for alias in others.split()}
+# as MXNet 2.0 calls them
+_LATER_NAMES = ("copy", "dot", "max", "min", "moveaxis", "prod", "squeeze", "sum", "transpose")
+ALIASES: dict[str, str] = {alias: name for name, others in _OTHER_NAMES.items() for alias in others.split()} | {
+    f"_npi_{name}": f"_np_{name}" for name in _LATER_NAMES
+}

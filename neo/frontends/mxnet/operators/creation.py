@@ -152,7 +152,6 @@ CONVERTERS: dict[str, Converter] = {
     "_linspace": linspace,
     "_ones": filled(1.0),
     "_zeros": filled(0.0),
-    "_zeros_without_dtype": filled(0.0),
     "ones_like": filled_like(1.0),
     "shape_array": shape_array,
     "size_array": size_array,

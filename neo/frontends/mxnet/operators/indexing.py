@@ -73,10 +73,6 @@ def scatter_nd(op: Operation) -> Value:
     return op.emit("ScatterND", zeros, _index_rows(op, op.input(1, "indices")), op.data)
 
 
-def scatter_set_nd(op: Operation) -> Value:
-    return op.emit("ScatterND", op.data, _index_rows(op, op.input(2, "indices")), op.input(1, "values"))
-
-
 def one_hot(op: Operation) -> Value:
     """An index outside the depth, also a negative one, gives nothing but off_value."""
     (depth,) = require_reasonable(op, (op.attributes.integer("depth"),))
@@ -106,9 +102,7 @@ def reversed_axes(op: Operation, value: Value, axes: Sequence[int]) -> Value:
 
 CONVERTERS: dict[str, Converter] = {
     "Embedding": embedding,
-    "_contrib_SparseEmbedding": embedding,
     "_contrib_boolean_mask": boolean_mask,
-    "_scatter_set_nd": scatter_set_nd,
     "batch_take": batch_take,
     "gather_nd": gather_nd,
     "one_hot": one_hot,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from neo.errors import InputSpecError
 from neo.frontends.mxnet.onnx_graph import Value
 from neo.frontends.mxnet.operation import Converter, Operation
 from neo.frontends.mxnet.operators import (
@@ -25,7 +24,7 @@ from neo.frontends.mxnet.operators import (
 )
 from neo.frontends.mxnet.operators.reshape_codes import NUMPY_CODES, reshaped
 
-BINARY = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "power": "Pow", "maximum": "Max", "minimum": "Min"}
+BINARY = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "power": "Pow"}
 COMPARISONS = {"less": "lesser", "less_equal": "lesser_equal"}
 UNARY = [
     *("arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "cbrt", "cos", "cosh", "degrees", "exp", "expm1"),
@@ -152,9 +151,10 @@ def squeeze(op: Operation) -> Value:
 
 
 def around(op: Operation) -> Value:
+    """Halves go to the even neighbour."""
     if op.attributes.integer("decimals", 0):
         raise op.unsupported(f"decimals={op.attributes.integer('decimals', 0)}")
-    return rounding.round_half_away(op)
+    return op.emit("Round", op.data)
 
 
 def is_infinite(op: Operation) -> Value:
@@ -186,12 +186,6 @@ def full_axis_reduction(operator: str) -> Converter:
     return convert
 
 
-def split_parts(op: Operation) -> tuple[Value, ...]:
-    if op.data.rank == 0:
-        raise InputSpecError(f"{op.where} splits a tensor without dimensions")
-    return shape.split_at(op)
-
-
 CONVERTERS: dict[str, Converter] = {
     **{f"_npi_{name}": elementwise.binary(operator) for name, operator in BINARY.items()},
     **{f"_npi_{name}_scalar": elementwise.scalar(operator, number_first=False) for name, operator in BINARY.items()},
@@ -202,10 +196,10 @@ CONVERTERS: dict[str, Converter] = {
         for suffix, make in (("", comparison.compare), ("_scalar", comparison.compare_scalar))
     },
     **{f"_npi_{name}": rounding.truncate for name in ("fix", "trunc")},
-    **{name: full_axis_reduction("ReduceSum") for name in ("_np_sum", "_npi_sum")},
-    **{name: full_axis_reduction("ReduceProd") for name in ("_np_prod", "_npi_prod")},
-    **{name: full_axis_reduction("ReduceMax") for name in ("_np_max", "_npi_max")},
-    **{name: full_axis_reduction("ReduceMin") for name in ("_np_min", "_npi_min")},
+    "_np_sum": full_axis_reduction("ReduceSum"),
+    "_np_prod": full_axis_reduction("ReduceProd"),
+    "_np_max": full_axis_reduction("ReduceMax"),
+    "_np_min": full_axis_reduction("ReduceMin"),
     **dict.fromkeys(("_np_copy", "_npi_copy"), masks.passed_through),
     **dict.fromkeys(("_np_moveaxis", "_npi_moveaxis"), move_axis),
     **dict.fromkeys(("_np_squeeze", "_npi_squeeze"), squeeze),
@@ -246,7 +240,6 @@ CONVERTERS: dict[str, Converter] = {
     "_npi_rsubtract_scalar": elementwise.scalar("Sub", number_first=True),
     "_npi_rtrue_divide_scalar": in_floats(elementwise.scalar("Div", number_first=True)),
     "_npi_sign": elementwise.unary("Sign"),
-    "_npi_split": split_parts,
     "_npi_square": elementwise.square,
     "_npi_stack": shape.stack,
     "_npi_std": reduction.spread(root=True),

@@ -64,10 +64,6 @@ def without_nan(operator: str, neutral: float) -> Converter:
     return convert
 
 
-def square_sum(op: Operation) -> Value:
-    return reduced(op, "ReduceSum", op.emit("Mul", op.data, op.data))
-
-
 def norm(op: Operation) -> Value:
     """The sum of the absolute values, or the root of the sum of the squares."""
     order = op.attributes.integer("ord", 2)
@@ -122,7 +118,6 @@ def truth(operator: str) -> Converter:
 
 
 CONVERTERS: dict[str, Converter] = {
-    "_square_sum": square_sum,
     "max": reduce("ReduceMax"),
     "mean": averaged,
     "min": reduce("ReduceMin"),
