@@ -33,6 +33,12 @@ def indices():
     case("one hot", lambda s: s.one_hot(x(s), depth=5), (2, 3), values="indices")
     case("one hot of negatives", lambda s: s.one_hot(x(s), depth=3, on_value=2, off_value=-1), (2, 9), values="whole")
     case("embedding of whole numbers", lambda s: s.Embedding(x(s), input_dim=7, output_dim=3), (4,), values="choices")
+    case(
+        "embedding of what is not in the table",
+        lambda s: s.Embedding(x(s), input_dim=2, output_dim=3),
+        (9,),
+        values="halves",
+    )
     case("one hot of integers", lambda s: s.one_hot(x(s), depth=4, dtype="int32"), (2, 9), values="integers")
 
 

@@ -29,8 +29,9 @@ def take(op: Operation) -> Value:
 
 
 def embedding(op: Operation) -> Value:
-    indices = op.data if op.data.dtype in {"int32", "int64"} else op.cast(op.data, "int64")
-    return op.emit("Gather", op.input(1, "weight"), indices, axis=0)
+    """An index beyond the table is clipped to its edge, as MXNet's kernels do."""
+    weight = op.input(1, "weight")
+    return op.emit("Gather", weight, _within(op, op.data, op.size(weight, 0), "clip"), axis=0)
 
 
 def pick(op: Operation) -> Value:
