@@ -47,11 +47,12 @@ Progress = Callable[[str], None]
 class CompileRequest:
     """model: a model file or folder. targets: names of targets, or .toml files. engine: "auto" or one of ENGINES.
 
-    name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, framework,
-    golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised from the file.
-    preprocess, postprocess: TOML documents with steps that become part of the model, see docs/pipelines.md.
-    threads: for measuring, by default as many as the target has cores. tolerance: how far answers may be from the
-    source framework's. signer: None leaves the bundles unsigned, and agents refuse them.
+    name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, signature,
+    outputs, framework, golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised
+    from the file. preprocess, postprocess: TOML documents with steps that become part of the model, see
+    docs/pipelines.md. threads: for measuring, by default as many as the target has cores. tolerance: how far answers may
+    be from the source framework's; a quantised model sets its own where that is wider. signer: None leaves the bundles
+    unsigned, and agents refuse them.
     """
 
     model: Path
@@ -64,6 +65,8 @@ class CompileRequest:
     framework: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
+    signature: str | None = None
+    outputs: tuple[str, ...] = ()
     golden: Path | None = None
     preprocess: Path | None = None
     postprocess: Path | None = None
@@ -193,6 +196,8 @@ def _convert(request: CompileRequest, processing: Processing | None, scratch: Pa
             scratch=folder,
             inputs=request.inputs,
             dims=request.dims,
+            signature=request.signature,
+            outputs=request.outputs,
             golden=None if request.golden is None else request.golden.resolve(),
             trust_pickle=request.trust_pickle,
             processing=processing,
@@ -215,6 +220,11 @@ class _Job:
     conversion: Conversion
     model: Path
     scratch: Path
+
+    @property
+    def tolerance(self) -> Tolerance:
+        own = self.conversion.tolerance
+        return self.request.tolerance if own is None else self.request.tolerance.widest(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +255,13 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
         with _timed(seconds, "measure"):
             progress(f"measuring {', '.join(engines)}")
             threads = request.threads or min(target.cores, available_cores())
-            candidates = measure_candidates(candidates, threads, request.tolerance)
+            candidates = measure_candidates(candidates, threads, job.tolerance)
     chosen = choose(candidates)
     notes = list(explain(candidates, chosen, here))
     if job.conversion.parity is None:
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
+    if job.conversion.why:
+        notes.append(job.conversion.why)
     return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
 
 
@@ -270,8 +282,8 @@ def _write(choice: _Choice) -> CompiledBundle:
         source=job.conversion.framework,
         inputs=job.conversion.inputs,
         outputs=job.conversion.outputs,
-        tolerance=request.tolerance,
         labels=job.conversion.labels,
+        tolerance=job.tolerance,
     )
     parity = job.conversion.parity
     report = {

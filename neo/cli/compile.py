@@ -35,6 +35,8 @@ Examples:
 @click.option("--version", help="Version of the bundle. [default: the next whole number]")
 @click.option("--framework", help="pytorch, keras, tensorflow, mxnet or onnx. [default: recognised from the file]")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="As in x=float32[1,3,224,224].")
+@click.option("--outputs", help="Names of the outputs of a frozen TensorFlow graph, as in scores,boxes.")
+@click.option("--signature", help="Which function of a SavedModel. [default: serving_default, or the only one]")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Fix a named dynamic dimension, as in N=1.")
 @click.option(
     "--golden",
@@ -66,6 +68,8 @@ def compile_command(  # one parameter per option
     version: str | None,
     framework: str | None,
     inputs: tuple[str, ...],
+    outputs: str | None,
+    signature: str | None,
     dims: tuple[str, ...],
     golden: Path | None,
     preprocess: Path | None,
@@ -95,6 +99,8 @@ def compile_command(  # one parameter per option
         framework=framework,
         inputs=tuple(parse_input(text) for text in inputs),
         dims=dict(parse_dim(text) for text in dims),
+        signature=signature,
+        outputs=tuple(name.strip() for name in outputs.split(",") if name.strip()) if outputs else (),
         golden=golden,
         preprocess=preprocess,
         postprocess=postprocess,

@@ -44,6 +44,9 @@ class Tolerance:
     def accepts(self, parity: Parity) -> bool:
         return parity.max_rel <= self.max_rel or parity.max_abs <= self.max_abs
 
+    def widest(self, other: Tolerance) -> Tolerance:
+        return Tolerance(max(self.max_abs, other.max_abs), max(self.max_rel, other.max_rel))
+
     def to_json(self) -> dict[str, Any]:
         return {"max_abs": self.max_abs, "max_rel": self.max_rel}
 

@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from neo.contract.labels import OutputLabels
-from neo.contract.parity import Parity
+from neo.contract.parity import Parity, Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.processing.documents import Processing
 
@@ -26,6 +26,7 @@ class ConversionRequest:
     """source: the model file or folder. framework: a key of ``neo.frontends.FRONTENDS``.
 
     inputs: what the user said with --input, () if nothing. dims: sizes for named dynamic dimensions.
+    signature, outputs: --signature and --outputs, for files that hold several functions, or do not name their outputs.
     samples: how many random inputs are run through the source framework. golden: an .npz of the user's own with
     one array per input and output name, used instead of random inputs (and instead of the framework's answer).
     scratch: an empty folder that the frontend may fill. processing: what is put around the converted model; golden,
@@ -37,6 +38,8 @@ class ConversionRequest:
     scratch: Path
     inputs: tuple[TensorSpec, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
+    signature: str | None = None
+    outputs: tuple[str, ...] = ()
     samples: int = 4
     seed: int = 0
     golden: Path | None = None
@@ -53,7 +56,8 @@ class SourceModel:
     itself, arrays by input name to arrays by output name; None where the framework is not installed here.
     reference: who answers in run, if framework does not say it. proves_conversion: False if run is the converted
     model itself in other clothes. draw: (count, seed, largest integer) to inputs, where any random ones will not do.
-    labels: of the outputs.
+    labels: of the outputs. tolerance: by output, where the source's own arithmetic is coarser than floats, as a
+    quantised model's is; why says so in a few words for the report.
     """
 
     onnx: Path
@@ -65,6 +69,8 @@ class SourceModel:
     proves_conversion: bool = True
     draw: Callable[[int, int, int], tuple[Arrays, ...]] | None = None
     labels: tuple[OutputLabels, ...] = ()
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,8 @@ class Conversion:
 
     reference: who answered the samples: "pytorch 2.13.0", "golden file x.npz", or, where no source framework is
     at hand, "onnxruntime 1.32.0 on the converted model" (then parity says nothing about the conversion and is None).
-    parity: the ONNX file in onnxruntime against the samples' outputs, the worst of all samples.
+    parity: the ONNX file in onnxruntime against the samples' outputs, the worst of all samples. tolerance: how far any
+    engine's answers may be from the samples', where the usual is too strict for this model; why: the reason.
     """
 
     onnx: Path
@@ -92,3 +99,5 @@ class Conversion:
     reference: str
     parity: Parity | None
     labels: tuple[OutputLabels, ...] = ()
+    tolerance: Tolerance | None = None
+    why: str = ""

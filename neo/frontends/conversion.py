@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, cast
 
 import numpy as np
@@ -34,7 +34,7 @@ def convert(request: ConversionRequest) -> Conversion:
 
 def open_source(request: ConversionRequest) -> SourceModel:
     """The source model with its pre- and post-processing, ready to run; nothing is compared. Raises anything."""
-    source = _frontend(request.framework)(request)
+    source = _read(request)
     if request.processing is None:
         return source
     from neo.frontends.processed import with_processing
@@ -43,7 +43,7 @@ def open_source(request: ConversionRequest) -> SourceModel:
 
 
 def _convert(request: ConversionRequest) -> Conversion:
-    source = _frontend(request.framework)(request)
+    source = _read(request)
     if request.processing is None:
         return _proved(request, source)
     from neo.frontends.processed import with_processing
@@ -69,8 +69,28 @@ def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
         parity = _check_parity(source, samples, run_onnx, reference)
         parity = parity if request.golden or source.proves_conversion else None
     return Conversion(
-        source.onnx, source.framework, source.inputs, source.outputs, samples, reference, parity, source.labels
+        onnx=source.onnx,
+        framework=source.framework,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        samples=samples,
+        reference=reference,
+        parity=parity,
+        labels=source.labels,
+        tolerance=reduce(Tolerance.widest, source.tolerance.values()) if source.tolerance else None,
+        why=source.why,
     )
+
+
+def _read(request: ConversionRequest) -> SourceModel:
+    _refuse_flags(request)
+    return _frontend(request.framework)(request)
+
+
+def _refuse_flags(request: ConversionRequest) -> None:
+    flag = "--signature" if request.signature else "--outputs" if request.outputs else ""
+    if flag and request.framework != "tensorflow":
+        raise UsageError(f"{flag} is for TensorFlow models; this is a {request.framework} model", hint="leave it out")
 
 
 def _frontend(framework: str) -> Callable[[ConversionRequest], SourceModel]:
@@ -109,7 +129,7 @@ def _samples(
 
 
 def _answered(request: ConversionRequest, source: SourceModel, run: Callable[[Arrays], Arrays]) -> tuple[Sample, ...]:
-    integers = any("int" in spec.dtype and spec.dtype != "uint8" for spec in source.inputs)
+    integers = any("int" in spec.dtype and spec.dtype not in {"int8", "uint8"} for spec in source.inputs)
     try:
         return _run_all(request, source, run, MAX_INTEGER)
     except Exception:
@@ -136,7 +156,8 @@ def _check_parity(
         actual = run_onnx(sample.inputs)
         for spec in source.outputs:
             parity = compare({spec.name: sample.outputs[spec.name]}, actual)
-            tolerance = HALF_TOLERANCE if spec.dtype == "float16" else TOLERANCE
+            usual = HALF_TOLERANCE if spec.dtype == "float16" else TOLERANCE
+            tolerance = source.tolerance.get(spec.name, usual)
             if not tolerance.accepts(parity):
                 where = f"{reference}, sample {number}"
                 found = _difference(sample.outputs[spec.name], actual[spec.name], parity)

@@ -14,7 +14,7 @@ import numpy as np
 
 from neo.contract.fields import ContractError, as_object, get, get_list, get_number, parse_object
 from neo.contract.labels import OutputLabels
-from neo.contract.parity import Parity
+from neo.contract.parity import Parity, Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError
 from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample
@@ -35,6 +35,8 @@ def write_request(request: ConversionRequest) -> None:
         "scratch": str(work.absolute()),
         "inputs": [spec.to_json() for spec in request.inputs],
         "dims": dict(request.dims),
+        "signature": request.signature,
+        "outputs": list(request.outputs),
         "samples": request.samples,
         "seed": request.seed,
         "golden": str(request.golden.absolute()) if request.golden else None,
@@ -52,6 +54,8 @@ def read_request(scratch: Path) -> ConversionRequest:
         scratch=Path(obj["scratch"]),
         inputs=get_list(obj, "inputs", TensorSpec.from_json, "request"),
         dims=obj["dims"],
+        signature=obj["signature"],
+        outputs=tuple(obj["outputs"]),
         samples=obj["samples"],
         seed=obj["seed"],
         golden=Path(obj["golden"]) if obj["golden"] else None,
@@ -76,6 +80,8 @@ def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
         "reference": conversion.reference,
         "parity": conversion.parity.to_json() if conversion.parity else None,
         "labels": [entry.to_json() for entry in conversion.labels],
+        "tolerance": conversion.tolerance.to_json() if conversion.tolerance else None,
+        "why": conversion.why,
     }
 
 
@@ -114,4 +120,6 @@ def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
         reference=get(obj, "reference", str, "answer"),
         parity=parity,
         labels=get_list(obj, "labels", OutputLabels.from_json, "answer"),
+        tolerance=None if obj.get("tolerance") is None else Tolerance.from_json(obj["tolerance"]),
+        why=get(obj, "why", str, "answer"),
     )

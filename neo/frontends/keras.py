@@ -17,7 +17,7 @@ from neo.frontends.failures import first_line
 from neo.frontends.keras_config import custom_layer, read_config, refuse_code, refuse_custom_layers
 from neo.frontends.recognise import require_format
 from neo.frontends.shapes import fix_inputs
-from neo.frontends.tf_export import convert_function, declared_spec
+from neo.frontends.tensorflow.export import convert_function, declared_spec
 
 _UNKNOWN_CLASS = re.compile(
     r"(?:Could not locate (?:class|function)|Unknown (?:layer|\w+ function|object)):? '([\w>.]+)'"

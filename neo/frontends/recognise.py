@@ -6,6 +6,7 @@ is unpickled, and nothing of the file is run.
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
@@ -23,12 +24,14 @@ FORMATS = {
     "keras": ("keras", "a Keras model"),
     "keras-h5": ("keras", "a Keras HDF5 model"),
     "savedmodel": ("tensorflow", "a TensorFlow SavedModel"),
+    "graphdef": ("tensorflow", "a frozen TensorFlow graph"),
+    "tflite": ("tensorflow", "a TensorFlow Lite model"),
     "mxnet": ("mxnet", "an MXNet model"),
     "onnx": ("onnx", "an ONNX model"),
 }
 READABLE = (
-    "readable are: .pt2 (torch.export.save), TorchScript .pt, .keras, .h5, a SavedModel folder, MXNet -symbol.json"
-    " with .params, .onnx"
+    "readable are: .pt2 (torch.export.save), TorchScript .pt, .keras, .h5, a SavedModel folder, a frozen .pb graph,"
+    " .tflite, MXNet -symbol.json with .params, .onnx"
 )
 SAVE_A_PROGRAM = (
     "save the program where the model's class is at hand: "
@@ -45,6 +48,8 @@ _MXNET_PARAMS_MAGIC = (0x112).to_bytes(8, "little")
 # a pickled integer, 0x1950a86a20f9469cfc6c, that torch.save wrote first before it wrote zip files
 _OLD_TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _ONNX_FIELDS = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26])
+# node, library, version, versions, debug_info of a GraphDef
+_GRAPHDEF_FIELDS = frozenset([1, 2, 3, 4, 5])
 _EXPECTED = {
     ".pt2": "a zip file written by torch.export.save",
     ".pt": "a TorchScript zip file written by torch.jit.save",
@@ -53,6 +58,8 @@ _EXPECTED = {
     ".h5": "an HDF5 file written by Keras' model.save",
     ".hdf5": "an HDF5 file written by Keras' model.save",
     ".onnx": "a protobuf file with an ONNX graph",
+    ".pb": "a frozen TensorFlow graph, a protobuf file",
+    ".tflite": "a TensorFlow Lite FlatBuffers file",
     ".json": "an MXNet symbol file",
     ".params": "an MXNet parameter file",
 }
@@ -107,10 +114,7 @@ def _recognise_file(path: Path, head: bytes) -> str:
     if head.startswith(_MXNET_PARAMS_MAGIC) or _is_mxnet_symbol(head):
         return "mxnet"
     if head[4:8] == b"TFL3":
-        raise UnsupportedModel(
-            f"{path} is a TensorFlow Lite model, which this version does not read",
-            hint="give the SavedModel folder or the .keras file it was made from",
-        )
+        return "tflite"
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         _refuse_pickle(path, head)
     if path.suffix == ".joblib":
@@ -199,11 +203,8 @@ def _recognise_protobuf(path: Path, head: bytes) -> str:
         raise _unknown(path, head)
     if wire.numbers <= _ONNX_FIELDS and wire.fields[0] in {(1, VARINT), (8, LENGTH)}:
         return _recognise_onnx(path, head, wire, size)
-    if wire.fields[0] == (1, LENGTH) and path.suffix == ".pb":
-        raise UnsupportedModel(
-            f"{path} is a frozen TensorFlow graph, which names neither its inputs nor its outputs",
-            hint="export a SavedModel folder (model.export or tf.saved_model.save) and give that",
-        )
+    if wire.fields[0] == (1, LENGTH) and wire.numbers <= _GRAPHDEF_FIELDS and _is_node(head):
+        return _recognise_graphdef(path, wire)
     raise _unknown(path, head)
 
 
@@ -220,6 +221,22 @@ def _recognise_onnx(path: Path, head: bytes, wire: WireFile, size: int) -> str:
     if path.suffix == ".onnx":
         raise ModelError(f"{path} starts like an ONNX model, but has no graph: it is truncated", hint=_COPY_AGAIN)
     raise _unknown(path, head)
+
+
+def _is_node(head: bytes) -> bool:
+    """Whether the first field is a NodeDef, which begins with its name and its operator."""
+    # the field's own tag and its length, whose last byte has no high bit
+    content = head[2 + next((n for n, byte in enumerate(head[1:]) if byte < 0x80), 0) :]
+    node = read_wire_file(io.BytesIO(content), len(content))
+    return node is not None and node.fields[:2] == ((1, LENGTH), (2, LENGTH))
+
+
+def _recognise_graphdef(path: Path, wire: WireFile) -> str:
+    if wire.missing_bytes:
+        raise ModelError(
+            f"{path} is a truncated TensorFlow graph: {wire.missing_bytes} or more bytes are missing", hint=_COPY_AGAIN
+        )
+    return "graphdef"
 
 
 def _refuse_pickle(path: Path, head: bytes) -> NoReturn:

@@ -23,8 +23,9 @@ def random_inputs(
 ) -> tuple[Arrays, ...]:
     """``count`` inputs that depend on nothing but the arguments.
 
-    Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, other integers 0 to
-    ``max_integer``: they are mostly indices and masks. A dimension that is still dynamic gets the size 1.
+    Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, int8 (quantised data) -128 to
+    127, other integers 0 to ``max_integer``: they are mostly indices and masks. A dimension that is still dynamic gets
+    the size 1.
     """
     return tuple(_one_input(specs, np.random.default_rng([seed, number]), max_integer) for number in range(count))
 
@@ -39,8 +40,8 @@ def _random_array(spec: TensorSpec, rng: np.random.Generator, max_integer: int) 
         return np.asarray(rng.standard_normal(shape))
     if spec.dtype == "bool":
         return np.asarray(rng.integers(0, 1, shape, endpoint=True))
-    largest = 255 if spec.dtype == "uint8" else max_integer
-    return np.asarray(rng.integers(0, largest, shape, endpoint=True))
+    least, largest = {"uint8": (0, 255), "int8": (-128, 127)}.get(spec.dtype, (0, max_integer))
+    return np.asarray(rng.integers(least, largest, shape, endpoint=True))
 
 
 def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Sample:

@@ -52,6 +52,11 @@ def keras_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_models("keras", "tensorflow", tmp_path_factory.mktemp("keras-models"))
 
 
+@pytest.fixture(scope="session")
+def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_models("tensorflow", "tensorflow", tmp_path_factory.mktemp("tensorflow-models"))
+
+
 @pytest.fixture
 def through_sandbox(tmp_path: Path) -> Convert:
     """convert(path, *inputs, limits=..., **request): recognised, converted, with inputs as --input has them."""

@@ -1,4 +1,4 @@
-"""Writes tiny models with random weights: ``python make_models.py torch|keras FOLDER``.
+"""Writes tiny models with random weights: ``python make_models.py torch|keras|tensorflow FOLDER``.
 
 A program of its own, so that the frameworks' warnings and threads stay out of the test process. Annotations are
 evaluated at once here: torch.jit.script looks for their names at module level otherwise.
@@ -147,4 +147,9 @@ def make_keras(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"torch": make_torch, "keras": make_keras}[sys.argv[1]](Path(sys.argv[2]))
+    if sys.argv[1] == "tensorflow":
+        from make_tensorflow import make_tensorflow
+
+        make_tensorflow(Path(sys.argv[2]))
+    else:
+        {"torch": make_torch, "keras": make_keras}[sys.argv[1]](Path(sys.argv[2]))

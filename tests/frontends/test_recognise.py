@@ -17,6 +17,8 @@ from neo.frontends.recognise import FORMATS, recognise, recognise_format, requir
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
 MXNET_PARAMS = (0x112).to_bytes(8, "little") + bytes(16)
 SYMBOL = json.dumps({"nodes": [{"op": "null", "name": "data", "inputs": []}], "arg_nodes": [0], "heads": [[0, 0, 0]]})
+# two nodes with a name and an operator, then an empty field "versions"
+GRAPHDEF = b"\x0a\x06\x0a\x01a\x12\x01b" * 2 + b"\x22\x00"
 # ir_version 8, producer "x", a graph of four bytes, one opset_import
 ONNX = b"\x08\x08\x12\x01x\x3a\x04\x12\x02ab\x42\x02\x10\x12"
 
@@ -42,6 +44,8 @@ def torch_zip(path: Path, value: object) -> Path:
 def test_content_decides_and_the_extension_does_not(tmp_path: Path, name: str) -> None:
     assert recognise_format(a_file(tmp_path / name, HDF5)) == "keras-h5"
     assert recognise_format(a_file(tmp_path / name, ONNX)) == "onnx"
+    assert recognise_format(a_file(tmp_path / name, GRAPHDEF)) == "graphdef"
+    assert recognise_format(a_file(tmp_path / name, b"\x1c\x00\x00\x00TFL3" + bytes(64))) == "tflite"
     program = {"m/archive_format": "pt2", "m/models/model.json": "{}"}
     assert recognise_format(zip_of(tmp_path / name, **program)) == "pt2"
     script = {"m/constants.pkl": b"", "m/code/__torch__.py": "", "m/data.pkl": b""}
@@ -87,6 +91,7 @@ def test_a_missing_file_is_named_with_its_neighbours(tmp_path: Path) -> None:
         ("m.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
         ("m.bin", b"\x7fELF\x02\x01\x01" + bytes(64), "starts with the bytes 7f 45 4c 46"),
         ("m.onnx", ONNX[:-6], "is a truncated ONNX model"),
+        ("m.pb", GRAPHDEF[:-5], "is a truncated TensorFlow graph"),
         ("m.onnx", ONNX[:5], "has no graph: it is truncated"),
         ("m.keras", b"PK\x03\x04" + bytes(64), "is truncated or damaged: it starts as a zip file"),
         ("m.weights.h5", HDF5, "Keras weights without the model"),
@@ -105,8 +110,6 @@ def test_a_file_that_is_no_model_is_told_what_it_is(tmp_path: Path, name: str, c
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("m.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(64), "SavedModel folder or the .keras file"),
-        ("m.pb", b"\x0a\x04\x0a\x02ab" * 3 + b"\x22\x00", "export a SavedModel"),
         ("m.joblib", pickle.dumps({"a": 1}), "skl2onnx"),
         ("m.joblib", b"\x78\x9c" + bytes(32), "skl2onnx"),
     ],
@@ -176,7 +179,9 @@ def test_a_frontend_refuses_the_file_of_another_and_names_the_right_one(tmp_path
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    start=st.sampled_from([b"", b"PK\x03\x04", HDF5[:8], b"\x80\x02", b"\x80\x04\x95", ONNX, MXNET_PARAMS[:8], b"{"]),
+    start=st.sampled_from(
+        [b"", b"PK\x03\x04", HDF5[:8], b"\x80\x02", b"\x80\x04\x95", ONNX, GRAPHDEF, MXNET_PARAMS[:8], b"{"]
+    ),
     rest=st.binary(max_size=64),
 )
 def test_no_bytes_bring_anything_but_an_answer_or_a_modelerror(tmp_path: Path, start: bytes, rest: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A TensorFlow function to ONNX: what the Keras and the SavedModel frontends share."""
+"""A TensorFlow function to ONNX: what the Keras, SavedModel and frozen graph frontends share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import tensorflow as tf
 import tf2onnx
 
@@ -18,24 +19,35 @@ from neo.frontends.failures import first_line
 from neo.frontends.onnx_file import fix_shapes, interface
 from neo.frontends.onnx_names import refuse_unknown_operators, rename_interface
 from neo.frontends.shapes import dim_name
+from neo.frontends.tensorflow import onnx_operators  # noqa: F401  # registers them
+from neo.frontends.tensorflow.graph_function import flattened
 
 # the newest that tf2onnx writes
 OPSET = 18
 
 
-def declared_spec(name: str, dtype: str, shape: Sequence[int | None] | None) -> TensorSpec:
-    """shape: None for an unknown rank, and None for each unknown size. Raises UnsupportedModel for other dtypes."""
+def declared_spec(
+    name: str, dtype: str, shape: Sequence[int | None] | None, given: TensorSpec | None = None
+) -> TensorSpec:
+    """shape: None for an unknown rank, and None for each unknown size. given: what --input says, which decides where
+    the model declares no rank.
+
+    Raises UnsupportedModel for other dtypes, InputSpecError if nobody says how many dimensions there are.
+    """
     if dtype not in DTYPES:
         raise UnsupportedModel(
             f"input {name!r} has the dtype {dtype}",
             hint=f"an input can be: {', '.join(sorted(DTYPES))}; leave the step before it out of the model",
         )
-    if shape is None:
-        raise UnsupportedModel(
-            f"input {name!r} has an unknown number of dimensions", hint="export the model with an input signature"
+    if shape is not None:
+        dims: list[Dim] = [dim_name(name, axis) if size is None else size for axis, size in enumerate(shape)]
+        return TensorSpec(name, dtype, tuple(dims))
+    if given is None:
+        raise InputSpecError(
+            f"the model does not say how many dimensions its input {name!r} has",
+            hint=f"add --input {TensorSpec(name, dtype, (1, 224, 224, 3))} with the model's own size",
         )
-    dims: list[Dim] = [dim_name(name, axis) if size is None else size for axis, size in enumerate(shape)]
-    return TensorSpec(name, dtype, tuple(dims))
+    return TensorSpec(name, dtype, given.shape)
 
 
 def convert_function(
@@ -64,6 +76,7 @@ def convert_function(
         [(f"input_{i}", spec.name) for i, spec in enumerate(inputs)],
         [(f"output_{i}", name) for i, name in enumerate(output_names)],
     )
+    _state_output_shapes(path, flat, output_names)
     fix_shapes(path, inputs)
     _inputs, outputs = interface(path)
 
@@ -72,6 +85,20 @@ def convert_function(
         return {name: np.asarray(value.numpy()) for name, value in zip(output_names, results, strict=True)}
 
     return SourceModel(path, framework, inputs, outputs, run)
+
+
+def _state_output_shapes(path: Path, flat: Any, names: Sequence[str]) -> None:
+    """TensorFlow may know a size that ONNX cannot work out."""
+    model = onnx.load(path, load_external_data=False)
+    shapes = flat.get_concrete_function().structured_outputs
+    for value, number in zip(model.graph.output, range(len(names)), strict=True):
+        shape = shapes[f"output_{number}"].shape
+        dims = value.type.tensor_type.shape.dim
+        if shape.rank == len(dims):
+            for dim, size in zip(dims, shape.as_list(), strict=True):
+                if size is not None:
+                    dim.dim_value = size
+    onnx.save_model(model, path)
 
 
 def _trace(function: Callable[..., Sequence[Any]], inputs: tuple[TensorSpec, ...]) -> tuple[Any, list[Any]]:
@@ -87,10 +114,18 @@ def _trace(function: Callable[..., Sequence[Any]], inputs: tuple[TensorSpec, ...
 
     flat = tf.function(numbered, input_signature=signature, autograph=False)
     try:
-        flat.get_concrete_function()
+        plain = flattened(flat.get_concrete_function())
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputSpecError(
             f"the model does not work for the input {'  '.join(map(str, inputs))}: {first_line(error)}",
             hint="check the sizes that --input and --dim give",
         ) from error
-    return flat, signature
+    if plain is None:
+        return flat, signature
+
+    def inlined(*tensors: Any) -> dict[str, Any]:
+        # TensorFlow sorts the keys of a dict: output_10 comes before output_2
+        return {name: tf.identity(value) for name, value in zip(names, plain(*tensors), strict=True)}
+
+    names = sorted(flat.get_concrete_function().structured_outputs)
+    return tf.function(inlined, input_signature=signature, autograph=False), signature
