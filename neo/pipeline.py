@@ -21,7 +21,7 @@ from neo.contract.parity import Parity, Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
-from neo.frontends.base import Conversion, ConversionRequest
+from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.graph.confined import rewrite_confined
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
@@ -52,7 +52,8 @@ class CompileRequest:
     from the file. preprocess, postprocess: TOML documents with steps that become part of the model, see
     docs/pipelines.md. threads: for measuring, by default as many as the target has cores. tolerance: how far answers may
     be from the source framework's; a quantised model sets its own where that is wider. signer: None leaves the bundles
-    unsigned, and agents refuse them.
+    unsigned, and agents refuse them. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes
+    in; inputs and golden speak of the model as its file has it.
     """
 
     model: Path
@@ -67,6 +68,7 @@ class CompileRequest:
     dims: Mapping[str, int] = field(default_factory=dict)
     signature: str | None = None
     outputs: tuple[str, ...] = ()
+    layouts: Mapping[str, str] = field(default_factory=dict)
     golden: Path | None = None
     preprocess: Path | None = None
     postprocess: Path | None = None
@@ -152,6 +154,8 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
         with _timed(seconds, "convert"):
             conversion = _convert(request, processing, scratch, progress)
         _check_shapes(conversion)
+        if request.layouts:
+            conversion = _change_layouts(request, conversion, scratch)
         with _timed(seconds, "rewrite"):
             progress("rewriting the graph")
             (scratch / "graph").mkdir()
@@ -208,6 +212,25 @@ def _convert(request: CompileRequest, processing: Processing | None, scratch: Pa
 def _check_shapes(conversion: Conversion) -> None:
     if len({spec.name for spec in conversion.inputs}) != len(conversion.inputs) or not conversion.outputs:
         raise InputSpecError("the model has two inputs of one name, or no output")
+
+
+def _change_layouts(request: CompileRequest, conversion: Conversion, scratch: Path) -> Conversion:
+    from neo.graph.confined import transpose_confined
+    from neo.graph.layout import permutations, transposed_arrays, transposed_spec
+
+    framework = conversion.framework.partition(" ")[0]
+    changed = permutations(request.layouts, conversion.inputs, conversion.outputs, framework)
+    (scratch / "layout").mkdir()
+    return replace(
+        conversion,
+        onnx=transpose_confined(conversion.onnx, scratch / "layout", changed) if changed else conversion.onnx,
+        inputs=tuple(transposed_spec(spec, changed) for spec in conversion.inputs),
+        outputs=tuple(transposed_spec(spec, changed) for spec in conversion.outputs),
+        samples=tuple(
+            Sample(transposed_arrays(sample.inputs, changed), transposed_arrays(sample.outputs, changed))
+            for sample in conversion.samples
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,18 @@ def test_a_compiled_model_answers_as_its_source_did(tmp_path: Path, store: Store
     assert statement.reference == "my-model:1-host"
 
 
+def test_a_layout_changes_the_interface_and_the_golden_samples_with_it(
+    tmp_path: Path, store: Store, model: Path
+) -> None:
+    (before,) = run(CompileRequest(model, store, None, engine="onnxruntime"))
+    (after,) = run(CompileRequest(model, store, None, engine="onnxruntime", layouts={"": "NHWC"}))
+    (channels_first,), (channels_last,) = before.bundle.manifest.inputs, after.bundle.manifest.inputs
+    batch, channels, height, width = channels_first.shape
+    assert (channels_last.name, channels_last.shape) == (channels_first.name, (batch, height, width, channels))
+    predictor = load(unpacked(store, after, tmp_path / "bundle"))
+    assert self_test(predictor, tmp_path / "bundle").max_rel < 1e-4
+
+
 def test_auto_keeps_the_engine_that_measured_faster_and_reports_both(store: Store, model: Path) -> None:
     (compiled,) = run(CompileRequest(model, store, None))
     row = compiled.to_json()

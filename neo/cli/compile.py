@@ -37,6 +37,13 @@ Examples:
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="As in x=float32[1,3,224,224].")
 @click.option("--outputs", help="Names of the outputs of a frozen TensorFlow graph, as in scores,boxes.")
 @click.option("--signature", help="Which function of a SavedModel. [default: serving_default, or the only one]")
+@click.option(
+    "--layout",
+    "layouts",
+    multiple=True,
+    metavar="[NAME=]NCHW|NHWC",
+    help="Layout of images at the interface: of every input with four dimensions, or of the input or output NAME.",
+)
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Fix a named dynamic dimension, as in N=1.")
 @click.option(
     "--golden",
@@ -70,6 +77,7 @@ def compile_command(  # one parameter per option
     inputs: tuple[str, ...],
     outputs: str | None,
     signature: str | None,
+    layouts: tuple[str, ...],
     dims: tuple[str, ...],
     golden: Path | None,
     preprocess: Path | None,
@@ -100,6 +108,7 @@ def compile_command(  # one parameter per option
         inputs=tuple(parse_input(text) for text in inputs),
         dims=dict(parse_dim(text) for text in dims),
         signature=signature,
+        layouts=dict(_layout(text) for text in layouts),
         outputs=tuple(name.strip() for name in outputs.split(",") if name.strip()) if outputs else (),
         golden=golden,
         preprocess=preprocess,
@@ -131,6 +140,18 @@ def parse_dim(text: str) -> tuple[str, int]:
     if not name or not size.isdecimal() or int(size) < 1:
         raise InputSpecError(f"--dim {text!r} is no size of a dimension", hint="write NAME=SIZE, as in N=1")
     return name, int(size)
+
+
+def _layout(text: str) -> tuple[str, str]:
+    from neo.errors import UsageError
+    from neo.graph.layout import EVERY_INPUT, LAYOUTS
+
+    name, _, layout = text.rpartition("=")
+    if layout not in LAYOUTS:
+        raise UsageError(
+            f"--layout {text!r} is no layout", hint="write NCHW or NHWC, or NAME=NCHW for one input or output"
+        )
+    return name or EVERY_INPUT, layout
 
 
 def _show(console: Console, bundles: tuple[CompiledBundle, ...]) -> None:

@@ -1,0 +1,173 @@
+"""The layout of images at a model's edge: a Transpose behind an input or before an output, names kept.
+
+Only the interface changes; inside, the graph stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from neo.contract.tensors import TensorSpec
+from neo.errors import InputSpecError, UsageError
+from neo.graph.embed_weights import LARGEST_EMBEDDED_BYTES, MODEL_FILE, WEIGHTS_FILE
+
+NCHW, NHWC = "NCHW", "NHWC"
+LAYOUTS = (NCHW, NHWC)
+EVERY_INPUT = ""
+"""The key of a layout that is meant for all inputs that are images."""
+
+# grey, colour, colour with transparency: what an image has as channels
+_CHANNELS = frozenset([1, 3, 4])
+_CHANNELS_LAST_FRAMEWORKS = frozenset(["keras", "tensorflow"])
+# from the model's axes to those of its interface
+_PERMUTATIONS = {NCHW: (0, 3, 1, 2), NHWC: (0, 2, 3, 1)}
+
+Permutations = Mapping[str, tuple[int, ...]]
+"""By tensor: where each axis of the new interface stands in the model's own."""
+
+
+def permutations(
+    layouts: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], framework: str
+) -> dict[str, tuple[int, ...]]:
+    """What has to be transposed, so that the interface has the ``layouts`` asked for (NCHW or NHWC, by tensor).
+
+    What an image's layout is now, its channels tell where only one place can hold them (1, 3 or 4); else the inputs
+    of TensorFlow and Keras count as NHWC, others as NCHW. Outputs are as the first input with four dimensions.
+    Raises UsageError for an unknown name, InputSpecError for a tensor that has not four dimensions.
+    """
+    images = [spec for spec in inputs if len(spec.shape) == 4]
+    wanted = {spec.name: layouts[EVERY_INPUT] for spec in images} if EVERY_INPUT in layouts else {}
+    if EVERY_INPUT in layouts and not images:
+        raise InputSpecError(
+            f"--layout {layouts[EVERY_INPUT]}: no input of the model has four dimensions",
+            hint=f"its inputs are: {'  '.join(map(str, inputs)) or 'none'}",
+        )
+    wanted |= {name: layout for name, layout in layouts.items() if name != EVERY_INPUT}
+    specs = {spec.name: spec for spec in (*inputs, *outputs)}
+    first = _layout(images[0], framework) if images else _usual(framework)
+    names = {spec.name for spec in inputs}
+    changed: dict[str, tuple[int, ...]] = {}
+    for name, layout in wanted.items():
+        _check(name, specs)
+        now = _layout(specs[name], framework) if name in names else first
+        if now != layout:
+            changed[name] = _PERMUTATIONS[layout]
+    return changed
+
+
+def _check(name: str, specs: Mapping[str, TensorSpec]) -> None:
+    if name not in specs:
+        raise UsageError(
+            f"--layout names {name!r}, which is no input or output of the model",
+            hint=f"it has: {'  '.join(map(str, specs.values()))}",
+        )
+    if len(specs[name].shape) != 4:
+        raise InputSpecError(
+            f"--layout {name}: {specs[name]} has {len(specs[name].shape)} dimensions; NCHW and NHWC have four",
+            hint="name an input or output with four dimensions",
+        )
+
+
+def _layout(spec: TensorSpec, framework: str) -> str:
+    first, last = spec.shape[1] in _CHANNELS, spec.shape[3] in _CHANNELS
+    if first != last:
+        return NCHW if first else NHWC
+    return _usual(framework)
+
+
+def _usual(framework: str) -> str:
+    return NHWC if framework in _CHANNELS_LAST_FRAMEWORKS else NCHW
+
+
+def transposed_spec(spec: TensorSpec, changed: Permutations) -> TensorSpec:
+    if spec.name not in changed:
+        return spec
+    return TensorSpec(spec.name, spec.dtype, tuple(spec.shape[axis] for axis in changed[spec.name]))
+
+
+def transposed_arrays(arrays: Mapping[str, NDArray[Any]], changed: Permutations) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.ascontiguousarray(array.transpose(changed[name])) if name in changed else array
+        for name, array in arrays.items()
+    }
+
+
+def transpose_edges(model: Path, folder: Path, changed: Permutations) -> Path:
+    """The model with its new interface in folder, weights too large for protobuf beside it."""
+    loaded = onnx.load(model)
+    graph = loaded.graph
+    for value in graph.input:
+        if value.name in changed:
+            inner = _free_name(graph, value.name)
+            _rename_reads(graph, value.name, inner)
+            graph.node.insert(0, _transpose(value.name, inner, _inverse(changed[value.name])))
+            _permute(value, changed[value.name])
+    # an output that is an input passed on has changed with it
+    inputs = {value.name for value in graph.input}
+    for value in graph.output:
+        if value.name in changed and value.name not in inputs:
+            inner = _free_name(graph, value.name)
+            _rename_reads(graph, value.name, inner)
+            _rename_written(graph, value.name, inner)
+            graph.node.append(_transpose(inner, value.name, changed[value.name]))
+            _permute(value, changed[value.name])
+    size = sum(len(tensor.raw_data) for tensor in graph.initializer)
+    path = folder / MODEL_FILE
+    onnx.save_model(loaded, path, save_as_external_data=size > LARGEST_EMBEDDED_BYTES, location=WEIGHTS_FILE)
+    return path
+
+
+def _free_name(graph: onnx.GraphProto, name: str) -> str:
+    taken = {output for nodes in _bodies(graph) for node in nodes for output in node.output}
+    inner = f"{name}/layout"
+    while inner in taken:
+        inner += "_"
+    return inner
+
+
+def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for nodes in _bodies(graph):
+        for node in nodes:
+            node.input[:] = [new if name == old else name for name in node.input]
+
+
+def _rename_written(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+    for tensor in graph.initializer:
+        tensor.name = new if tensor.name == old else tensor.name
+
+
+def _bodies(graph: onnx.GraphProto) -> Iterator[Any]:
+    yield graph.node
+    for body in _subgraphs(graph):
+        yield body.node
+
+
+def _subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield body
+                yield from _subgraphs(body)
+
+
+def _inverse(permutation: Sequence[int]) -> list[int]:
+    return [permutation.index(axis) for axis in range(len(permutation))]
+
+
+def _transpose(read: str, written: str, permutation: Sequence[int]) -> onnx.NodeProto:
+    return onnx.helper.make_node("Transpose", [read], [written], perm=list(permutation))
+
+
+def _permute(value: onnx.ValueInfoProto, permutation: Sequence[int]) -> None:
+    shape = value.type.tensor_type.shape
+    dims = [onnx.TensorShapeProto.Dimension.FromString(dim.SerializeToString()) for dim in shape.dim]
+    del shape.dim[:]
+    shape.dim.extend(dims[axis] for axis in permutation)
