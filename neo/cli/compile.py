@@ -20,6 +20,8 @@ EXAMPLES = """\b
 Examples:
   neo compile resnet.pt2
   neo compile model.keras --target raspberry-pi-4 --target host
+  neo compile exported/ --signature predict --layout NCHW
+  neo compile frozen.pb --outputs probabilities
   neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
   neo compile resnet.pt2 --preprocess photo.toml --postprocess top5.toml
 """

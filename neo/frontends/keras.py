@@ -14,7 +14,8 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
-from neo.frontends.keras_config import custom_layer, read_config, refuse_code, refuse_custom_layers
+from neo.frontends.keras_config import custom_layer, read_config, read_metadata, refuse_code, refuse_custom_layers
+from neo.frontends.keras_legacy import refuse_tensorflow_calls, refuse_zip_of_keras_2, upgraded
 from neo.frontends.recognise import require_format
 from neo.frontends.shapes import fix_inputs
 from neo.frontends.tensorflow.export import convert_function, declared_spec
@@ -25,8 +26,8 @@ _UNKNOWN_CLASS = re.compile(
 
 
 def convert(request: ConversionRequest) -> SourceModel:
-    """request.source: a whole model, .keras or .h5. Inputs have the names of the Keras inputs, outputs those of the
-    layers that make them (or of the dict that the model returns).
+    """request.source: a whole model, .keras or .h5 of Keras 3, or .h5 of Keras 2. Inputs have the names of the Keras
+    inputs, outputs those of the layers that make them (or of the dict that the model returns).
 
     Raises ModelError for a damaged file or one with weights only, UnsupportedModel naming a custom class,
     UntrustedModel for Lambda layers unless request.trust_pickle.
@@ -35,8 +36,12 @@ def convert(request: ConversionRequest) -> SourceModel:
     config = read_config(request.source, file_format)
     if not request.trust_pickle:
         refuse_code(request.source, config)
+    refuse_tensorflow_calls(request.source, config)
+    if file_format == "keras":
+        refuse_zip_of_keras_2(request.source, read_metadata(request.source))
     refuse_custom_layers(request.source, config)
-    model = _load(request.source, trust=request.trust_pickle)
+    readable = upgraded(request.source, config, request.scratch) if file_format == "keras-h5" else request.source
+    model = _load(request.source, readable, trust=request.trust_pickle)
     declared = tuple(map(_declared, _flat_inputs(request.source, model)))
     inputs = fix_inputs(declared, request.inputs, request.dims)
     structure = _input_structure(model)
@@ -49,9 +54,9 @@ def convert(request: ConversionRequest) -> SourceModel:
     return convert_function(call, inputs, names, request.scratch / "model.onnx", framework)
 
 
-def _load(path: Path, *, trust: bool) -> Any:
+def _load(path: Path, readable: Path, *, trust: bool) -> Any:
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=not trust)
+        return keras.models.load_model(readable, compile=False, safe_mode=not trust)
     except (ValueError, TypeError, KeyError, OSError, AttributeError, BadZipFile, tf.errors.OpError) as error:
         unknown = _UNKNOWN_CLASS.search(str(error))
         if unknown:

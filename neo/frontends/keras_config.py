@@ -25,7 +25,16 @@ def read_config(path: Path, file_format: str) -> Any:
 
     Raises ModelError for a damaged file, and for one with weights only.
     """
-    text = _from_zip(path) if file_format == "keras" else _from_hdf5(path)
+    text = _from_zip(path, "config.json") if file_format == "keras" else _from_hdf5(path)
+    return _parsed(path, text)
+
+
+def read_metadata(path: Path) -> Any:
+    """What a .keras file says about the version that wrote it. Raises ModelError for a damaged file."""
+    return _parsed(path, _from_zip(path, "metadata.json"))
+
+
+def _parsed(path: Path, text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -34,15 +43,15 @@ def read_config(path: Path, file_format: str) -> Any:
         ) from error
 
 
-def _from_zip(path: Path) -> bytes:
+def _from_zip(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo("config.json")
+            member = archive.getinfo(name)
             if member.file_size > MAX_CONFIG_BYTES:
-                raise ModelError(f"{path}: config.json has {member.file_size} bytes, more than any real model's")
+                raise ModelError(f"{path}: {name} has {member.file_size} bytes, more than any real model's")
             return archive.read(member)
     except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
-        raise ModelError(f"{path} is damaged: config.json cannot be read", hint="copy or save it again") from error
+        raise ModelError(f"{path} is damaged: {name} cannot be read", hint="copy or save it again") from error
 
 
 def _from_hdf5(path: Path) -> bytes:

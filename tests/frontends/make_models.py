@@ -117,6 +117,16 @@ def make_keras(folder: Path) -> None:
     outputs = {"z": layers.Dense(2)(pooled), "a": [layers.Dense(3)(pooled), left]}
     keras.Model({"right": right, "left": left}, outputs).save(folder / "two_inputs.keras")
 
+    convnext = keras.Sequential(
+        [
+            keras.Input((8, 8, 6)),
+            layers.Conv2D(6, 3, padding="same", groups=3),
+            layers.LayerNormalization(),
+            layers.Conv2D(12, 1, activation="gelu"),
+        ]
+    )
+    convnext.save(folder / "convnext.keras")
+
     class Doubling(layers.Layer):
         def call(self, x):
             return x * 2

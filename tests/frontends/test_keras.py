@@ -87,6 +87,41 @@ def test_a_class_of_another_module_is_not_imported(
         through_sandbox(path)
 
 
+KERAS_2 = Path(__file__).with_name("keras_2")
+
+
+def test_an_h5_file_of_keras_2_answers_as_keras_2_did(keras_models: Path, through_sandbox: Convert) -> None:
+    converted = through_sandbox(KERAS_2 / "layers.h5", golden=KERAS_2 / "layers.npz")
+    assert [str(spec) for spec in (*converted.inputs, *converted.outputs)] == [
+        "image=float32[1,8,8,3]",
+        "scores=float32[1,5]",
+    ]
+    assert converted.reference == "golden file layers.npz"
+    assert converted.parity is not None
+    assert converted.parity.max_rel <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "hint"),
+    [
+        ("calls.h5", "calls a TensorFlow function between its layers", "tf_keras"),
+        ("plain.keras", r"was written by Keras 2\.", "save it with Keras 2 as .h5"),
+    ],
+)
+def test_what_keras_3_cannot_read_of_keras_2_says_what_to_do(
+    keras_models: Path, through_sandbox: Convert, name: str, says: str, hint: str
+) -> None:
+    with pytest.raises(UnsupportedModel, match=says) as caught:
+        through_sandbox(KERAS_2 / name)
+    assert hint in caught.value.hint
+
+
+def test_grouped_convolutions_and_exact_gelu_are_written_as_onnx(keras_models: Path, through_sandbox: Convert) -> None:
+    converted = through_sandbox(keras_models / "convnext.keras")
+    assert converted.parity is not None
+    assert converted.parity.max_rel <= 1e-5
+
+
 def test_weights_alone_are_refused_under_any_name(keras_models: Path, tmp_path: Path, through_sandbox: Convert) -> None:
     content = (keras_models / "classifier.weights.h5").read_bytes()
     for name in ("m.weights.h5", "m.h5"):

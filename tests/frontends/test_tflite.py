@@ -53,8 +53,8 @@ def test_integer_weights_under_float_activations_say_how_far_answers_may_differ(
     tensorflow_models: Path, through_sandbox: Convert
 ) -> None:
     converted = through_sandbox(tensorflow_models / "dynamic_range.tflite")
-    assert converted.tolerance == Tolerance(max_rel=0.05)
-    assert "answers may differ by 5% of the largest" in converted.why
+    assert converted.tolerance == Tolerance(max_rel=0.2)
+    assert "answers may differ by 20% of the largest" in converted.why
 
 
 def test_names_are_those_of_the_signature(tensorflow_models: Path, through_sandbox: Convert) -> None:

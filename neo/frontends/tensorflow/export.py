@@ -20,7 +20,7 @@ from neo.frontends.onnx_file import fix_shapes, interface
 from neo.frontends.onnx_names import refuse_unknown_operators, rename_interface
 from neo.frontends.shapes import dim_name
 from neo.frontends.tensorflow import onnx_operators  # noqa: F401  # registers them
-from neo.frontends.tensorflow.graph_function import flattened
+from neo.frontends.tensorflow.graph_function import without_xla
 
 # the newest that tf2onnx writes
 OPSET = 18
@@ -76,8 +76,8 @@ def convert_function(
         [(f"input_{i}", spec.name) for i, spec in enumerate(inputs)],
         [(f"output_{i}", name) for i, name in enumerate(output_names)],
     )
-    _state_output_shapes(path, flat, output_names)
     fix_shapes(path, inputs)
+    _state_output_shapes(path, flat)
     _inputs, outputs = interface(path)
 
     def run(arrays: Arrays) -> Arrays:
@@ -87,11 +87,11 @@ def convert_function(
     return SourceModel(path, framework, inputs, outputs, run)
 
 
-def _state_output_shapes(path: Path, flat: Any, names: Sequence[str]) -> None:
+def _state_output_shapes(path: Path, flat: Any) -> None:
     """TensorFlow may know a size that ONNX cannot work out."""
     model = onnx.load(path, load_external_data=False)
     shapes = flat.get_concrete_function().structured_outputs
-    for value, number in zip(model.graph.output, range(len(names)), strict=True):
+    for number, value in enumerate(model.graph.output):
         shape = shapes[f"output_{number}"].shape
         dims = value.type.tensor_type.shape.dim
         if shape.rank == len(dims):
@@ -114,7 +114,7 @@ def _trace(function: Callable[..., Sequence[Any]], inputs: tuple[TensorSpec, ...
 
     flat = tf.function(numbered, input_signature=signature, autograph=False)
     try:
-        plain = flattened(flat.get_concrete_function())
+        plain = without_xla(flat.get_concrete_function())
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputSpecError(
             f"the model does not work for the input {'  '.join(map(str, inputs))}: {first_line(error)}",

@@ -23,13 +23,12 @@ def graph_function(graph: Any, feeds: Sequence[str], fetches: Sequence[str]) -> 
     return wrapped.prune(tensors, [wrapped.graph.get_tensor_by_name(name) for name in fetches])
 
 
-def flattened(concrete: Any) -> Any | None:
-    """The same function with variables frozen, functions inlined and nothing marked for XLA; None if it need not be.
+def without_xla(concrete: Any) -> Any | None:
+    """The same function with variables frozen and nothing marked for XLA; None if nothing is.
 
-    What is marked is not inlined, and tf2onnx then sees one unknown operator: Keras marks grouped convolutions. And a
-    function that was saved keeps the output sizes it was saved with: only inlined, it tells those for these inputs.
+    What is marked is not inlined, and tf2onnx then sees one unknown operator. Keras marks grouped convolutions.
     """
-    if all(t.shape.is_fully_defined() for t in concrete.outputs) and not _marked(concrete.graph.as_graph_def()):
+    if not _marked(concrete.graph.as_graph_def()):
         return None
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()

@@ -6,7 +6,8 @@ floats and quantises again, and both round once per operator. Where a value lies
 different ones, and later operators carry the difference on. So an output that was quantised may differ by
 ``MAX_STEPS`` of its own quantisation steps. A dynamic-range model (integer weights, float activations) is run with
 activations quantised to 8 bits on the fly, which ONNX here does not repeat: it may differ by ``HYBRID_ERROR`` of its
-largest output. Everything else answers as floats do.
+largest output (measured with random weights: EfficientNetB0 0.02, MobileNetV2 0.10). Everything else answers as floats
+do.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from neo.frontends.tensorflow.lite_file import LiteFile, read_lite_file
 from neo.frontends.tensorflow.signatures import choose_signature
 
 MAX_STEPS = 4
-HYBRID_ERROR = 0.05
+HYBRID_ERROR = 0.2
 _WRITTEN_BY_TF2ONNX = frozenset(["TFLite_Detection_PostProcess"])
 
 
