@@ -35,6 +35,12 @@ _MEANINGLESS = {
     "LSTM": ("implementation",),
     "GRU": ("implementation",),
 }
+# lists of one, where Keras 3 takes a list of one for something else than the one
+_LONE = {
+    "BatchNormalization": ("axis",),
+    "Functional": ("input_layers", "output_layers"),
+    "Model": ("input_layers", "output_layers"),
+}
 # calls of TensorFlow functions between layers, which Keras 2 wrote down by their names
 _TENSORFLOW_CALLS = frozenset(["TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod"])
 _WITH_KERAS_2 = (
@@ -80,17 +86,18 @@ def upgraded(path: Path, config: Any, folder: Path) -> Path:
 
 
 def _upgrade(config: Any) -> bool:
-    changed = False
+    before = json.dumps(config)
     for layer in objects(config):
         kind, arguments = layer.get("class_name"), layer.get("config")
         if not isinstance(kind, str) or not isinstance(arguments, dict):
             continue
-        axis = arguments.get("axis")
-        if kind == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
-            arguments["axis"] = axis[0]
-            changed = True
         plain = {name for name, value in _DROPPED.get(kind, {}).items() if arguments.get(name) == value}
         for name in {*plain, *_MEANINGLESS.get(kind, ())} & arguments.keys():
             del arguments[name]
-            changed = True
-    return changed
+        for name in arguments.keys() & _LONE.get(kind, ()):
+            arguments[name] = _alone(arguments[name])
+    return json.dumps(config) != before
+
+
+def _alone(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value

@@ -4,10 +4,11 @@ DequantizeLinear around float operators, which ONNX Runtime fuses into integer k
 How close the answers can be: TensorFlow Lite computes a quantised operator in integers, ONNX dequantises, computes in
 floats and quantises again, and both round once per operator. Where a value lies between two steps they may choose
 different ones, and later operators carry the difference on. So an output that was quantised may differ by
-``MAX_STEPS`` of its own quantisation steps. A dynamic-range model (integer weights, float activations) is run with
-activations quantised to 8 bits on the fly, which ONNX here does not repeat: it may differ by ``HYBRID_ERROR`` of its
-largest output (measured with random weights: EfficientNetB0 0.02, MobileNetV2 0.10). Everything else answers as floats
-do.
+``MAX_STEPS`` of its own quantisation steps. Measured with random weights, which carry noise on farther than trained
+ones: a net of ten layers 1 step, MobileNetV2 9, where TensorFlow Lite's own kernels (XNNPACK, built-in, reference)
+disagree by 23. A dynamic-range model (integer weights, float activations) is run with activations quantised to 8 bits
+on the fly, which ONNX here does not repeat: it may differ by ``HYBRID_ERROR`` of its largest output (EfficientNetB0
+0.02, MobileNetV2 0.10). Everything else answers as floats do.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from neo.frontends.tensorflow.export import OPSET, declared_spec
 from neo.frontends.tensorflow.lite_file import LiteFile, read_lite_file
 from neo.frontends.tensorflow.signatures import choose_signature
 
-MAX_STEPS = 4
+MAX_STEPS = 16
 HYBRID_ERROR = 0.2
 _WRITTEN_BY_TF2ONNX = frozenset(["TFLite_Detection_PostProcess"])
 
