@@ -50,10 +50,10 @@ class CompileRequest:
     name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, signature,
     outputs, framework, golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised
     from the file. preprocess, postprocess: TOML documents with steps that become part of the model, see
-    docs/pipelines.md. threads: for measuring, by default as many as the target has cores. tolerance: how far answers may
-    be from the source framework's; a quantised model sets its own where that is wider. signer: None leaves the bundles
-    unsigned, and agents refuse them. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes
-    in; inputs and golden speak of the model as its file has it.
+    docs/pipelines.md. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes in; inputs and
+    golden speak of the model as its file has it. threads: for measuring, by default as many as the target has cores.
+    tolerance: how far answers may be from the source framework's; a quantised model sets its own where that is wider.
+    signer: None leaves the bundles unsigned, and agents refuse them.
     """
 
     model: Path

@@ -127,6 +127,14 @@ def make_keras(folder: Path) -> None:
     )
     convnext.save(folder / "convnext.keras")
 
+    application = keras.applications.MobileNetV3Small(input_shape=(64, 64, 3), weights=None, classes=10)
+    for layer in application.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    # statistics of random images: with the initial ones the answers hardly depend on the input
+    application(np.random.default_rng(0).standard_normal((4, 64, 64, 3), np.float32) * 64 + 128, training=True)
+    application.save(folder / "mobilenet_v3.keras")
+
     class Doubling(layers.Layer):
         def call(self, x):
             return x * 2

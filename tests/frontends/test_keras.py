@@ -122,6 +122,13 @@ def test_grouped_convolutions_and_exact_gelu_are_written_as_onnx(keras_models: P
     assert converted.parity.max_rel <= 1e-5
 
 
+def test_a_network_of_keras_applications_answers_as_before(keras_models: Path, through_sandbox: Convert) -> None:
+    converted = through_sandbox(keras_models / "mobilenet_v3.keras")
+    assert converted.parity is not None
+    assert converted.parity.max_rel <= 1e-4
+    assert len({sample.outputs[converted.outputs[0].name].tobytes() for sample in converted.samples}) > 1
+
+
 def test_weights_alone_are_refused_under_any_name(keras_models: Path, tmp_path: Path, through_sandbox: Convert) -> None:
     content = (keras_models / "classifier.weights.h5").read_bytes()
     for name in ("m.weights.h5", "m.h5"):
