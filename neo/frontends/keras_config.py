@@ -70,12 +70,12 @@ def _from_hdf5(path: Path) -> bytes:
 
 
 def refuse_code(path: Path, config: Any) -> None:
-    """Raises UntrustedModel for a Lambda layer, whose code is in the file."""
+    """Raises UntrustedModel for a Lambda layer, which holds code, and a TFSMLayer, which names a graph to run."""
     for layer in _objects(config):
-        if layer.get("class_name") in {"Lambda", "__lambda__"}:
-            name = _name(layer)
+        if layer.get("class_name") in {"Lambda", "__lambda__", "TFSMLayer"}:
+            kind = "TFSMLayer" if layer["class_name"] == "TFSMLayer" else "Lambda"
             raise UntrustedModel(
-                f"{path} has a Lambda layer{name}: reading it would run code from the file",
+                f"{path} has a {kind} layer{_name(layer)}: reading it would run code from the file",
                 hint="use keras.ops or a layer of Keras in its place, or export the graph: model.export('folder')",
             )
 

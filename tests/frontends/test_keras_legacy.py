@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from neo.errors import UnsupportedModel
+from neo.errors import UnsupportedModel, UntrustedModel
+from neo.frontends.keras_config import refuse_code
 from neo.frontends.keras_legacy import refuse_tensorflow_calls, upgraded
 
 
@@ -43,6 +44,12 @@ def test_an_argument_that_means_something_is_left_for_keras_to_refuse(tmp_path: 
     config = model_of("LSTM", time_major=True)
     assert upgraded(tmp_path / "m.h5", config, tmp_path) == tmp_path / "m.h5"
     assert config == model_of("LSTM", time_major=True)
+
+
+@pytest.mark.parametrize(("kind", "says"), [("Lambda", "Lambda layer"), ("TFSMLayer", "TFSMLayer layer")])
+def test_layers_that_bring_code_are_refused_without_reading_them(tmp_path: Path, kind: str, says: str) -> None:
+    with pytest.raises(UntrustedModel, match=f"{says} \\('sly'\\)"):
+        refuse_code(tmp_path / "m.keras", model_of(kind, name="sly", filepath="elsewhere"))
 
 
 def test_a_call_of_tensorflow_is_named(tmp_path: Path) -> None:
