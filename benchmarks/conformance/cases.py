@@ -65,6 +65,9 @@ def load_case(kind: str, name: str) -> Case:
 
 
 def _array(value: Any) -> Any:
+    """Some cases give numpy's numbers where arrays without dimensions are meant."""
+    if isinstance(value, np.generic):
+        return np.asarray(value)
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends.json_tree import objects
-from neo.frontends.recognise import refuse_keras_weights
+from neo.frontends.recognise import ZIP_DAMAGE, refuse_keras_weights
 
 MAX_CONFIG_BYTES = 64 << 20
 # modules of Keras itself, old and new; builtins holds dtype names, plain functions and the like
@@ -50,7 +50,7 @@ def _from_zip(path: Path, name: str) -> bytes:
             if member.file_size > MAX_CONFIG_BYTES:
                 raise ModelError(f"{path}: {name} has {member.file_size} bytes, more than any real model's")
             return archive.read(member)
-    except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
+    except (KeyError, *ZIP_DAMAGE) as error:
         raise ModelError(f"{path} is damaged: {name} cannot be read", hint="copy or save it again") from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from neo.errors import UnsupportedModel
+from neo.errors import ModelError, UnsupportedModel
 
 # operators of ONNX Runtime's own; whether a given one exists, it says when it opens the model
 _RUNTIME_DOMAINS = frozenset(["com.microsoft", "com.microsoft.nchwc", "ai.onnx.contrib"])
@@ -84,7 +84,7 @@ def refuse_unknown_operators(path: Path, hint: str) -> None:
     bodies = [model.graph.node, *(function.node for function in model.functions)]
     for node in (node for body in bodies for node in _all_nodes(body)):
         domain = "" if node.domain == "ai.onnx" else node.domain
-        if (node.domain, node.op_type) in own or domain in _RUNTIME_DOMAINS or onnx.defs.has(node.op_type, domain):
+        if (node.domain, node.op_type) in own or domain in _RUNTIME_DOMAINS or _is_standard(path, node.op_type, domain):
             continue
         unknown.setdefault(f"{domain}:{node.op_type}" if domain else node.op_type, node.name or ", ".join(node.output))
     if unknown:
@@ -92,6 +92,16 @@ def refuse_unknown_operators(path: Path, hint: str) -> None:
         raise UnsupportedModel(
             f"no ONNX definition for the operator {listed}", hint=hint, details={"operators": sorted(unknown)}
         )
+
+
+def _is_standard(path: Path, operator: str, domain: str) -> bool:
+    try:
+        return onnx.defs.has(operator, domain)
+    except TypeError as error:  # protobuf hands out bytes where a name is no UTF-8
+        raise ModelError(
+            f"{path.name} is damaged: {operator!r} in {domain!r} is no name of an operator",
+            hint="copy or export it again",
+        ) from error
 
 
 def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from neo.errors import ModelError, UntrustedModel
 from neo.frontends.json_tree import objects
-from neo.frontends.recognise import SAVE_A_PROGRAM
+from neo.frontends.recognise import SAVE_A_PROGRAM, ZIP_DAMAGE
 
 MAX_JSON_BYTES = 1 << 30
 _COPY_AGAIN = "copy the file again, or save the model again"
@@ -34,7 +33,7 @@ def refuse_damage(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except ZIP_DAMAGE as error:
         raise ModelError(f"{path} is damaged: {error}", hint=_COPY_AGAIN) from error
     if damaged is not None:
         raise ModelError(f"{path} is damaged: {damaged} does not match its checksum", hint=_COPY_AGAIN)
@@ -51,7 +50,7 @@ def read_documents(path: Path) -> list[Any]:
                 raise ModelError(f"{path}: {member.filename} has {member.file_size} bytes, more than any real graph")
             try:
                 documents.append(json.loads(archive.read(member)))
-            except (ValueError, RecursionError, zipfile.BadZipFile) as error:
+            except (ValueError, *ZIP_DAMAGE) as error:  # nesting without end is a RuntimeError
                 raise ModelError(f"{path} is damaged: {member.filename} cannot be read", hint=_COPY_AGAIN) from error
     return documents
 

@@ -40,8 +40,8 @@ SAVE_A_PROGRAM = (
 )
 
 _COPY_AGAIN = "copy or download it again and compare the sizes"
-# RuntimeError: encrypted; NotImplementedError: compressed in a way that Python cannot read
-_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+# what zipfile raises; RuntimeError: encrypted; NotImplementedError: compressed in a way that Python cannot read
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 _HEAD_BYTES = 64 << 10
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _MXNET_PARAMS_MAGIC = (0x112).to_bytes(8, "little")
@@ -141,7 +141,7 @@ def _recognise_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             return _recognise_archive(path, archive)
-    except _ZIP_DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise ModelError(
             f"{path} is truncated or damaged: it starts as a zip file, but its table of contents, which stands at the"
             f" end, cannot be read ({path.stat().st_size} bytes are there)",
