@@ -82,7 +82,7 @@ def refuse_unknown_operators(path: Path, hint: str) -> None:
     own = {(function.domain, function.name) for function in model.functions}
     unknown: dict[str, str] = {}
     bodies = [model.graph.node, *(function.node for function in model.functions)]
-    for node in (node for body in bodies for node in _all_nodes(body)):
+    for node in (node for body in bodies for node in all_nodes(body)):
         domain = "" if node.domain == "ai.onnx" else node.domain
         if (node.domain, node.op_type) in own or domain in _RUNTIME_DOMAINS or _is_standard(path, node.op_type, domain):
             continue
@@ -104,12 +104,13 @@ def _is_standard(path: Path, operator: str, domain: str) -> bool:
         ) from error
 
 
-def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """These, and those in the graphs inside them."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(graph.node)
+                yield from all_nodes(graph.node)
 
 
 def _subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

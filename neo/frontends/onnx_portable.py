@@ -19,12 +19,11 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.onnx_file import open_in_onnxruntime
-from neo.frontends.onnx_names import drop_repeated_names
+from neo.frontends.onnx_names import all_nodes, drop_repeated_names
 from neo.frontends.samples import random_inputs
 
 # ONNX Runtime promises nothing for models of older operator sets
 OLDEST_OPSET = 7
-_STANDARD = ("", "ai.onnx")
 _MAX_STEPS = 16
 # how ONNX Runtime names what it lacks; there is no other way to ask it
 _LACKING = re.compile(r"(?:implementation for|kernel for|Fatal error:) (?:([\w.]+):)?(\w+) ?\((-?\d+)\)")
@@ -42,7 +41,7 @@ def make_portable(path: Path) -> None:
             open_in_onnxruntime(path)
         except UnsupportedModel as error:
             lacking = _LACKING.search(error.message)
-            if lacking is None or not _replace(path, lacking[1] or "", lacking[2]):
+            if lacking is None or not _replace(path, _canonical(lacking[1] or ""), lacking[2]):
                 raise
         else:
             return
@@ -51,22 +50,41 @@ def make_portable(path: Path) -> None:
 def _replace(path: Path, domain: str, operator: str) -> bool:
     """False if neither way is open."""
     model = onnx.load(path)
-    version = next((entry.version for entry in model.opset_import if _same_domain(entry.domain, domain)), None)
-    if version is None or not onnx.defs.has(operator, version, domain):
-        return False
-    schema: Any = onnx.defs.get_schema(operator, version, domain)  # its stub lacks half of what it has
-    if schema.has_function or schema.has_context_dependent_function:
-        onnx.save(inline_selected_functions(model, [(domain, operator)], inline_schema_functions=True), path)
+    calls = {(_canonical(node.domain), node.op_type) for node in all_nodes(model.graph.node)}
+    if (domain, operator) not in calls:  # it is inside another operator, which is a function itself
+        functions = sorted(call for call in calls if _is_function(model, *call))
+    else:
+        functions = [(domain, operator)] if _is_function(model, domain, operator) else []
+    if functions:
+        onnx.save(inline_selected_functions(model, functions, inline_schema_functions=True), path)
         return True
-    return not domain and schema.since_version > OLDEST_OPSET and _convert(path, schema.since_version - 1)
+    since = _since(model, domain, operator)
+    return not domain and since is not None and since > OLDEST_OPSET and _convert(path, since - 1)
 
 
-def _same_domain(one: str, other: str) -> bool:
-    return one == other or (one in _STANDARD and other in _STANDARD)
+def _is_function(model: onnx.ModelProto, domain: str, operator: str) -> bool:
+    schema = _schema(model, domain, operator)
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def _since(model: onnx.ModelProto, domain: str, operator: str) -> int | None:
+    schema = _schema(model, domain, operator)
+    return None if schema is None else int(schema.since_version)
+
+
+def _schema(model: onnx.ModelProto, domain: str, operator: str) -> Any:  # its stub lacks half of what it has
+    version = next((entry.version for entry in model.opset_import if _canonical(entry.domain) == domain), None)
+    if version is None or not onnx.defs.has(operator, version, domain):
+        return None
+    return onnx.defs.get_schema(operator, version, domain)
+
+
+def _canonical(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=OLDEST_OPSET)
+    return max((entry.version for entry in model.opset_import if not _canonical(entry.domain)), default=OLDEST_OPSET)
 
 
 def _convert(path: Path, opset: int) -> bool:
