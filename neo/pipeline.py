@@ -45,7 +45,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
-    """model: a model file or folder. targets: names of targets, or .toml files. engine: "auto" or one of ENGINES.
+    """model: a model file or folder; None if module, "package.module:name" of code that builds it, and weights, the
+    file with its weights, name it. targets: names of targets, or .toml files. engine: "auto" or one of ENGINES.
 
     name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, signature,
     outputs, framework, golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised
@@ -56,7 +57,7 @@ class CompileRequest:
     signer: None leaves the bundles unsigned, and agents refuse them.
     """
 
-    model: Path
+    model: Path | None
     store: Store
     signer: Signer | None
     targets: tuple[str, ...] = ("host",)
@@ -75,6 +76,8 @@ class CompileRequest:
     trust_pickle: bool = False
     threads: int | None = None
     tolerance: Tolerance = DEFAULT_TOLERANCE
+    module: str | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class CompiledBundle:
 
 
 def compile_model(  # what `neo.compile` is: the request's fields as arguments, for a notebook
-    model: object,
+    model: object = None,
     example_inputs: object = None,
     *,
     target: str | tuple[str, ...] = "host",
@@ -116,7 +119,8 @@ def compile_model(  # what `neo.compile` is: the request's fields as arguments, 
     key: str | Path | None = None,
     **options: Any,
 ) -> tuple[CompiledBundle, ...]:
-    """Compile a model file, or a ``torch.nn.Module`` with example inputs, and sign it.
+    """Compile a model file, or a ``torch.nn.Module`` with example inputs, and sign it; or code that builds the model,
+    by module="package.module:function" and weights=path.
 
     options: the other fields of CompileRequest by name. Raises NeoError.
     """
@@ -129,9 +133,9 @@ def compile_model(  # what `neo.compile` is: the request's fields as arguments, 
         "targets": (target,) if isinstance(target, str) else tuple(target),
         **options,
     }
-    if isinstance(model, str | os.PathLike):
-        return run(CompileRequest(model=Path(model), **common))
-    from neo.frontends.pytorch import export_program
+    if model is None or isinstance(model, str | os.PathLike):
+        return run(CompileRequest(model=None if model is None else Path(model), **common))
+    from neo.frontends.torch_module import export_program
 
     with tempfile.TemporaryDirectory(prefix="neo-export-") as folder:
         program = Path(folder) / f"{type(model).__name__.lower()}.pt2"
@@ -186,17 +190,19 @@ def default_name(model: Path) -> str:
 
 
 def _convert(request: CompileRequest, processing: Processing | None, scratch: Path, progress: Progress) -> Conversion:
-    from neo.frontends.recognise import recognise
     from neo.frontends.sandbox import convert
+    from neo.frontends.sources import find_source
 
-    framework = request.framework or recognise(request.model)
-    progress(f"converting from {framework}")
+    source = find_source(
+        request.model, request.module, request.weights, request.framework, trust_pickle=request.trust_pickle
+    )
+    progress(f"converting from {source.framework}")
     folder = scratch / "convert"
     folder.mkdir()
     return convert(
         ConversionRequest(
-            source=request.model.resolve(),
-            framework=framework,
+            source=source.path,
+            framework=source.framework,
             scratch=folder,
             inputs=request.inputs,
             dims=request.dims,
@@ -205,6 +211,7 @@ def _convert(request: CompileRequest, processing: Processing | None, scratch: Pa
             golden=None if request.golden is None else request.golden.resolve(),
             trust_pickle=request.trust_pickle,
             processing=processing,
+            factory=source.factory,
         )
     )
 
@@ -280,7 +287,7 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
             threads = request.threads or min(target.cores, available_cores())
             candidates = measure_candidates(candidates, threads, job.tolerance)
     chosen = choose(candidates)
-    notes = list(explain(candidates, chosen, here))
+    notes = [*job.conversion.notes, *explain(candidates, chosen, here)]
     if job.conversion.parity is None:
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
     if job.conversion.why:
@@ -293,7 +300,7 @@ def _write(choice: _Choice) -> CompiledBundle:
     if chosen.built is None:
         raise EngineError(f"{chosen.engine} was chosen but not built")
     request, target = job.request, job.target
-    name = request.name or default_name(request.model)
+    name = request.name or default_name(request.model or Path((request.module or "").rpartition(":")[2]))
     manifest = Manifest(
         name=name,
         version=request.version or next_version(request.store, name, target.name),

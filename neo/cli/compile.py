@@ -9,6 +9,7 @@ import click
 
 from neo.cli.options import json_option, key_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
+from neo.frontends import FRONTENDS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,18 +25,21 @@ Examples:
   neo compile frozen.pb --outputs probabilities
   neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
   neo compile resnet.pt2 --preprocess photo.toml --postprocess top5.toml
+  neo compile --module models.unet:make --weights best.safetensors --input x=float32[1,3,256,256]
 """
 
 
 @click.command("compile", epilog=EXAMPLES)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("--module", metavar="PACKAGE.MODULE:NAME", help="Code that builds the model, a function or class.")
+@click.option("--weights", type=click.Path(path_type=Path), help="With --module: its weights (.safetensors, .pth).")
 @click.option("--target", "targets", multiple=True, default=("host",), show_default=True, help="See `neo targets`.")
 @click.option(
     "--engine", default="auto", show_default=True, help="auto measures all and keeps the fastest; onnxruntime; tvm."
 )
 @click.option("--name", help="Name of the bundle. [default: from the file name]")
 @click.option("--version", help="Version of the bundle. [default: the next whole number]")
-@click.option("--framework", help="pytorch, keras, tensorflow, mxnet or onnx. [default: recognised from the file]")
+@click.option("--framework", help=f"{', '.join(FRONTENDS)}. [default: recognised from the file]")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="As in x=float32[1,3,224,224].")
 @click.option("--outputs", help="Names of the outputs of a frozen TensorFlow graph, as in scores,boxes.")
 @click.option("--signature", help="Which function of a SavedModel. [default: serving_default, or the only one]")
@@ -70,7 +74,9 @@ Examples:
 @store_option
 @json_option
 def compile_command(  # one parameter per option
-    model: Path,
+    model: Path | None,
+    module: str | None,
+    weights: Path | None,
     targets: tuple[str, ...],
     engine: str,
     name: str | None,
@@ -92,7 +98,7 @@ def compile_command(  # one parameter per option
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Compile MODEL, a trained model's file or folder, into one signed bundle per target."""
+    """Compile MODEL, a trained model's file or folder, or what --module builds, into one signed bundle per target."""
     from neo.contract.parity import Tolerance
     from neo.pipeline import DEFAULT_TOLERANCE, CompileRequest, run
     from neo.settings import key_path
@@ -100,6 +106,8 @@ def compile_command(  # one parameter per option
 
     request = CompileRequest(
         model=model,
+        module=module,
+        weights=weights,
         store=open_store(store),
         signer=None if no_sign else load_or_make_signer(key or key_path()),
         targets=tuple(dict.fromkeys(targets)),

@@ -22,8 +22,26 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Factory:
+    """Code that builds the model. reference: "package.module:name" of a function or class that is called without
+    arguments. folder: where it is imported from, before PYTHONPATH, and where it runs. weights: None if what it
+    builds has its own.
+    """
+
+    reference: str
+    folder: Path
+    weights: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What follows the colon."""
+        return self.reference.partition(":")[2]
+
+
+@dataclass(frozen=True, slots=True)
 class ConversionRequest:
-    """source: the model file or folder. framework: a key of ``neo.frontends.FRONTENDS``.
+    """source: the model file or folder; with a factory its weights, or its folder if it has no weights file.
+    framework: a key of ``neo.frontends.FRONTENDS``.
 
     inputs: what the user said with --input, () if nothing. dims: sizes for named dynamic dimensions.
     signature, outputs: --signature and --outputs, for files that hold several functions, or do not name their outputs.
@@ -45,6 +63,7 @@ class ConversionRequest:
     golden: Path | None = None
     trust_pickle: bool = False
     processing: Processing | None = None
+    factory: Factory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,7 @@ class SourceModel:
     model itself in other clothes. draw: (count, seed, largest integer) to inputs, where any random ones will not do.
     labels: of the outputs. tolerance: by output, where the source's own arithmetic is coarser than floats, as a
     quantised model's is; why says so in a few words for the report.
+    notes: what was decided on the way that the user should know.
     """
 
     onnx: Path
@@ -71,6 +91,7 @@ class SourceModel:
     labels: tuple[OutputLabels, ...] = ()
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     why: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +122,4 @@ class Conversion:
     labels: tuple[OutputLabels, ...] = ()
     tolerance: Tolerance | None = None
     why: str = ""
+    notes: tuple[str, ...] = ()

@@ -79,6 +79,7 @@ def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
         labels=source.labels,
         tolerance=reduce(Tolerance.widest, source.tolerance.values()) if source.tolerance else None,
         why=source.why,
+        notes=source.notes,
     )
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from neo.contract.fields import ContractError, as_object, get, get_list, get_number, parse_object
+from neo.contract.fields import ContractError, as_object, get, get_list, get_number, get_strings, parse_object
 from neo.contract.labels import OutputLabels
 from neo.contract.parity import Parity, Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError
-from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample
+from neo.frontends.base import Arrays, Conversion, ConversionRequest, Factory, Sample
 from neo.processing.documents import Processing
 
 REQUEST_FILE = "request.json"
@@ -42,6 +42,7 @@ def write_request(request: ConversionRequest) -> None:
         "golden": str(request.golden.absolute()) if request.golden else None,
         "trust_pickle": request.trust_pickle,
         "processing": None if request.processing is None else request.processing.to_json(),
+        "factory": _factory_to_json(request.factory),
     }
     (request.scratch / REQUEST_FILE).write_text(json.dumps(content), encoding="utf-8")
 
@@ -61,7 +62,21 @@ def read_request(scratch: Path) -> ConversionRequest:
         golden=Path(obj["golden"]) if obj["golden"] else None,
         trust_pickle=obj["trust_pickle"],
         processing=None if obj["processing"] is None else Processing.from_json(obj["processing"]),
+        factory=_factory_from_json(obj["factory"]),
     )
+
+
+def _factory_to_json(factory: Factory | None) -> dict[str, Any] | None:
+    if factory is None:
+        return None
+    weights = str(factory.weights.absolute()) if factory.weights else None
+    return {"reference": factory.reference, "folder": str(factory.folder.absolute()), "weights": weights}
+
+
+def _factory_from_json(obj: dict[str, Any] | None) -> Factory | None:
+    if obj is None:
+        return None
+    return Factory(obj["reference"], Path(obj["folder"]), Path(obj["weights"]) if obj["weights"] else None)
 
 
 def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
@@ -82,6 +97,7 @@ def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
         "labels": [entry.to_json() for entry in conversion.labels],
         "tolerance": conversion.tolerance.to_json() if conversion.tolerance else None,
         "why": conversion.why,
+        "notes": list(conversion.notes),
     }
 
 
@@ -122,4 +138,5 @@ def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
         labels=get_list(obj, "labels", OutputLabels.from_json, "answer"),
         tolerance=None if obj.get("tolerance") is None else Tolerance.from_json(obj["tolerance"]),
         why=get(obj, "why", str, "answer"),
+        notes=get_strings(obj, "notes", "answer"),
     )

@@ -15,7 +15,8 @@ from typing import Any
 
 from neo.errors import ModelError, UntrustedModel
 from neo.frontends.json_tree import objects
-from neo.frontends.recognise import SAVE_A_PROGRAM, ZIP_DAMAGE
+from neo.frontends.pickled import SAVE_A_PROGRAM
+from neo.frontends.recognise import ZIP_DAMAGE
 
 MAX_JSON_BYTES = 1 << 30
 _COPY_AGAIN = "copy the file again, or save the model again"

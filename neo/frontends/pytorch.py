@@ -6,8 +6,8 @@ import contextlib
 import os
 import pickle
 import re
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,45 @@ import torch
 from torch.export import ExportedProgram
 from torch.onnx.errors import OnnxExporterError
 
-from neo.errors import ModelError, UnsupportedModel, UntrustedModel, UsageError
+from neo.errors import ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends import torchscript
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
 from neo.frontends.onnx_file import fix_shapes, interface
+from neo.frontends.pickled import SAVE_A_PROGRAM
 from neo.frontends.pt2_archive import operators, read_documents, refuse_code, refuse_damage
-from neo.frontends.recognise import SAVE_A_PROGRAM, require_format
+from neo.frontends.recognise import require_format
 from neo.frontends.shapes import fix_inputs
+from neo.frontends.torch_module import build_module, export_for, unpickle_module
 from neo.frontends.torch_program import ProgramInterface, check_ranges, flatten, read_interface, run_program
 
 
 def convert(request: ConversionRequest) -> SourceModel:
-    """request.source: a .pt2 file of torch.export.save, or a TorchScript file (which needs request.inputs).
+    """request.source: a .pt2 file of torch.export.save; or a TorchScript file, a pickled module or request.factory's
+    weights, which need request.inputs.
 
     Raises ModelError for a damaged file, UnsupportedModel naming an operator that ONNX lacks, UntrustedModel for
     pickled objects in the archive, InputSpecError for sizes that the program was not exported for.
     """
-    file_format = require_format(request.source, "pt2", "torchscript")
+    if request.factory is not None:
+        module, notes = build_module(request.factory, trust_pickle=request.trust_pickle)
+        return convert_module(module, request, notes)
+    file_format = require_format(
+        request.source, "pt2", "torchscript", "torch-object", trust_pickle=request.trust_pickle
+    )
+    if file_format == "torch-object":
+        return convert_module(unpickle_module(request.source), request)
     refuse_damage(request.source)
     if file_format == "torchscript":
         return torchscript.convert(request)
-    program = _load(request.source, trust_pickle=request.trust_pickle)
-    return _convert_program(program, request)
+    return convert_program(_load(request.source, trust_pickle=request.trust_pickle), request)
+
+
+def convert_module(module: torch.nn.Module, request: ConversionRequest, notes: tuple[str, ...] = ()) -> SourceModel:
+    """Errors as in ``convert`` and ``export_for``."""
+    # a module declares nothing to contradict, but names and sizes are checked as for all others
+    described = replace(request, inputs=fix_inputs(request.inputs, request.inputs, request.dims), dims={})
+    return convert_program(export_for(module, described), described, notes)
 
 
 def _load(path: Path, *, trust_pickle: bool) -> ExportedProgram:
@@ -87,7 +103,8 @@ def _is_operator(name: str) -> bool:
     return True
 
 
-def _convert_program(program: ExportedProgram, request: ConversionRequest) -> SourceModel:
+def convert_program(program: ExportedProgram, request: ConversionRequest, notes: tuple[str, ...] = ()) -> SourceModel:
+    """The rest of the way, for a program that any frontend has; errors as in ``convert``."""
     declared = read_interface(program)
     fixed = fix_inputs(declared.inputs, request.inputs, request.dims)
     check_ranges(declared, fixed)
@@ -103,6 +120,7 @@ def _convert_program(program: ExportedProgram, request: ConversionRequest) -> So
         inputs=fixed,
         outputs=outputs,
         run=run_program(program, declared),
+        notes=notes,
     )
 
 
@@ -139,50 +157,3 @@ def _unsupported(error: BaseException) -> ModelError:
             details={"operator": operator[1], "node": node[1] if node else None},
         )
     return UnsupportedModel(f"PyTorch cannot write this program as ONNX{where}: {chain[-1].splitlines()[0]}")
-
-
-def export_program(module: torch.nn.Module, example_inputs: Any, path: Path) -> None:
-    """Writes module in evaluation mode as an exported program (.pt2), for these inputs' dtypes and sizes.
-
-    example_inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments. The module is left in
-    the mode it was in. Raises UnsupportedModel naming the line that torch.export cannot follow, UsageError for
-    example inputs of another kind.
-    """
-    args, kwargs = _as_arguments(example_inputs)
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            program = torch.export.export(module, args, kwargs)
-    except Exception as error:  # torch.export has no common class for what it cannot follow
-        raise UnsupportedModel(
-            f"torch.export cannot follow {type(module).__name__}.forward{_user_line(error)}: {first_line(error)[:300]}",
-            hint="choose by shapes, not by values, or by torch.cond; or save torch.jit.script(module), compile that",
-        ) from error
-    finally:
-        module.train(training)
-    torch.export.save(program, path)
-
-
-def _as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, list | tuple):
-        return tuple(example_inputs), {}
-    if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    raise UsageError(
-        f"example_inputs is a {type(example_inputs).__name__}",
-        hint="give a tensor, a tuple of tensors in forward's order, or a dict by argument name",
-    )
-
-
-def _user_line(error: Exception) -> str:
-    """Where in the user's own files it went wrong, as far as the traceback tells."""
-    library = str(Path(torch.__file__).parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((library, "<")) and frame.filename != __file__
-    ]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

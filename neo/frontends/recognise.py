@@ -13,14 +13,25 @@ import zlib
 from pathlib import Path
 from typing import NoReturn
 
-from neo.errors import ModelError, UnsupportedModel, UntrustedModel
-from neo.frontends.pickles import MAX_PICKLE_BYTES, classes_beyond_weights, names_in_pickle
+from neo.errors import ModelError, UnsupportedModel
+from neo.frontends.pickled import (
+    SAVE_A_PROGRAM,
+    is_pickle,
+    names_in_model,
+    pickle_format,
+    refuse_pickle,
+    refuse_weights,
+)
+from neo.frontends.pickles import classes_beyond_weights
+from neo.frontends.signatures import boosted_trees, is_safetensors, is_transformers
 from neo.frontends.wire import LENGTH, VARINT, WireFile, read_wire_file
 
 # format -> (key of neo.frontends.FRONTENDS, what to call it)
 FORMATS = {
     "pt2": ("pytorch", "a PyTorch exported program"),
     "torchscript": ("pytorch", "a TorchScript program"),
+    "torch-object": ("pytorch", "a pickled PyTorch module"),
+    "transformers": ("transformers", "a Hugging Face transformers folder"),
     "keras": ("keras", "a Keras model"),
     "keras-h5": ("keras", "a Keras HDF5 model"),
     "savedmodel": ("tensorflow", "a TensorFlow SavedModel"),
@@ -28,15 +39,17 @@ FORMATS = {
     "tflite": ("tensorflow", "a TensorFlow Lite model"),
     "mxnet": ("mxnet", "an MXNet model"),
     "onnx": ("onnx", "an ONNX model"),
+    "skops": ("sklearn", "a scikit-learn model in skops' format"),
+    "pickle": ("sklearn", "a pickled scikit-learn model"),
+    "xgboost": ("xgboost", "an XGBoost model"),
+    "lightgbm": ("lightgbm", "a LightGBM model"),
 }
+# reading them runs code of their author
+PICKLES = frozenset(["torch-object", "pickle"])
 READABLE = (
-    "readable are: .pt2 (torch.export.save), TorchScript .pt, .keras, .h5, a SavedModel folder, a frozen .pb graph,"
-    " .tflite, MXNet -symbol.json with .params, .onnx"
-)
-SAVE_A_PROGRAM = (
-    "save the program where the model's class is at hand: "
-    "torch.export.save(torch.export.export(model.eval(), (example,)), 'model.pt2')"
-    " or torch.jit.trace(model.eval(), example).save('model.pt')"
+    "readable are: .pt2 (torch.export.save), TorchScript .pt, a transformers folder, .keras, .h5, a SavedModel folder,"
+    " a frozen .pb graph, .tflite, MXNet -symbol.json with .params, .onnx, scikit-learn .skops, XGBoost .ubj and .json,"
+    " LightGBM .txt"
 )
 
 _COPY_AGAIN = "copy or download it again and compare the sizes"
@@ -45,8 +58,6 @@ ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImpleme
 _HEAD_BYTES = 64 << 10
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _MXNET_PARAMS_MAGIC = (0x112).to_bytes(8, "little")
-# a pickled integer, 0x1950a86a20f9469cfc6c, that torch.save wrote first before it wrote zip files
-_OLD_TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _ONNX_FIELDS = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26])
 # node, library, version, versions, debug_info of a GraphDef
 _GRAPHDEF_FIELDS = frozenset([1, 2, 3, 4, 5])
@@ -65,13 +76,16 @@ _EXPECTED = {
 }
 
 
-def recognise(path: Path) -> str:
+def recognise(path: Path, *, trust_pickle: bool = False) -> str:
     """The key of ``neo.frontends.FRONTENDS`` that reads this model.
 
     Raises ModelError for a file that is missing, empty, damaged or no model; UnsupportedModel for a known kind that
-    this version does not read; UntrustedModel for one that only unpickling could read.
+    this version does not read; UntrustedModel for one that only unpickling could read, unless trust_pickle.
     """
-    return FORMATS[recognise_format(path)][0]
+    found = recognise_format(path)
+    if found in PICKLES and not trust_pickle:
+        refuse_pickle(path, found)
+    return FORMATS[found][0]
 
 
 def recognise_format(path: Path) -> str:
@@ -92,8 +106,11 @@ def recognise_format(path: Path) -> str:
     return _recognise_file(path, head)
 
 
-def require_format(path: Path, *accepted: str) -> str:
-    """The format of the file, for a frontend that reads only some; another one raises ModelError."""
+def require_format(path: Path, *accepted: str, trust_pickle: bool = False) -> str:
+    """The format of the file, for a frontend that reads only some.
+
+    Raises ModelError for another one, UntrustedModel for a pickle unless trust_pickle.
+    """
     found = recognise_format(path)
     if found not in accepted:
         framework, kind = FORMATS[found]
@@ -101,6 +118,8 @@ def require_format(path: Path, *accepted: str) -> str:
         raise ModelError(
             f"{path} is {kind}; expected {wanted}", hint=f"leave --framework out, or give --framework {framework}"
         )
+    if found in PICKLES and not trust_pickle:
+        refuse_pickle(path, found)
     return found
 
 
@@ -115,10 +134,13 @@ def _recognise_file(path: Path, head: bytes) -> str:
         return "mxnet"
     if head[4:8] == b"TFL3":
         return "tflite"
-    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
-        _refuse_pickle(path, head)
-    if path.suffix == ".joblib":
-        _refuse_joblib(path)
+    if is_pickle(path, head):
+        return pickle_format(path, head)
+    if is_safetensors(head):
+        refuse_weights(path)
+    boosted = boosted_trees(head)
+    if boosted:
+        return boosted
     _refuse_text(path, head)
     return _recognise_protobuf(path, head)
 
@@ -126,6 +148,8 @@ def _recognise_file(path: Path, head: bytes) -> str:
 def _recognise_folder(path: Path) -> str:
     if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
         return "savedmodel"
+    if is_transformers(path):
+        return "transformers"
     names = sorted(entry.name for entry in path.iterdir())
     found = f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
     if "checkpoint" in names or any(name.endswith(".index") for name in names):
@@ -133,7 +157,8 @@ def _recognise_folder(path: Path) -> str:
     if (path / "MLmodel").is_file() or any(name.endswith("-symbol.json") for name in names):
         found += "; name the model file itself"
     raise ModelError(
-        f"the folder {path} is no SavedModel: {found}", hint=f"a SavedModel has saved_model.pb; {READABLE}"
+        f"the folder {path} is neither a SavedModel nor a transformers folder: {found}",
+        hint=f"a SavedModel has saved_model.pb, a transformers folder config.json and model.safetensors; {READABLE}",
     )
 
 
@@ -162,9 +187,11 @@ def _recognise_archive(path: Path, archive: zipfile.ZipFile) -> str:
     if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
         return "torchscript"
     if "data.pkl" in inner:
-        pickle_member = next(name for name in members if name.partition("/")[2] == "data.pkl" or name == "data.pkl")
-        with archive.open(pickle_member) as file:
-            _refuse_torch_pickle(path, names_in_pickle(file.read(MAX_PICKLE_BYTES)))
+        if not classes_beyond_weights(names_in_model(path)):
+            refuse_weights(path)
+        return "torch-object"
+    if "schema.json" in inner and b'"__loader__"' in archive.read("schema.json")[:_HEAD_BYTES]:
+        return "skops"
     if "config.json" in inner and inner & {"metadata.json", "model.weights.h5"}:
         return "keras"
     if members and all(name.endswith(".npy") for name in members):
@@ -237,41 +264,6 @@ def _recognise_graphdef(path: Path, wire: WireFile) -> str:
             f"{path} is a truncated TensorFlow graph: {wire.missing_bytes} or more bytes are missing", hint=_COPY_AGAIN
         )
     return "graphdef"
-
-
-def _refuse_pickle(path: Path, head: bytes) -> NoReturn:
-    with path.open("rb") as file:
-        data = file.read(MAX_PICKLE_BYTES)
-    if _OLD_TORCH_MAGIC in head[:32]:
-        # a magic number, a version and a description of the machine come before the object itself
-        _refuse_torch_pickle(path, names_in_pickle(data, streams=4))
-    names = names_in_pickle(data)
-    if path.suffix == ".joblib" or any(name.startswith("sklearn.") for name in names):
-        _refuse_joblib(path)
-    if path.suffix in {".pt", ".pth"}:
-        _refuse_torch_pickle(path, names)
-    raise UntrustedModel(
-        f"{path} is a pickled Python object ({', '.join(names[:3]) or 'plain values'}): reading it would run code from"
-        " the file",
-        hint=f"save it in a format that holds a model; {READABLE}",
-    )
-
-
-def _refuse_joblib(path: Path) -> NoReturn:
-    raise UnsupportedModel(
-        f"{path} is a scikit-learn (joblib) model, which this version does not read",
-        hint="convert it with skl2onnx and give the .onnx file",
-    )
-
-
-def _refuse_torch_pickle(path: Path, names: tuple[str, ...]) -> NoReturn:
-    classes = classes_beyond_weights(names)
-    if classes:
-        raise UntrustedModel(
-            f"{path} is a pickled Python object ({', '.join(classes[:3])}): reading it would run code from the file",
-            hint=SAVE_A_PROGRAM,
-        )
-    raise ModelError(f"{path} is a state_dict: weights without the program that uses them", hint=SAVE_A_PROGRAM)
 
 
 def _refuse_checkpoint(path: Path) -> NoReturn:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,11 @@ def through_sandbox(tmp_path: Path) -> Convert:
     ) -> Conversion:
         specs: Sequence[TensorSpec] = [TensorSpec.parse(text) for text in inputs]
         request = ConversionRequest(
-            source, framework or recognise(source), tmp_path / "scratch", inputs=tuple(specs), **more
+            source,
+            framework or recognise(source),
+            Path(tempfile.mkdtemp(prefix="scratch-", dir=tmp_path)),
+            inputs=tuple(specs),
+            **more,
         )
         return convert(request, limits)
 

@@ -196,7 +196,7 @@ def test_one_flipped_bit_is_noticed(
 class TestExportProgram:
     def test_a_module_becomes_a_program_and_keeps_its_mode(self, tmp_path: Path, through_sandbox: Convert) -> None:
         torch = pytest.importorskip("torch")
-        from neo.frontends.pytorch import export_program
+        from neo.frontends.torch_module import export_program
 
         module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(0.5))
         for number, example in enumerate([torch.ones(1, 3), (torch.ones(1, 3),), {"input": torch.ones(1, 3)}]):
@@ -212,7 +212,7 @@ class TestExportProgram:
 
     def test_a_choice_by_value_is_refused_with_its_line(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
-        from neo.frontends.pytorch import export_program
+        from neo.frontends.torch_module import export_program
 
         class Chooses(torch.nn.Module):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -224,7 +224,7 @@ class TestExportProgram:
 
     def test_other_example_inputs_are_a_usage_error(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
-        from neo.frontends.pytorch import export_program
+        from neo.frontends.torch_module import export_program
 
         with pytest.raises(UsageError, match="example_inputs is a int"):
             export_program(torch.nn.ReLU(), 3, tmp_path / "m.pt2")

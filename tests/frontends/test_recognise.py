@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neo.errors import ModelError, UnsupportedModel, UntrustedModel
+from neo.errors import ModelError, UntrustedModel
 from neo.frontends.recognise import FORMATS, recognise, recognise_format, require_format
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
@@ -107,19 +107,14 @@ def test_a_file_that_is_no_model_is_told_what_it_is(tmp_path: Path, name: str, c
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("m.joblib", pickle.dumps({"a": 1}), "skl2onnx"),
-        ("m.joblib", b"\x78\x9c" + bytes(32), "skl2onnx"),
-    ],
-)
-def test_a_known_kind_of_another_version_says_what_to_do_instead(
-    tmp_path: Path, name: str, content: bytes, says: str
-) -> None:
-    with pytest.raises(UnsupportedModel) as caught:
-        recognise(a_file(tmp_path / name, content))
-    assert says in caught.value.hint
+@pytest.mark.parametrize("content", [pickle.dumps({"a": 1}), b"\x78\x9c" + bytes(32)])
+def test_joblib_files_compressed_or_not_need_trust(tmp_path: Path, content: bytes) -> None:
+    path = a_file(tmp_path / "m.joblib", content)
+    with pytest.raises(UntrustedModel, match="pickled Python object") as caught:
+        recognise(path)
+    assert "skops" in caught.value.hint
+    assert "--trust-pickle" in caught.value.hint
+    assert recognise(path, trust_pickle=True) == "sklearn"
 
 
 def test_an_empty_folder_and_a_folder_of_other_things_are_no_savedmodel(tmp_path: Path) -> None:
