@@ -31,9 +31,12 @@ PARTS = {
     "broker": ("amqtt", "paho-mqtt"),
     "demo": ("scikit-learn",),
     "pytorch": ("torch", "onnxscript"),
+    "transformers": ("transformers",),
+    "sklearn": ("scikit-learn", "skl2onnx", "skops"),
+    "boosting": ("xgboost-cpu|xgboost", "lightgbm", "onnxmltools"),
     "tensorflow": ("tensorflow-cpu|tensorflow", "keras", "tf2onnx"),
 }
-OPTIONAL = ("demo", "pytorch", "tensorflow")
+OPTIONAL = ("demo", "pytorch", "transformers", "tensorflow", "sklearn", "boosting")
 
 
 @dataclass(frozen=True, slots=True)

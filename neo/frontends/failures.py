@@ -10,7 +10,15 @@ from neo.isolation.exhaustion import exhaustion
 
 MAX_TRACEBACK = 32_000
 
-_EXTRAS = {"pytorch": "pytorch", "keras": "tensorflow", "tensorflow": "tensorflow"}
+_EXTRAS = {
+    "pytorch": "pytorch",
+    "transformers": "transformers",
+    "keras": "tensorflow",
+    "tensorflow": "tensorflow",
+    "sklearn": "sklearn",
+    "xgboost": "boosting",
+    "lightgbm": "boosting",
+}
 _COMPILE_MODULES = frozenset(["onnx", "onnxruntime"])
 
 

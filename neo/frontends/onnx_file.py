@@ -124,11 +124,14 @@ def _set_dim(dim: Any, size: Dim) -> None:
 
 
 def _rename_dims(value: onnx.ValueInfoProto, renamed: dict[str, Dim]) -> None:
-    """Keeps the rank, which inference may not find again, and the sizes that follow from an input's."""
+    """Keeps the rank, which inference may not find again, and the sizes that follow from an input's; where no size
+    was given to a name, also those that the file states.
+    """
+    resized = any(isinstance(size, int) for size in renamed.values())
     for dim in value.type.tensor_type.shape.dim:
         if dim.dim_param in renamed:
             _set_dim(dim, renamed[dim.dim_param])
-        else:
+        elif resized or not dim.HasField("dim_value"):
             dim.ClearField("value")
 
 

@@ -15,6 +15,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.onnx.errors import OnnxExporterError
 
+from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends import torchscript
 from neo.frontends.base import ConversionRequest, SourceModel
@@ -25,7 +26,7 @@ from neo.frontends.pt2_archive import operators, read_documents, refuse_code, re
 from neo.frontends.recognise import require_format
 from neo.frontends.shapes import fix_inputs
 from neo.frontends.torch_module import build_module, export_for, unpickle_module
-from neo.frontends.torch_program import ProgramInterface, check_ranges, flatten, read_interface, run_program
+from neo.frontends.torch_program import ProgramInterface, check_ranges, flatten, read_interface, run_module, run_program
 
 
 def convert(request: ConversionRequest) -> SourceModel:
@@ -53,7 +54,9 @@ def convert_module(module: torch.nn.Module, request: ConversionRequest, notes: t
     """Errors as in ``convert`` and ``export_for``."""
     # a module declares nothing to contradict, but names and sizes are checked as for all others
     described = replace(request, inputs=fix_inputs(request.inputs, request.inputs, request.dims), dims={})
-    return convert_program(export_for(module, described), described, notes)
+    program = export_for(module, described)
+    source = convert_program(program, described)
+    return replace(source, run=run_module(module, read_interface(program)), notes=notes)
 
 
 def _load(path: Path, *, trust_pickle: bool) -> ExportedProgram:
@@ -103,14 +106,14 @@ def _is_operator(name: str) -> bool:
     return True
 
 
-def convert_program(program: ExportedProgram, request: ConversionRequest, notes: tuple[str, ...] = ()) -> SourceModel:
+def convert_program(program: ExportedProgram, request: ConversionRequest) -> SourceModel:
     """The rest of the way, for a program that any frontend has; errors as in ``convert``."""
     declared = read_interface(program)
     fixed = fix_inputs(declared.inputs, request.inputs, request.dims)
     check_ranges(declared, fixed)
     path = request.scratch / "model.onnx"
     # a program that is already flat and of fixed sizes is taken as it is: exporting again costs seconds
-    again = declared.has_constants or fixed != declared.inputs
+    again = declared.has_constants or not all(map(_same_sizes, fixed, declared.inputs))
     _write_onnx(flatten(program, declared, fixed) if again else program, declared, path)
     fix_shapes(path, fixed)
     _inputs, outputs = interface(path)
@@ -120,8 +123,13 @@ def convert_program(program: ExportedProgram, request: ConversionRequest, notes:
         inputs=fixed,
         outputs=outputs,
         run=run_program(program, declared),
-        notes=notes,
     )
+
+
+def _same_sizes(fixed: TensorSpec, declared: TensorSpec) -> bool:
+    """Names of dynamic dimensions aside, which the ONNX file is given later."""
+    pairs = zip(fixed.shape, declared.shape, strict=True)
+    return all(size == own or (isinstance(size, str) and isinstance(own, str)) for size, own in pairs)
 
 
 def _write_onnx(program: ExportedProgram, declared: ProgramInterface, path: Path) -> None:

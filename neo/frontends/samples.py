@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -28,6 +29,15 @@ def random_inputs(
     the size 1.
     """
     return tuple(_one_input(specs, np.random.default_rng([seed, number]), max_integer) for number in range(count))
+
+
+def drawn_by(one: Callable[[np.random.Generator], Arrays]) -> Callable[[int, int, int], tuple[Arrays, ...]]:
+    """What ``SourceModel.draw`` is, for a model that knows itself which integers it takes."""
+
+    def draw(count: int, seed: int, _max_integer: int) -> tuple[Arrays, ...]:
+        return tuple(one(np.random.default_rng([seed, number])) for number in range(count))
+
+    return draw
 
 
 def _one_input(specs: tuple[TensorSpec, ...], rng: np.random.Generator, max_integer: int) -> Arrays:

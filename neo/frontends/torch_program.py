@@ -133,6 +133,18 @@ def run_program(program: ExportedProgram, interface: ProgramInterface) -> Any:
     return run
 
 
+def run_module(module: torch.nn.Module, interface: ProgramInterface) -> Any:
+    """The module itself, from whose arguments by keyword the program was exported, as a function of arrays by name."""
+
+    def run(arrays: Arrays) -> Arrays:
+        with torch.no_grad():
+            leaves = pytree.tree_leaves(module(**{name: to_tensor(array) for name, array in arrays.items()}))
+        results = (leaves[position] for position in interface.positions)
+        return {name: to_array(result) for name, result in zip(interface.outputs, results, strict=True)}
+
+    return run
+
+
 def flatten(program: ExportedProgram, interface: ProgramInterface, fixed: tuple[TensorSpec, ...]) -> ExportedProgram:
     """The program for the sizes in ``fixed``, from tensors to a tuple of tensors, without constants.
 
