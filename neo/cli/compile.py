@@ -32,7 +32,9 @@ Examples:
 @click.command("compile", epilog=EXAMPLES)
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--module", metavar="PACKAGE.MODULE:NAME", help="Code that builds the model, a function or class.")
-@click.option("--weights", type=click.Path(path_type=Path), help="With --module: its weights (.safetensors, .pth).")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="With --module: its weights (.safetensors, .pth, .npz)."
+)
 @click.option("--target", "targets", multiple=True, default=("host",), show_default=True, help="See `neo targets`.")
 @click.option(
     "--engine", default="auto", show_default=True, help="auto measures all and keeps the fastest; onnxruntime; tvm."

@@ -6,6 +6,7 @@ FRONTENDS = {
     "keras": "neo.frontends.keras:convert",
     "tensorflow": "neo.frontends.tensorflow:convert",
     "mxnet": "neo.frontends.mxnet:convert",
+    "chainer": "neo.frontends.chainer:convert",
     "onnx": "neo.frontends.onnx:convert",
     "sklearn": "neo.frontends.sklearn:convert",
     "xgboost": "neo.frontends.xgboost:convert",

@@ -6,6 +6,7 @@ The class is the one that config.json names. Nothing is fetched, and code that l
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from neo.errors import ModelError, UnsupportedModel, UntrustedModel
+from neo.errors import InputSpecError, ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
 from neo.frontends.huggingface_inputs import SEQUENCES, declared_inputs, drawing
@@ -67,7 +69,7 @@ def _load(folder: Path) -> Any:
             weights_only=True,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"transformers cannot load {model_class.__name__} from {folder}: {first_line(error)}",
             hint="check that the folder is whole: config.json and all files of the weights",
@@ -122,6 +124,13 @@ def _class(config: Any, folder: Path) -> type[Any]:
 def _inputs(model: Any, request: ConversionRequest) -> tuple[Any, ...]:
     declared = declared_inputs(model, request.source)
     known = {spec.name for spec in declared}
+    accepted = inspect.signature(model.forward).parameters
+    unknown = [spec.name for spec in request.inputs if spec.name not in accepted]
+    if unknown:
+        raise InputSpecError(
+            f"--input names {', '.join(map(repr, unknown))}, which {type(model).__name__} does not take",
+            hint=f"its inputs are: {'  '.join(map(str, declared))}",
+        )
     # forward may take more than we thought of: what the user describes is taken at the user's word
     declared += tuple(spec for spec in request.inputs if spec.name not in known)
     given = request.inputs or tuple(

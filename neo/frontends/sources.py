@@ -51,5 +51,6 @@ def _built(module: str, weights: Path | None, framework: str | None) -> Source:
     if weights is None:
         return Source(folder, framework or "pytorch", Factory(module, folder))
     if not weights.is_file():
-        raise ModelError(f"there is no file {weights}", hint="--weights takes .safetensors, .pth or .pt")
-    return Source(weights.resolve(), framework or "pytorch", Factory(module, folder, weights.resolve()))
+        raise ModelError(f"there is no file {weights}", hint="--weights takes .safetensors, .pth or .npz (Chainer)")
+    by_content = "chainer" if weights.suffix == ".npz" else "pytorch"
+    return Source(weights.resolve(), framework or by_content, Factory(module, folder, weights.resolve()))

@@ -132,7 +132,7 @@ def test_one_described_input_sizes_the_others(folders: Path, through_sandbox: Co
     [
         ("detr", (), {}, "dimensions without a size: height, width"),
         ("bert", ("input_ids=int64[1,65]",), {}, "does not work for the input"),
-        ("bert", ("tokens=int64[1,8]",), {}, "no such argument"),
+        ("bert", ("tokens=int64[1,8]",), {}, "which BertForSequenceClassification does not take"),
         ("vit", (), {"sequence": 3}, "'sequence', which is no dimension"),
     ],
 )

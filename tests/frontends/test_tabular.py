@@ -70,7 +70,7 @@ def test_a_classifier_gives_the_same_label_for_every_row(name: str, tmp_path: Pa
     rows, target = data(source)
     model = make().fit(rows, target)
     skops_io.dump(model, tmp_path / "m.skops")
-    converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)}, trust_pickle=True)
+    converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)})
     assert str(converted.inputs[0]) == f"x=float32[{len(rows)},{rows.shape[1]}]"
     assert converted.parity is not None
     assert converted.parity.max_rel <= 1e-4
@@ -98,7 +98,7 @@ def test_a_regressor_predicts_the_same_number(name: str, tmp_path: Path, through
     rows, target = data("diabetes")
     model = REGRESSORS[name]().fit(rows, target)
     skops_io.dump(model, tmp_path / "m.skops")
-    converted = through_sandbox(tmp_path / "m.skops", "x=float32[M,10]", trust_pickle=True)
+    converted = through_sandbox(tmp_path / "m.skops", "x=float32[M,10]")
     assert [str(spec) for spec in (*converted.inputs, *converted.outputs)] == [
         "x=float32[M,10]",
         "prediction=float32[M]",
@@ -114,7 +114,7 @@ def test_other_estimators_have_their_own_outputs(tmp_path: Path, through_sandbox
         (IsolationForest(10, random_state=0), ["label=int64[1]", "scores=float32[1]"]),
     ):
         skops_io.dump(model.fit(rows), tmp_path / "m.skops")
-        converted = through_sandbox(tmp_path / "m.skops", trust_pickle=True)
+        converted = through_sandbox(tmp_path / "m.skops")
         assert [str(spec) for spec in converted.outputs] == outputs
 
 
@@ -122,7 +122,7 @@ def test_classes_that_are_strings_become_positions(tmp_path: Path, through_sandb
     rows, target = data("iris")
     names = datasets.load_iris().target_names
     skops_io.dump(RandomForestClassifier(10, random_state=0).fit(rows, names[target]), tmp_path / "m.skops")
-    converted = through_sandbox(tmp_path / "m.skops", dims={"N": 150}, trust_pickle=True)
+    converted = through_sandbox(tmp_path / "m.skops", dims={"N": 150})
     assert str(converted.outputs[0]) == "label=int64[150]"
     assert converted.notes == ("label is the position among the classes: setosa, versicolor, virginica",)
     assert (answers(converted, rows)["label"] == target).mean() > 0.95
@@ -134,7 +134,7 @@ def test_encoders_of_numbers_work_by_column(tmp_path: Path, through_sandbox: Con
     parts = ColumnTransformer([("numbers", StandardScaler(), [0, 1, 2]), ("kind", OneHotEncoder(), [3])])
     model = make_pipeline(parts, LogisticRegression(max_iter=500)).fit(rows, target)
     skops_io.dump(model, tmp_path / "m.skops")
-    converted = through_sandbox(tmp_path / "m.skops", dims={"N": 150}, trust_pickle=True)
+    converted = through_sandbox(tmp_path / "m.skops", dims={"N": 150})
     np.testing.assert_array_equal(answers(converted, rows)["label"], model.predict(rows))
 
 
@@ -145,7 +145,7 @@ def test_columns_of_a_data_frame_are_found_by_position(tmp_path: Path, through_s
     parts = ColumnTransformer([("a", StandardScaler(), ["bp", "age"]), ("b", MinMaxScaler(), ["s1"])], remainder="drop")
     model = make_pipeline(parts, Ridge()).fit(frame, target)
     skops_io.dump(model, tmp_path / "m.skops")
-    converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)}, trust_pickle=True)
+    converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)})
     np.testing.assert_allclose(answers(converted, rows)["prediction"], model.predict(frame), rtol=1e-4)
 
 
@@ -154,7 +154,7 @@ def test_a_column_of_strings_is_named(tmp_path: Path, through_sandbox: Convert) 
     parts = ColumnTransformer([("size", StandardScaler(), [1]), ("colour", OneHotEncoder(), [0])])
     skops_io.dump(make_pipeline(parts, LogisticRegression()).fit(rows, [0, 1, 0, 1]), tmp_path / "m.skops")
     with pytest.raises(UnsupportedModel, match=r"column 0 of the model holds strings \('blue', 'red'\)") as caught:
-        through_sandbox(tmp_path / "m.skops", trust_pickle=True)
+        through_sandbox(tmp_path / "m.skops")
     assert "encode the column as numbers" in caught.value.hint
 
 
