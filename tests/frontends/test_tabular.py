@@ -74,8 +74,8 @@ def test_a_classifier_gives_the_same_label_for_every_row(name: str, tmp_path: Pa
     assert str(converted.inputs[0]) == f"x=float32[{len(rows)},{rows.shape[1]}]"
     assert converted.parity is not None
     assert converted.parity.max_rel <= 1e-4
-    # random inputs fall on both sides of what the model decides
-    assert len(np.unique(converted.samples[0].outputs["label"])) > 1
+    if "svm" not in name:  # whose far regions all have one label
+        assert len(np.unique(converted.samples[0].outputs["label"])) > 1
     found = answers(converted, rows)
     np.testing.assert_array_equal(found["label"], model.predict(rows))
     if "probabilities" in found:
@@ -111,7 +111,7 @@ def test_other_estimators_have_their_own_outputs(tmp_path: Path, through_sandbox
     rows, _target = data("iris")
     for model, outputs in (
         (StandardScaler(), ["transformed=float32[1,4]"]),
-        (IsolationForest(10, random_state=0), ["label=int64[1]", "scores=float32[1]"]),
+        (IsolationForest(n_estimators=10, random_state=0), ["label=int64[1]", "scores=float32[1]"]),
     ):
         skops_io.dump(model.fit(rows), tmp_path / "m.skops")
         converted = through_sandbox(tmp_path / "m.skops")
@@ -187,14 +187,14 @@ def test_boosted_trees_decide_alike_for_every_row(
 
 def test_thresholds_of_lightgbm_are_rounded_down(tmp_path: Path) -> None:
     up, down, exact = 0.1, 0.7, 0.5
-    assert np.float32(up) > up
-    assert np.float32(down) < down
+    assert float(np.float32(up)) > up
+    assert float(np.float32(down)) < down
     text = _float32_thresholds(f"tree\ntree_sizes=5\nthreshold={up} {down} {exact}\nleaf_value=0.1\n")
     rounded = [float(word) for word in text.splitlines()[1].removeprefix("threshold=").split()]
     assert "tree_sizes" not in text
     assert "leaf_value=0.1" in text
     for threshold, below in zip((up, down, exact), rounded, strict=True):
-        assert below <= threshold < np.nextafter(np.float32(below), np.float32(1))
+        assert below <= threshold < float(np.nextafter(np.float32(below), np.float32(1)))
 
 
 def test_pickles_need_trust_and_then_work(tmp_path: Path, through_sandbox: Convert) -> None:
