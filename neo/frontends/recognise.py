@@ -138,9 +138,10 @@ def _recognise_file(path: Path, head: bytes) -> str:
         return pickle_format(path, head)
     if is_safetensors(head):
         refuse_weights(path)
-    boosted = boosted_trees(head)
-    if boosted:
-        return boosted
+    return boosted_trees(head) or _recognise_text_or_protobuf(path, head)
+
+
+def _recognise_text_or_protobuf(path: Path, head: bytes) -> str:
     _refuse_text(path, head)
     return _recognise_protobuf(path, head)
 
