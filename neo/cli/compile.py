@@ -121,7 +121,7 @@ def compile_command(  # one parameter per option
         dims=dict(parse_dim(text) for text in dims),
         signature=signature,
         layouts=dict(_layout(text) for text in layouts),
-        outputs=tuple(name.strip() for name in outputs.split(",") if name.strip()) if outputs else (),
+        outputs=parse_outputs(outputs),
         golden=golden,
         preprocess=preprocess,
         postprocess=postprocess,
@@ -143,6 +143,10 @@ def parse_input(text: str) -> TensorSpec:
         return TensorSpec.parse(text)
     except ContractError as error:
         raise InputSpecError(f"--input {error.message}", hint=error.hint) from error
+
+
+def parse_outputs(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def parse_dim(text: str) -> tuple[str, int]:

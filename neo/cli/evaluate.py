@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.bundles import unpacked
-from neo.cli.compile import parse_dim, parse_input
+from neo.cli.compile import parse_dim, parse_input, parse_outputs
 from neo.cli.options import json_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
 
@@ -44,9 +44,13 @@ Examples:
 @click.option("--output", help="The output that is judged. [default: the first]")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the confusion matrix: .png.")
 @click.option("--source", type=click.Path(path_type=Path), help="The model it was made from, judged beside it.")
+@click.option("--module", metavar="PACKAGE.MODULE:NAME", help="Instead of --source: code that builds it.")
+@click.option("--weights", type=click.Path(path_type=Path), help="With --module: its weights.")
 @click.option("--framework", help="Of --source. [default: recognised from the file]")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="Of --source, as in neo compile.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Of --source, as in neo compile.")
+@click.option("--signature", help="Of --source, as in neo compile.")
+@click.option("--outputs", help="Of --source, as in neo compile.")
 @click.option(
     "--preprocess", type=click.Path(dir_okay=False, path_type=Path), help="Of --source, as the bundle was compiled."
 )
@@ -65,9 +69,13 @@ def evaluate_command(
     output: str | None,
     picture: Path | None,
     source: Path | None,
+    module: str | None,
+    weights: Path | None,
     framework: str | None,
     inputs: tuple[str, ...],
     dims: tuple[str, ...],
+    signature: str | None,
+    outputs: str | None,
     preprocess: Path | None,
     postprocess: Path | None,
     trust_pickle: bool,
@@ -79,25 +87,28 @@ def evaluate_command(
     from neo.evaluation.answers import DataRequest
     from neo.evaluation.run import EvaluationRequest, evaluate
     from neo.frontends.base import ConversionRequest
-    from neo.frontends.recognise import recognise
+    from neo.frontends.sources import find_source
     from neo.processing.documents import read_processing
 
     opener: Callable[[Path], ConversionRequest] | None = None
-    if source is not None:
-        named = framework or recognise(source)
+    if source is not None or module is not None:
+        found = find_source(source, module, weights, framework, trust_pickle=trust_pickle)
         specs = tuple(parse_input(text) for text in inputs)
         sizes = dict(parse_dim(text) for text in dims)
         processing = read_processing(preprocess, postprocess)
 
         def opener(scratch: Path) -> ConversionRequest:
             return ConversionRequest(
-                source=source.resolve(),
-                framework=named,
+                source=found.path,
+                framework=found.framework,
                 scratch=scratch,
                 inputs=specs,
                 dims=sizes,
+                signature=signature,
+                outputs=parse_outputs(outputs),
                 trust_pickle=trust_pickle,
                 processing=processing,
+                factory=found.factory,
             )
 
     with (

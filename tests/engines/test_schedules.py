@@ -84,6 +84,17 @@ def test_winograd_convolutions_of_any_shape(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("pad", [0, 1])
+def test_the_first_layer_of_a_network_for_images(agrees: Check, channels: int, pad: int) -> None:
+    out = 45 + 2 * pad - 2
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[pad] * 4), helper.make_node("Relu", ["c"], ["y"])]
+    weights = {"w": random(32, channels, 3, 3), "b": random(32)}
+    built = agrees("tvm", build(nodes, {"x": (1, channels, 45, 45)}, {"y": (1, 32, out, out)}, weights))
+    assert built.notes == ()
+
+
+@pytest.mark.slow
 @FEW
 @given(
     channels=ODD,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,7 @@ def test_weights_become_one_matrix_per_point() -> None:
         ((1, 56, 56, 64), 64, SAME, 4),
         ((1, 7, 7, 512), 512, SAME, 2),
         ((1, 224, 224, 3), 64, SAME, None),
+        ((1, 3, 224, 224), 64, replace(SAME, channels_first=True), None),
         ((1, 56, 56, 64), 64, Window((2, 2), (1, 1, 1, 1), (1, 1), 1), None),
         ((1, 56, 56, 64), 64, Window((1, 1), (2, 2, 2, 2), (2, 2), 1), None),
         ((1, 56, 56, 64), 64, Window((1, 1), (1, 1, 1, 1), (1, 1), 4), None),

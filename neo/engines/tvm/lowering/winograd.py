@@ -74,6 +74,8 @@ def _product(points: Sequence[Fraction]) -> list[Fraction]:
 
 def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows) -> int | None:
     """M of the fastest variant for an input of [N, H, W, C], or None if direct convolution is faster."""
+    if window.channels_first:
+        return None
     images, height, width, channels = shape
     if min(channels, filters) < rows.lanes or window.strides != (1, 1) or window.dilation != (1, 1):
         return None
