@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 
 from neo.contract.parity import Parity
 from neo.errors import EngineError, NeoError
+from neo.runtime.profiling.profile import Profile
 
 TIMEOUT_S = 600.0
 
@@ -53,23 +55,40 @@ class Measurement:
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
     """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it."""
+    fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
+    return _parse(_in_own_process("neo.runtime.stopwatch", fields))
+
+
+def profile(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 1.0) -> Profile:
+    """The time of every kernel; folder, errors: as for ``measure``. runs: at most ``MOST_RUNS``."""
+    fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
+    # numpy's BLAS is the yardstick, and takes every core unless it is told before numpy is imported
+    limits = {f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL", "OMP", "BLIS")}
+    return Profile.from_json(_in_own_process("neo.runtime.profiling", fields, limits))
+
+
+def _in_own_process(
+    module: str, fields: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run module with a request file of fields and the file for its answer as ``result``; -> the answer."""
     with tempfile.TemporaryDirectory(prefix="neo-measure-") as scratch:
         request, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        fields: dict[str, Any] = {"folder": str(folder.resolve()), "result": str(result)}
-        fields.update(threads=threads, runs=runs, seconds=seconds)
-        request.write_text(json.dumps(fields), encoding="utf-8")
-        command = [sys.executable, "-m", "neo.runtime.stopwatch", str(request)]
+        request.write_text(json.dumps({**fields, "result": str(result)}), encoding="utf-8")
+        command = [sys.executable, "-m", module, str(request)]
+        variables = {**os.environ, **(environment or {})}
         try:
             # `python -m` looks for modules in the current folder first; in the user's there might be a random.py
-            done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S, cwd=scratch)
+            done = subprocess.run(
+                command, capture_output=True, check=False, timeout=TIMEOUT_S, cwd=scratch, env=variables
+            )
         except subprocess.TimeoutExpired as error:
             raise EngineError(f"the engine took more than {TIMEOUT_S:.0f} s to be measured") from error
         if done.returncode or not result.is_file():
             raise EngineError(f"the engine's process {_ending(done.returncode)}: {_last_words(done.stderr)}")
-        answer = json.loads(result.read_bytes())
+        answer: dict[str, Any] = json.loads(result.read_bytes())
     if "error" in answer:
         raise NeoError.from_json(answer)
-    return _parse(answer)
+    return answer
 
 
 def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) -> dict[str, Measurement | NeoError]:

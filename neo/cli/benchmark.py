@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neo.cli.bundles import unpacked
 from neo.cli.options import json_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
+from neo.errors import UsageError
+
+if TYPE_CHECKING:
+    from neo.store import Store
+
+EPILOG = (
+    "Example: neo benchmark digits:1-host --threads 1 --runs 1000\n\n"
+    "Example: neo benchmark digits:1-host --profile       (time per kernel)"
+)
 
 
-@click.command("benchmark", epilog="Example: neo benchmark digits:1-host --threads 1 --runs 1000")
+@click.command("benchmark", epilog=EPILOG)
 @click.argument("reference", metavar="REF")
 @click.option("--runs", type=click.IntRange(1, 1_000_000), help="Timed runs. [default: as many as fit into 2 s]")
+@click.option("--profile", "as_profile", is_flag=True, help="Time every kernel and compare it with the roofline.")
 @threads_option
 @store_option
 @json_option
-def benchmark_command(reference: str, runs: int | None, threads: int | None, store: Path | None, as_json: bool) -> None:
+def benchmark_command(
+    reference: str, runs: int | None, as_profile: bool, threads: int | None, store: Path | None, as_json: bool
+) -> None:
     """Measure the bundle REF on this machine, in a process of its own."""
-    from neo.measure import measure
     from neo.runtime.load import available_cores
 
-    with progress_console().status("measuring"), unpacked(open_store(store), reference) as (bundle, folder):
-        measured = measure(folder, threads or available_cores(), runs=runs, seconds=2.0)
+    run = _profile if as_profile else _measure
+    run(open_store(store), reference, threads or available_cores(), runs, as_json)
+
+
+def _measure(store: Store, reference: str, threads: int, runs: int | None, as_json: bool) -> None:
+    from neo.measure import measure
+
+    with progress_console().status("measuring"), unpacked(store, reference) as (bundle, folder):
+        measured = measure(folder, threads, runs=runs, seconds=2.0)
     manifest = bundle.manifest
     result = {"reference": manifest.reference, "engine": manifest.engine, **measured.to_json()}
 
@@ -37,3 +55,16 @@ def benchmark_command(reference: str, runs: int | None, threads: int | None, sto
         )
 
     emit(result, as_json, human)
+
+
+def _profile(store: Store, reference: str, threads: int, runs: int | None, as_json: bool) -> None:
+    from neo.cli.profile_table import print_profile
+    from neo.measure import profile
+    from neo.runtime.profiling.profile import MOST_RUNS
+
+    if runs is not None and runs > MOST_RUNS:
+        raise UsageError(f"--profile takes at most {MOST_RUNS} runs, not {runs}", hint=f"give --runs {MOST_RUNS}")
+    with progress_console().status("profiling"), unpacked(store, reference) as (bundle, folder):
+        measured = profile(folder, threads, runs=runs)
+    result = {"reference": bundle.manifest.reference, "engine": bundle.manifest.engine, **measured.to_json()}
+    emit(result, as_json, lambda console: print_profile(console, result))

@@ -64,9 +64,39 @@ class WeightEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelCost:
+    """What one call of a kernel computes and moves, known when it is built.
+
+    flops: floating-point operations, a multiply-add being two. moved_bytes: of its inputs and outputs, each once.
+    outputs: their shapes.
+    """
+
+    name: str
+    flops: int
+    moved_bytes: int
+    outputs: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def from_json(cls, value: Any) -> KernelCost:
+        obj = as_object(value, "kernel")
+        shapes = get_list(obj, "outputs", lambda shape: get_list({"shape": shape}, "shape", _size, "kernel"), "kernel")
+        flops, moved_bytes = (get_size(obj, key, "kernel") for key in ("flops", "moved_bytes"))
+        return cls(as_string(obj.get("name"), "kernel.name"), flops, moved_bytes, shapes)
+
+    def to_json(self) -> dict[str, Any]:
+        outputs = [list(shape) for shape in self.outputs]
+        return {"name": self.name, "flops": self.flops, "moved_bytes": self.moved_bytes, "outputs": outputs}
+
+
+def _size(value: Any) -> int:
+    return get_size({"size": value}, "size", "kernel")
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFolder:
     """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only).
     segments: folders relative to this one.
+    kernels: for those whose cost is known (tvm only); () in bundles from before it was written down.
     """
 
     engine: str
@@ -74,6 +104,7 @@ class EngineFolder:
     outputs: tuple[TensorSpec, ...]
     weights: tuple[WeightEntry, ...] = ()
     segments: tuple[str, ...] = ()
+    kernels: tuple[KernelCost, ...] = ()
 
     def to_bytes(self) -> bytes:
         return dump_object(
@@ -83,6 +114,7 @@ class EngineFolder:
                 "outputs": [spec.to_json() for spec in self.outputs],
                 "weights": [weight.to_json() for weight in self.weights],
                 "segments": list(self.segments),
+                "kernels": [kernel.to_json() for kernel in self.kernels],
             }
         )
 
@@ -97,6 +129,7 @@ class EngineFolder:
                 get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
                 tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
+                get_list({"kernels": [], **obj}, "kernels", KernelCost.from_json, ENGINE_FILE),
             )
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error

@@ -41,16 +41,22 @@ def open_engine(folder: Path, description: EngineFolder, threads: int) -> OnnxRu
     return OnnxRuntimeEngine(open_session(folder, threads), description)
 
 
-def open_session(folder: Path, threads: int, *, spin: bool = True) -> onnxruntime.InferenceSession:
+def open_session(
+    folder: Path, threads: int, *, spin: bool = True, profile: Path | None = None
+) -> onnxruntime.InferenceSession:
     """The graph is optimised for this processor here, at load: what that gives depends on the processor.
 
-    spin: threads that have no work wait busily for a while. Raises EngineError.
+    spin: threads that have no work wait busily for a while. profile: ONNX Runtime's record of every node is kept, and
+    written to a file whose path begins so when profiling is ended. Raises EngineError.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
         return onnxruntime.InferenceSession(folder / MODEL_FILE, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above

@@ -41,7 +41,7 @@ def stopwatch(folder: Path, threads: int, runs: int | None, seconds: float) -> d
     parity = Parity(0.0, 0.0)
     for (_, expected), answer in zip(samples, answers, strict=True):
         parity = parity.worst(compare(expected, answer))
-    times_ms = np.array(_time_runs(engine, feeds, runs, seconds)) * 1e3
+    times_ms = np.array(time_runs(engine, feeds, runs, seconds)) * 1e3
     median, p90, p99 = (float(value) for value in np.percentile(times_ms, [50, 90, 99]))
     return {
         "load_ms": (loaded - start) * 1e3,
@@ -56,7 +56,8 @@ def stopwatch(folder: Path, threads: int, runs: int | None, seconds: float) -> d
     }
 
 
-def _time_runs(engine: Engine, feeds: list[list[Any]], runs: int | None, seconds: float) -> list[float]:
+def time_runs(engine: Engine, feeds: list[list[Any]], runs: int | None, seconds: float) -> list[float]:
+    """Seconds of each run after some to warm up; runs and seconds as ``stopwatch`` takes them."""
     clock = time.perf_counter
     start = clock()
     warm_up = 0

@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class TvmEngine:
         self.outputs: tuple[TensorSpec, ...] = folder.outputs
         machine = module["vm_load_executable"]()
         machine["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
+        self._machine = machine
         self._function = machine[FUNCTION]
         # inputs are copied into buffers of the alignment that the code was compiled for
         self._buffers = [aligned_empty(spec) for spec in folder.inputs]
@@ -72,6 +74,10 @@ class TvmEngine:
             raise EngineError(f"tvm failed: {error}") from error
         tensors = [result] if isinstance(result, tvm_ffi.Tensor) else list(result)
         return [np.from_dlpack(tensor) for tensor in tensors]
+
+    def observe(self, observer: Callable[..., None]) -> None:
+        """observer: called as (function, its name, is it before the call?, its result, *its arguments) from now on."""
+        self._machine["set_instrument"](tvm_ffi.convert(observer))
 
     def close(self) -> None:
         self._arguments = []

@@ -90,6 +90,13 @@ def test_from_model_file_to_prediction(neo: Neo, model: Path, tmp_path: Path) ->
     assert measured["load_ms"] > 0
     assert measured["peak_rss_mb"] > 1
 
+    profiled = neo("benchmark", "net:1-host", "--profile", "--threads", 1, "--runs", 5)
+    assert profiled.returncode == 0, profiled.stderr
+    assert [word for word in ("Conv", "1x16x8x8", "difference", "GB/s") if word not in profiled.stdout] == []
+    profile = json.loads(neo("benchmark", "net:1-host", "--profile", "--runs", 5, "--json").stdout)
+    assert (profile["reference"], profile["engine"], profile["runs"]) == ("net:1-host", "onnxruntime", 5)
+    assert {"Conv", "MaxPool", "Softmax"} <= {kernel["operator"] for kernel in profile["kernels"]}
+
     details = json.loads(neo("inspect", bundle["digest"][:19], "--json").stdout)
     assert details["manifest"]["inputs"] == bundle["inputs"]
     assert len(details["signed_by"]) == 1
@@ -145,6 +152,7 @@ BAD = [
     (("status", "--broker", "mqtt://127.0.0.1:1"), 50, "neo broker"),
     (("status", "--broker", "http://127.0.0.1"), 2, "mqtt://"),
     (("inspect", "nothing"), 30, "neo compile"),
+    (("benchmark", "net", "--profile", "--runs", "201"), 2, "--runs 200"),
     (("nonsense",), 2, "nonsense"),
 ]
 

@@ -18,6 +18,7 @@ from neo.contract.tensors import TensorSpec
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.constants import fold_constants
+from neo.engines.tvm.costs import kernel_costs
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
 from neo.engines.tvm.lowering import legalizations
@@ -78,6 +79,7 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path) 
     """Fill folder with code and weights; -> the functions without a schedule."""
     try:
         module, arrays = lower_graph(part.module, target, llvm)
+        costs = kernel_costs(module)
         uses = packable_weights(module)
         scheduled = schedule_module(module, target, uses)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
@@ -91,7 +93,8 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path) 
     weights = write_weights(arrays, folder)
     with tempfile.TemporaryDirectory() as scratch:
         link(executable, target, folder / LIBRARY_FILE, Path(scratch))
-    (folder / ENGINE_FILE).write_bytes(EngineFolder("tvm", part.inputs, part.outputs, weights).to_bytes())
+    description = EngineFolder("tvm", part.inputs, part.outputs, weights, kernels=costs)
+    (folder / ENGINE_FILE).write_bytes(description.to_bytes())
     return scheduled.left
 
 

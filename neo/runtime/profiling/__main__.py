@@ -1,0 +1,61 @@
+"""Profiles one engine in a process of its own.
+
+``python -m neo.runtime.profiling REQUEST.json`` reads {"folder", "threads", "runs", "seconds", "result"} and writes
+the result file, as ``neo.runtime.stopwatch`` does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neo.contract.manifest import ENGINE_DIR
+from neo.errors import NeoError
+from neo.runtime.golden import read_golden
+from neo.runtime.load import load_engine
+from neo.runtime.profiling.profile import MOST_RUNS, Profile
+from neo.runtime.profiling.roofline import measure_roofline
+from neo.runtime.profiling.statistics import typical
+from neo.runtime.profiling.watch import watch
+from neo.runtime.stopwatch import time_runs
+
+ROUNDS = 5
+LEAST_RUNS = 5
+
+
+def profile(folder: Path, threads: int, runs: int | None, seconds: float) -> Profile:
+    """runs: exactly that many, or None for as many as fit into seconds; the same again with nobody watching."""
+    samples = read_golden(folder)
+    engine = load_engine(folder / ENGINE_DIR, threads)
+    feeds = [[inputs[spec.name] for spec in engine.inputs] for inputs, _ in samples]
+    roofline = measure_roofline(threads)
+    estimate = typical(time_runs(engine, feeds, LEAST_RUNS, 0.0))
+    count = runs or min(max(LEAST_RUNS, int(seconds / estimate)), MOST_RUNS)
+    watched = watch(folder / ENGINE_DIR, threads)
+    watched.run(feeds[0])
+    times: list[float] = []
+    # in turn, so that a machine that has become slower meanwhile is so for both
+    for share in np.array_split(np.arange(count), min(ROUNDS, count)):
+        times += time_runs(engine, feeds, len(share), 0.0)
+        for run in share:
+            watched.run(feeds[run % len(feeds)])
+    longest_first = tuple(sorted(watched.kernels(), key=lambda kernel: -kernel.ms))
+    return Profile(threads, count, typical(times) * 1e3, roofline, longest_first)
+
+
+def main(request_file: str) -> None:
+    request = json.loads(Path(request_file).read_bytes())
+    try:
+        arguments = (request[key] for key in ("threads", "runs", "seconds"))
+        result: dict[str, Any] = profile(Path(request["folder"]), *arguments).to_json()
+    except NeoError as error:
+        result = error.to_json()
+    Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,61 @@
+"""What a kernel is said to compute and to move, against counting by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from neo.contract.tensors import TensorSpec
+from neo.engines.tvm.build import llvm_target, lower_graph
+from neo.engines.tvm.costs import kernel_costs
+from neo.engines.tvm.importer import import_model
+from neo.runtime.engine_folder import KernelCost
+from neo.targets import load_target
+from tests.engines.reference import specs
+from tests.models import IR_VERSION, OPSET, build
+
+
+def costs(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict[str, KernelCost]:
+    target = load_target("host")
+    module, _ = lower_graph(import_model(model, inputs), target, llvm_target(target))
+    return {cost.name: cost for cost in kernel_costs(module)}
+
+
+def test_a_multiply_add_is_two_operations_and_every_operand_is_moved_once() -> None:
+    weights = {"w": np.ones((256, 10), np.float32), "b": np.ones(10, np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
+    model = build(nodes, {"x": (1, 256)}, {"y": (1, 10)}, weights)
+    (cost,) = costs(model, specs(model.graph.input)).values()
+    assert cost.flops == 2 * 256 * 10 + 10
+    assert cost.moved_bytes == 4 * (256 + 256 * 10 + 10 + 10)
+    assert cost.outputs == ((1, 10),)
+
+
+def test_a_lookup_moves_the_rows_it_reads_and_not_the_table() -> None:
+    table = numpy_helper.from_array(np.ones((1000, 64), np.float32), "table")
+    indices = helper.make_tensor_value_info("indices", TensorProto.INT64, [1, 8])
+    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, 8, 64])
+    graph = helper.make_graph([helper.make_node("Gather", ["table", "indices"], ["rows"])], "g", [indices], [rows])
+    graph.initializer.append(table)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    found = costs(model, (TensorSpec("indices", "int64", (1, 8)),))
+    (lookup,) = (cost for cost in found.values() if cost.outputs == ((1, 8, 64),))
+    assert lookup.moved_bytes == 8 * 8 + 2 * 8 * 64 * 4
+
+
+def test_every_output_of_a_kernel_has_its_shape() -> None:
+    model = build([helper.make_node("Split", ["x"], ["a", "b"])], {"x": (8, 4)}, {"a": (4, 4), "b": (4, 4)})
+    assert costs(model, specs(model.graph.input))["split"].outputs == ((4, 4), (4, 4))
+
+
+def test_what_is_one_opaque_block_is_left_out() -> None:
+    names = {"x": (8,), "updates": (4,)}
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in names.items()]
+    indices = helper.make_tensor_value_info("indices", TensorProto.INT64, [4, 1])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [8])
+    node = helper.make_node("ScatterND", ["x", "indices", "updates"], ["y"])
+    graph = helper.make_graph([node], "g", [*infos, indices], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    specs_ = (*specs(infos), TensorSpec("indices", "int64", (4, 1)))
+    assert "scatter_nd" not in costs(model, specs_)
