@@ -128,7 +128,7 @@ class EngineFolder:
                 get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
-                tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
+                tuple(parse_path(name).as_posix() for name in get_strings({"segments": [], **obj}, "segments", ENGINE_FILE)),
                 get_list({"kernels": [], **obj}, "kernels", KernelCost.from_json, ENGINE_FILE),
             )
         except OSError as error:
