@@ -122,14 +122,15 @@ class EngineFolder:
     def read(cls, folder: Path) -> EngineFolder:
         """Raises BundleError if engine.json is missing or not what this version writes."""
         try:
-            obj = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
+            written = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
+            obj = {"segments": [], "kernels": [], **written}  # older engines have neither
             return cls(
                 get(obj, "engine", str, ENGINE_FILE),
                 get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
                 get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
-                tuple(parse_path(name).as_posix() for name in get_strings({"segments": [], **obj}, "segments", ENGINE_FILE)),
-                get_list({"kernels": [], **obj}, "kernels", KernelCost.from_json, ENGINE_FILE),
+                tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
+                get_list(obj, "kernels", KernelCost.from_json, ENGINE_FILE),
             )
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error
