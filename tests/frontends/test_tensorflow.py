@@ -41,15 +41,13 @@ def test_without_a_signature_the_hint_says_how_to_save_one(keras_models: Path, t
     assert "tf.saved_model.save" in caught.value.hint
 
 
-def test_of_several_signatures_the_user_chooses(keras_models: Path, through_sandbox: Convert, tmp_path: Path) -> None:
+def test_of_several_signatures_the_user_chooses(keras_models: Path, through_sandbox: Convert) -> None:
     with pytest.raises(ModelError, match="none is called serving_default: a, b") as caught:
         through_sandbox(keras_models / "two_signatures")
     assert "--signature a" in caught.value.hint
-    shutil.rmtree(tmp_path / "scratch")
     with pytest.raises(UsageError, match="no signature 'c'") as wrong:
         through_sandbox(keras_models / "two_signatures", signature="c")
     assert "a, b" in wrong.value.hint
-    shutil.rmtree(tmp_path / "scratch")
     converted = through_sandbox(keras_models / "two_signatures", signature="a")
     assert [spec.name for spec in converted.outputs] == ["y"]
 
