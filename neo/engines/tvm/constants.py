@@ -17,6 +17,13 @@ from tvm import relax
 Array = NDArray[Any]
 
 
+def constant_of(value: Any, bindings: Any = None) -> Array | None:
+    """What is known of an expression now. bindings: a builder or mutator that looks up what variables stand for."""
+    while bindings is not None and isinstance(value, relax.Var):
+        value = bindings.lookup_binding(value)
+    return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
+
+
 def _permuted(call: relax.Call, array: Array) -> Array:
     axes = call.attrs.axes
     return np.transpose(array, None if axes is None else [int(axis) for axis in axes])
@@ -65,13 +72,8 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         function = FOLDED.get(getattr(call.op, "name", ""))
         if function is None:
             return call
-        known = [self._known(argument) for argument in call.args if not isinstance(argument, relax.ShapeExpr)]
+        known = [constant_of(argument, self) for argument in call.args if not isinstance(argument, relax.ShapeExpr)]
         arrays = [array for array in known if array is not None]
         if len(arrays) < len(known):
             return call
         return relax.const(np.ascontiguousarray(function(call, *arrays), arrays[0].dtype))
-
-    def _known(self, value: relax.Expr) -> Array | None:
-        while isinstance(value, relax.Var):
-            value = self.lookup_binding(value)
-        return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
 from tvm import relax
+
+from neo.engines.tvm.constants import constant_of
 
 Pair = tuple[int, int]
 
@@ -34,8 +35,8 @@ class TransposedConvolution:
         """None for what this way does not take: groups, dilation, padding that the operator is to find itself, another
         number of dimensions, weights that are no constant.
         """
-        x, weights = builder.normalize(inputs[0]), _constant(inputs[1])
-        bias = _constant(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
+        x, weights = builder.normalize(inputs[0]), constant_of(inputs[1])
+        bias = constant_of(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
         if weights is None or weights.ndim != 4 or (bias is None and len(inputs) > 2 and inputs[2] is not None):
             return None
         plain = int(attributes.get("group", 1)) == 1 and all(d == 1 for d in attributes.get("dilations", [1]))
@@ -93,7 +94,3 @@ class TransposedConvolution:
         return np.ascontiguousarray(
             taps.transpose(3, 5, 1, 0, 2, 4).reshape(down * along * filters, channels, high, wide)
         )
-
-
-def _constant(value: Any) -> NDArray[Any] | None:
-    return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None

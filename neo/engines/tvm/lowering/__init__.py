@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import tvm
-from numpy.typing import NDArray
 from tvm import relax
 
 from neo.contract.device import Target
+from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.lowering import matmul, winograd
 from neo.engines.tvm.lowering.convolution import Window, convolution, window_of
 from neo.engines.tvm.lowering.functions import FUNCTIONS
@@ -51,7 +50,7 @@ def legalizations(target: Target) -> dict[str, Legalize]:
 
 def _winograd(builder: Any, call: relax.Call, window: Window, rows: Rows) -> Any | None:
     """The convolution in three functions, or None where it would gain nothing or the weights are no constant."""
-    x, weights = call.args[0], _constant(builder, call.args[1])
+    x, weights = call.args[0], constant_of(call.args[1], builder)
     if weights is None or weights.shape[:2] != (winograd.KERNEL, winograd.KERNEL):
         return None
     shape = tuple(int(dim) for dim in x.ty.shape)
@@ -79,12 +78,6 @@ def _winograd(builder: Any, call: relax.Call, window: Window, rows: Rows) -> Any
         primfunc_name_hint="winograd_output",
         primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
     )
-
-
-def _constant(builder: Any, value: Any) -> NDArray[Any] | None:
-    while isinstance(value, relax.Var):
-        value = builder.lookup_binding(value)
-    return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
 
 
 def _tvm_lowers(builder: Any, call: relax.Call) -> Any:
