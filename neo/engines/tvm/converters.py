@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.recurrent import Gru, Lstm, Rnn
 from neo.engines.tvm.transposed import TransposedConvolution
 
@@ -123,7 +123,8 @@ def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
 
 def _constant(bound: Any) -> float | None:
     """A finite scalar that is known now."""
-    if not isinstance(bound, tvm.ir.GenericConst) or bound.value.numpy().size != 1:
+    array = constant_of(bound)
+    if array is None or array.size != 1:
         return None
-    number = float(bound.value.numpy().reshape(()))
+    number = float(array.reshape(()))
     return number if np.isfinite(number) else None

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from neo.engines.tvm.activations import ACTIVATIONS, Activation
+from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.refusal import Refused
 from neo.engines.tvm.schedules.recurrent import FLOAT, GATES, LANES, Recurrence, recurrence_function
 
@@ -130,7 +130,7 @@ class _Recurrent(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]  # tvm ha
     @classmethod
     def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, _params: Any) -> Any:
         x = bb.normalize(inputs[X])
-        constants: Constants = [_constant(value) for value in inputs]
+        constants: Constants = [constant_of(value) for value in inputs]
         shape = [int(dim) for dim in x.ty.shape]
         spec = read_recurrence(cls.cell, attr, shape, constants, [value is not None for value in inputs])
         arguments = [_project(bb, spec, x, constants)]
@@ -173,7 +173,7 @@ def _bias(spec: Recurrence, constants: Constants) -> NDArray[Any]:
 def _start(bb: Any, spec: Recurrence, state: Any) -> Any:
     if state is None:
         return relax.const(np.zeros(spec.state_shape, np.float32))
-    known = _constant(state)
+    known = constant_of(state)
     if known is not None:
         return relax.const(_fill(known, 2, spec))
     behind = spec.width - spec.units
@@ -185,10 +185,3 @@ def _cut(bb: Any, spec: Recurrence, state: Any) -> Any:
     if spec.width == spec.units:
         return state
     return bb.emit(relax.op.strided_slice(state, [len(state.ty.shape) - 1], [0], [spec.units]))
-
-
-def _constant(value: Any) -> NDArray[Any] | None:
-    if not isinstance(value, tvm.ir.GenericConst):
-        return None
-    array: NDArray[Any] = value.value.numpy()
-    return array
