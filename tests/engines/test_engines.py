@@ -96,16 +96,16 @@ def build_with(make: object, model: onnx.ModelProto, folder: Path, target: str =
 
 
 def test_weights_are_files_of_their_own_and_shared_ones_are_stored_once(tmp_path: Path) -> None:
-    weights = {"w": random(200, 200), "same": random(200, 200), "small": random(200)}
+    weights = {"w": random(192, 192), "same": random(192, 192), "small": random(192)}
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"]),
         helper.make_node("MatMul", ["a", "same"], ["b"]),
         helper.make_node("Add", ["b", "small"], ["y"]),
     ]
-    folder = build_with(build_tvm, build(nodes, {"x": (1, 200)}, {"y": (1, 200)}, weights), tmp_path)
+    folder = build_with(build_tvm, build(nodes, {"x": (1, 192)}, {"y": (1, 192)}, weights), tmp_path)
     assert sorted((weight.file, weight.shape) for weight in folder.weights) == [
-        ("weights/0000.bin", (200, 200)),
-        ("weights/small.bin", (200,)),
+        ("weights/0000.bin", (192, 192)),
+        ("weights/small.bin", (192,)),
     ]
     assert (tmp_path / "engine" / "model.so").stat().st_size < weights["w"].nbytes
 

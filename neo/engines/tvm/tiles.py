@@ -47,6 +47,15 @@ def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
     return min(tiles, key=lambda tile: tile.cost)
 
 
+def choose_strip(rows: int, columns: int, lanes: int, registers: int) -> Tile:
+    """For reductions in which no input serves several columns (depthwise convolution, pooling): one vector of columns,
+    and so many neighbouring rows, which do share inputs, that inputs and weights find room in registers too.
+    """
+    most = max(1, registers // 2 - 2)
+    fitting = [r for r in range(1, min(rows, most) + 1) if rows % r == 0]
+    return Tile(max(fitting), 1, choose_lanes(columns, lanes))
+
+
 def choose_lanes(columns: int, lanes: int) -> int:
     """The widest power of two that divides columns; another divisor only where it is more than twice as wide: the
     compiler cuts a vector of 12 into pieces, but for 10 columns that is still better than vectors of 2.
@@ -63,3 +72,9 @@ def round_up_rows(rows: int, columns: int, lanes: int, registers: int) -> int:
         return 1
     candidates = range(rows, rows + registers)
     return min(candidates, key=lambda n: n * choose_tile(n, columns, lanes, registers).cost)
+
+
+def round_up_strips(rows: int, columns: int, lanes: int, registers: int) -> int:
+    """Likewise for ``choose_strip``: a strip reads the inputs of about two rows more than it has."""
+    candidates = range(rows, rows + registers // 2)
+    return min(candidates, key=lambda n: n * (1 + 2 / choose_strip(n, columns, lanes, registers).rows))

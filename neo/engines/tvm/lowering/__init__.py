@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import relax
 
 from neo.contract.device import Target
@@ -31,8 +32,12 @@ def legalizations(target: Target) -> dict[str, Legalize]:
         faster = _winograd(builder, call, window, rows)
         if faster is not None:
             return faster
+        x, weights = call.args
+        filters = int(weights.ty.shape[-1])
+        if window.groups == 1:
+            weights = _widened(builder, weights, rows.columns(filters))
         return builder.call_te(
-            lambda x, weights: convolution(x, weights, window, rows), *call.args, primfunc_name_hint="conv2d"
+            lambda x, weights: convolution(x, weights, filters, window, rows), x, weights, primfunc_name_hint="conv2d"
         )
 
     def product(builder: Any, call: relax.Call) -> Any:
@@ -40,12 +45,21 @@ def legalizations(target: Target) -> dict[str, Legalize]:
             return _tvm_lowers(builder, call)
         a, b = call.args
         columns = int(b.ty.shape[-1])
-        computed = rows.columns(columns)
-        if computed != columns:
-            b = builder.emit(builder.call_te(lambda b: matmul.widened(b, computed), b, primfunc_name_hint="widened"))
+        b = _widened(builder, b, rows.columns(columns))
         return builder.call_te(lambda a, b: matmul.matmul(a, b, columns, rows), a, b, primfunc_name_hint="matmul")
 
     return {**FUNCTIONS, "relax.nn.conv2d": conv2d, "relax.matmul": product}
+
+
+def _widened(builder: Any, weights: Any, columns: int) -> Any:
+    """Weights with columns of zeros behind their own."""
+    own = int(weights.ty.shape[-1])
+    if columns == own:
+        return weights
+    known = constant_of(weights, builder)
+    if known is not None:
+        return relax.const(np.pad(known, [*[(0, 0)] * (known.ndim - 1), (0, columns - own)]))
+    return builder.emit(builder.call_te(lambda b: matmul.widened(b, columns), weights, primfunc_name_hint="widened"))
 
 
 def _winograd(builder: Any, call: relax.Call, window: Window, rows: Rows) -> Any | None:

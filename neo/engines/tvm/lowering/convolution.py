@@ -46,49 +46,52 @@ def window_of(call: relax.Call) -> Window | None:
     return Window(strides, padding, dilation, int(attrs.groups), first)  # type: ignore[arg-type]  # of these lengths
 
 
-def convolution(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te.Tensor:
-    """x: [N, H, W, C] float32. weights: [KH, KW, C / groups, O]. -> [N, H', W', O].
+def convolution(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, rows: Rows) -> te.Tensor:
+    """x: [N, H, W, C] float32. weights: [KH, KW, C / groups, O]. -> [N, H', W', filters].
 
+    filters: O, or less if the weights are wider than they should be.
     Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
     left out again by a copy that fuses with the epilogue.
     """
     height, width, *_ = (int(dim) for dim in weights.shape)
     still = window.strides == (1, 1) and not any(window.padding)
     if (height, width) == (1, 1) and still and window.groups == 1 and not window.channels_first:
-        return _pointwise(x, weights, rows)
-    return _spatial(x, weights, window, rows)
+        return _pointwise(x, weights, filters, rows)
+    return _spatial(x, weights, filters, window, rows)
 
 
-def _pointwise(x: te.Tensor, weights: te.Tensor, rows: Rows) -> te.Tensor:
+def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te.Tensor:
     """A matrix product over all pixels."""
     images, height, width, channels = (int(dim) for dim in x.shape)
-    filters = int(weights.shape[3])
+    computed = int(weights.shape[3])
     pixels = images * height * width
     step = te.reduce_axis((0, channels), name="c")
 
     def product(row: tirx.Var, column: tirx.Var) -> Any:
-        at = rows.clamp(row, pixels, filters)
+        at = rows.clamp(row, pixels, computed)
         pixel = x[at // (height * width), at % (height * width) // width, at % width, step]
         return te.sum(pixel * weights[0, 0, step, column], axis=step)
 
-    wide = te.compute((rows.round_up(pixels, filters), filters), product, name="conv2d")
+    wide = te.compute((rows.round_up(pixels, computed), computed), product, name="conv2d")
     return te.compute(
         (images, height, width, filters), lambda n, h, w, o: wide[(n * height + h) * width + w, o], name="pixels"
     )
 
 
-def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te.Tensor:
+def _spatial(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, rows: Rows) -> te.Tensor:
     order = CHANNELS_FIRST if window.channels_first else CHANNELS_LAST
     images, height, width, _ = (int(x.shape[axis]) for axis in order)
-    kernel_height, kernel_width, depth, filters = (int(dim) for dim in weights.shape)
+    kernel_height, kernel_width, depth, computed = (int(dim) for dim in weights.shape)
     top, left, bottom, right = window.padding
     (down, along), (spread_y, spread_x) = window.strides, window.dilation
     out_height = (height + top + bottom - spread_y * (kernel_height - 1) - 1) // down + 1
     out_width = (width + left + right - spread_x * (kernel_width - 1) - 1) // along + 1
-    wide = rows.round_up(out_width, filters)
+    depthwise = depth == 1
+    wide = (rows.round_up_strips if depthwise else rows.round_up)(out_width, computed)
     if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
         right = max(0, (wide - 1) * along + spread_x * (kernel_width - 1) + 1 - width - left)
-    padded = _pad(x, order, (top, left), (height + top + bottom, width + left + right))
+    pad = _mask if depthwise else _pad
+    padded = pad(x, order, (top, left), (height + top + bottom, width + left + right))
     ky = te.reduce_axis((0, kernel_height), name="ky")
     kx = te.reduce_axis((0, kernel_width), name="kx")
     step = te.reduce_axis((0, depth), name="c")
@@ -100,8 +103,8 @@ def _spatial(x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows) -> te
         pixel = padded(*_ordered(order, n, h * down + ky * spread_y, column * along + kx * spread_x, channel))
         return te.sum(pixel * weights[ky, kx, step, o], axis=[ky, kx, step])
 
-    result = te.compute((images, out_height, wide, filters), product, name="conv2d")
-    if wide == out_width:
+    result = te.compute((images, out_height, wide, computed), product, name="conv2d")
+    if (wide, computed) == (out_width, filters):
         return result
     return cropped(result, (images, out_height, out_width, filters))
 
@@ -116,6 +119,25 @@ def _pad(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, in
         y, x_ = h - begin[0], w - begin[1]
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
         return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), tirx.const(0, FLOAT))
+
+    return te.compute(_ordered(order, images, *size, channels), value, name="pad")
+
+
+def _mask(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, int]) -> te.Tensor:
+    """As ``_pad``, but what is outside is read somewhere inside and then left out, which a vector unit does in passing.
+
+    For a convolution that reads every input for few outputs, where a copy of its own would cost as much as the work.
+    """
+    images, height, width, channels = (int(x.shape[axis]) for axis in order)
+    if size == (height, width):
+        return x
+
+    def value(*at: tirx.Var) -> Any:
+        n, h, w, c = (at[axis] for axis in order)
+        y, x_ = h - begin[0], w - begin[1]
+        inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
+        near = tirx.max(tirx.min(y, height - 1), 0), tirx.max(tirx.min(x_, width - 1), 0)
+        return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), tirx.const(0, FLOAT))
 
     return te.compute(_ordered(order, images, *size, channels), value, name="pad")
 

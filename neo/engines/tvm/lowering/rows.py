@@ -8,7 +8,7 @@ from typing import Any
 from tvm import te, tirx
 
 from neo.contract.device import Target
-from neo.engines.tvm.tiles import choose_lanes, round_up_rows
+from neo.engines.tvm.tiles import choose_lanes, round_up_rows, round_up_strips
 
 FLOAT_BITS = 32
 
@@ -24,15 +24,17 @@ class Rows:
     def round_up(self, rows: int, columns: int) -> int:
         return round_up_rows(rows, columns, self.lanes, self.target.vector_registers)
 
+    def round_up_strips(self, rows: int, columns: int) -> int:
+        return round_up_strips(rows, columns, self.lanes, self.target.vector_registers)
+
     def clamp(self, row: Any, rows: int, columns: int) -> Any:
         """The row to read for a row that may be one of those too many."""
         return row if self.round_up(rows, columns) == rows else tirx.min(row, rows - 1)
 
     def columns(self, columns: int) -> int:
-        """How many columns to compute where no good vector divides them."""
-        if choose_lanes(columns, self.lanes) * 2 >= min(columns, self.lanes):
-            return columns
-        return -(-columns // self.lanes) * self.lanes
+        """How many columns to compute: 24 are two vectors of 16, or three of 8."""
+        whole = -(-columns // self.lanes)
+        return columns if columns <= whole * choose_lanes(columns, self.lanes) else whole * self.lanes
 
 
 def cropped(result: te.Tensor, shape: tuple[int, ...]) -> te.Tensor:

@@ -30,7 +30,7 @@ from neo.engines.tvm.schedules.loops import (
     pack_columns,
     vectorise_innermost,
 )
-from neo.engines.tvm.tiles import Tile, choose_tile
+from neo.engines.tvm.tiles import Tile, choose_lanes, choose_strip, choose_tile
 
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
@@ -140,7 +140,20 @@ def _takes(schedule: Schedule, block: SBlockRV) -> bool:
 def _tile_of(schedule: Schedule, loops: Loops, block: SBlockRV, target: Target) -> Tile:
     *others, columns = [extent(schedule, loop) for loop in loops.spatial]
     rows = others[-1] if others else 1
-    return choose_tile(rows, columns, lanes(schedule, block, target), target.vector_registers)
+    choose = choose_tile if _shares_inputs(schedule, block) else choose_strip
+    return choose(rows, columns, lanes(schedule, block, target), target.vector_registers)
+
+
+def _shares_inputs(schedule: Schedule, block: SBlockRV) -> bool:
+    """Is there an operand that serves all columns of the output, as the left one of a matrix product does?"""
+    columns = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar][-1]
+    return not all(_uses(read, columns) for read in schedule.get(block).reads)
+
+
+def _uses(read: tirx.BufferRegion, variable: tirx.Var) -> bool:
+    return any(
+        used.same_as(variable) for bounds in read.region for used in tirx.analysis.undefined_vars(bounds.min)
+    )
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
@@ -170,7 +183,9 @@ def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: O
     reduction = schedule.get_loops(block)[len(spatial) :]
     *others, columns = spatial
     rows = others.pop() if others else None
-    column_tiles, *tile = schedule.split(columns, [None, chosen.vectors, chosen.lanes])
+    lane_count = choose_lanes(extent(schedule, columns), chosen.lanes)  # a result of fewer columns than were computed
+    vectors = chosen.vectors * chosen.lanes // lane_count
+    column_tiles, *tile = schedule.split(columns, [None, vectors, lane_count])
     batch, others = others[: order.batch], others[order.batch :]
     outer = [*batch, column_tiles, *others] if order.columns_first else [*batch, *others, column_tiles]
     if rows is not None:
