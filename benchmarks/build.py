@@ -26,9 +26,9 @@ class Build:
     notes: tuple[str, ...]
 
 
-def build(engine: str, onnx: Path, folder: Path, limit_s: float) -> Build:
-    """folder: made here. Raises EngineError if the engine cannot build the model, ResourceLimitExceeded if it cannot
-    within limit_s seconds.
+def build(engine: str, precision: str, onnx: Path, folder: Path, limit_s: float) -> Build:
+    """precision: one of neo.engines.base.PRECISIONS. folder: made here. Raises EngineError if the engine cannot build
+    the model, ResourceLimitExceeded if it cannot within limit_s seconds.
     """
     folder.mkdir(parents=True)
     inputs, outputs = interface(onnx)
@@ -39,7 +39,6 @@ def build(engine: str, onnx: Path, folder: Path, limit_s: float) -> Build:
         scratch.mkdir()
         start = time.perf_counter()
         rewritten = rewrite_confined(onnx, graph)
-        built = build_engine(
-            engine, BuildRequest(rewritten, load_target(HOST), inputs, outputs, folder), scratch, limits
-        )
+        request = BuildRequest(rewritten, load_target(HOST), inputs, outputs, folder, precision)
+        built = build_engine(engine, request, scratch, limits)
         return Build(folder, time.perf_counter() - start, built.notes)

@@ -39,7 +39,9 @@ def measure_model(model: str, folder: Path, who: Sequence[Contender], threads: S
             progress(f"{model}: building {contender.name}")
             place = Path(scratch) / contender.name
             try:
-                builds[contender.name] = build(contender.engine, folder / MODEL_FILE, place, pace.limit_s)
+                builds[contender.name] = build(
+                    contender.engine, contender.precision, folder / MODEL_FILE, place, pace.limit_s
+                )
             except NeoError as error:
                 failed[contender.name] = error
         entries = {

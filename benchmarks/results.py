@@ -26,6 +26,7 @@ TVM, NEO_ORT = "tvm", "neo-ort"
 CONTENDERS = (
     Contender(TVM, "neo", "fp32", "tvm"),
     Contender(NEO_ORT, "neo", "fp32", "onnxruntime"),
+    Contender("tvm-bf16", "neo", "bf16", "tvm"),
     Contender("ort", "onnxruntime", "fp32"),
     Contender("openvino", "openvino", "fp32"),
     Contender("openvino-bf16", "openvino", "bf16"),

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neo.bundle import next_version, sign_bundle, write_bundle
-from neo.candidates import Candidate, build_candidate, choose, explain, measure_candidates
+from neo.candidates import AUTO, Candidate, build_candidate, choose, explain, kinds, measure_candidates
 from neo.contract.device import Target, parse_name
 from neo.contract.fields import ContractError, dump_object
 from neo.contract.manifest import REPORT_PATH, Manifest
 from neo.contract.parity import Parity, Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
+from neo.engines.base import BF16, FP32, PRECISIONS
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.graph.confined import rewrite_confined
@@ -33,11 +34,10 @@ from neo.targets import load_target, why_not_here
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
-AUTO = "auto"
-PRECISION = "fp32"
-
 # fp32 on another processor sums in another order; a wrong model is off by far more
 DEFAULT_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
+# bf16 keeps 8 bits of every input and weight; trained networks lose about one percent of the largest output
+BF16_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=5e-2)
 
 Progress = Callable[[str], None]
 """Called with a few words when a step begins."""
@@ -53,7 +53,9 @@ class CompileRequest:
     from the file. preprocess, postprocess: TOML documents with steps that become part of the model, see
     docs/pipelines.md. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes in; inputs and
     golden speak of the model as its file has it. threads: for measuring, by default as many as the target has cores.
-    tolerance: how far answers may be from the source framework's; a quantised model sets its own where that is wider.
+    tolerance: how far answers may be from the source framework's, by default DEFAULT_TOLERANCE, or BF16_TOLERANCE where
+    bf16 is asked for; a quantised model sets its own where that is wider. precision: "fp32", "bf16", or "auto", which
+    takes bf16 where it is faster and within the tolerance.
     signer: None leaves the bundles unsigned, and agents refuse them.
     """
 
@@ -75,9 +77,10 @@ class CompileRequest:
     postprocess: Path | None = None
     trust_pickle: bool = False
     threads: int | None = None
-    tolerance: Tolerance = DEFAULT_TOLERANCE
+    tolerance: Tolerance | None = None
     module: str | None = None
     weights: Path | None = None
+    precision: str = FP32
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class CompiledBundle:
 
     def to_json(self) -> dict[str, Any]:
         manifest = self.bundle.manifest
-        measured = {c.engine: c.measurement for c in self.candidates}
+        measured = {c.label: c.measurement for c in self.candidates}
         return {
             "reference": manifest.reference,
             "digest": self.bundle.descriptor.digest,
@@ -148,6 +151,12 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
     targets = [load_target(name) for name in request.targets]  # a typing error costs no minute of converting
     if request.engine not in (AUTO, *ENGINES):
         raise UsageError(f"unknown engine {request.engine!r}", hint=f"choose one of: {AUTO}, {', '.join(ENGINES)}")
+    if request.precision not in (AUTO, *PRECISIONS):
+        raise UsageError(
+            f"unknown precision {request.precision!r}", hint=f"choose one of: {AUTO}, {', '.join(PRECISIONS)}"
+        )
+    for target in targets:
+        kinds(request.engine, request.precision, target)
     for what, name in (("--name", request.name), ("--version", request.version)):
         if name is not None:
             _check_name(what, name)
@@ -254,7 +263,9 @@ class _Job:
     @property
     def tolerance(self) -> Tolerance:
         own = self.conversion.tolerance
-        return self.request.tolerance if own is None else self.request.tolerance.widest(own)
+        usual = BF16_TOLERANCE if self.request.precision == BF16 else DEFAULT_TOLERANCE
+        asked = self.request.tolerance or usual
+        return asked if own is None else asked.widest(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,20 +281,18 @@ class _Choice:
 
 def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> _Choice:
     request, target = job.request, job.target
-    engines = [name for name in ENGINES if name in target.engines and request.engine in (AUTO, name)]
-    if not engines:
-        raise EngineError(
-            f"target {target.name} has no {request.engine} engine", hint=f"it has: {', '.join(target.engines)}"
-        )
     candidates = []
-    for name in engines:
-        with _timed(seconds, f"build_{name}"):
-            progress(f"building {name} for {target.name}")
-            candidates.append(build_candidate(name, target, job.conversion, job.model, job.scratch / name))
+    for kind in kinds(request.engine, request.precision, target):
+        name = "-".join(kind)
+        progress(f"building {name} for {target.name}")
+        start = time.perf_counter()
+        candidate = build_candidate(kind, target, job.conversion, job.model, job.scratch / name)
+        seconds[f"build_{candidate.label}"] = round(time.perf_counter() - start, 3)
+        candidates.append(candidate)
     here = why_not_here(target)
     if not here:
         with _timed(seconds, "measure"):
-            progress(f"measuring {', '.join(engines)}")
+            progress(f"measuring {', '.join(candidate.label for candidate in candidates)}")
             threads = request.threads or min(target.cores, available_cores())
             candidates = measure_candidates(candidates, threads, job.tolerance)
     chosen = choose(candidates)
@@ -308,7 +317,7 @@ def _write(choice: _Choice) -> CompiledBundle:
         requires=replace(target.requirements, engines=dict(chosen.built.needs)),
         engine=chosen.engine,
         engine_version=chosen.built.version,
-        precision=PRECISION,
+        precision=chosen.precision,
         source=job.conversion.framework,
         inputs=job.conversion.inputs,
         outputs=job.conversion.outputs,
@@ -323,8 +332,8 @@ def _write(choice: _Choice) -> CompiledBundle:
         "processing": None if job.processing is None else job.processing.to_json(),
         "conversion_parity": None if parity is None else parity.to_json(),
         "target": target.to_json(),
-        "chosen": chosen.engine,
-        "candidates": {candidate.engine: candidate.to_json() for candidate in choice.candidates},
+        "chosen": chosen.label,
+        "candidates": {candidate.label: candidate.to_json() for candidate in choice.candidates},
         "notes": list(choice.notes),
         "seconds": choice.seconds,
     }

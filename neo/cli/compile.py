@@ -21,6 +21,7 @@ EXAMPLES = """\b
 Examples:
   neo compile resnet.pt2
   neo compile model.keras --target raspberry-pi-4 --target host
+  neo compile resnet.pt2 --precision bf16
   neo compile exported/ --signature predict --layout NCHW
   neo compile frozen.pb --outputs probabilities
   neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
@@ -68,7 +69,15 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A .toml with steps from the model's outputs to answers: softmax, top-k, labels, boxes.",
 )
-@click.option("--tolerance", type=click.FloatRange(0, 1), help="Largest relative error allowed. [default: 0.001]")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="fp32; bf16 (convolutions and products, where the target has it); auto takes bf16 if --tolerance holds.",
+)
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1), help="Largest relative error allowed. [default: 0.001; bf16: 0.05]"
+)
 @click.option("--trust-pickle", is_flag=True, help="Read formats that can run code from the file. Only your own files.")
 @click.option("--no-sign", is_flag=True, help="Leave the bundle unsigned; agents refuse it until `neo keys sign`.")
 @threads_option
@@ -92,6 +101,7 @@ def compile_command(  # one parameter per option
     golden: Path | None,
     preprocess: Path | None,
     postprocess: Path | None,
+    precision: str,
     tolerance: float | None,
     trust_pickle: bool,
     no_sign: bool,
@@ -127,7 +137,8 @@ def compile_command(  # one parameter per option
         postprocess=postprocess,
         trust_pickle=trust_pickle,
         threads=threads,
-        tolerance=DEFAULT_TOLERANCE if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
+        tolerance=None if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
+        precision=precision,
     )
     with progress_console().status("starting") as status:
         bundles = run(request, status.update)
@@ -180,7 +191,8 @@ def _show(console: Console, bundles: tuple[CompiledBundle, ...]) -> None:
         for column in ("engine", "median", "p90", "load", "peak memory", "largest error"):
             table.add_column(column, justify="left" if column == "engine" else "right")
         for candidate in compiled.candidates:
-            mark = " (chosen)" if candidate.engine == row["engine"] else ""
+            is_chosen = (candidate.engine, candidate.precision) == (row["engine"], row["precision"])
+            mark = " (chosen)" if is_chosen else ""
             m = candidate.measurement
             cells = ["-"] * 5
             if m is not None:
@@ -191,7 +203,7 @@ def _show(console: Console, bundles: tuple[CompiledBundle, ...]) -> None:
                     f"{m.peak_rss_mb:.0f} MB",
                 ]
                 cells.append(f"{m.parity.max_rel:.1e}")
-            table.add_row(candidate.engine + mark, *cells)
+            table.add_row(candidate.label + mark, *cells)
         console.print(table)
         for note in compiled.notes:
             console.print(f"  {note}", markup=False)

@@ -2,17 +2,26 @@
 
 from dataclasses import dataclass
 
+from neo.engines.base import FP32, PRECISIONS
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Each a "module:function". build: runs confined, without network. finish: after it in the caller; may download."""
+    """build, finish: each a "module:function". build: runs confined, without network. finish: after it in the caller;
+    may download. precisions: those of ``neo.engines.base`` that it can build.
+    """
 
     build: str
     finish: str | None = None
+    precisions: tuple[str, ...] = (FP32,)
 
 
 # in the order they are tried
 ENGINES = {
     "onnxruntime": Recipe("neo.engines.onnxruntime.build:build"),
-    "tvm": Recipe("neo.engines.tvm.build:build", finish="neo.engines.tvm.runtime_library:add_runtime_library"),
+    "tvm": Recipe(
+        "neo.engines.tvm.build:build",
+        finish="neo.engines.tvm.runtime_library:add_runtime_library",
+        precisions=PRECISIONS,
+    ),
 }

@@ -9,11 +9,22 @@ from pathlib import Path
 from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
 
+# what a model is computed in. bf16: convolutions and products read bfloat16 and add up float32; the rest is float32
+FP32, BF16 = "fp32", "bf16"
+PRECISIONS = (FP32, BF16)
+# architecture -> the feature, as ``Target.features`` names it, of processors that multiply bfloat16
+BF16_FEATURES = {"x86_64": "avx512_bf16", "aarch64": "bf16"}
+
+
+def computes(target: Target, precision: str) -> bool:
+    """Has the target's processor instructions for the precision?"""
+    return precision == FP32 or BF16_FEATURES.get(target.arch) in target.features
+
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
-    folder: empty; the build fills it with engine.json and what belongs to it.
+    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of PRECISIONS.
     """
 
     onnx: Path
@@ -21,6 +32,7 @@ class BuildRequest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     folder: Path
+    precision: str = FP32
 
 
 @dataclass(frozen=True, slots=True)

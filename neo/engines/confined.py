@@ -33,6 +33,7 @@ def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limi
         "inputs": [spec.to_json() for spec in request.inputs],
         "outputs": [spec.to_json() for spec in request.outputs],
         "folder": str(request.folder.resolve()),
+        "precision": request.precision,
     }
     (scratch / REQUEST_FILE).write_bytes(dump_object(description))
     # the linker compiles C start-up files once for each target; without its cache that is 10 s every time
@@ -55,6 +56,7 @@ def answer(scratch: Path) -> dict[str, Any]:
         get_list(obj, "inputs", TensorSpec.from_json, "build request"),
         get_list(obj, "outputs", TensorSpec.from_json, "build request"),
         Path(obj["folder"]),
+        obj["precision"],
     )
     built: BuiltEngine = _resolve(ENGINES[obj["engine"]].build)(request)
     return {"version": built.version, "notes": list(built.notes), "needs": dict(built.needs)}

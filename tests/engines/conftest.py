@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from neo.engines.base import BuildRequest, BuiltEngine
+from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.runtime_library import add_runtime_library
@@ -21,19 +21,25 @@ Check = Callable[..., BuiltEngine]
 BUILDS = {"onnxruntime": build_onnxruntime, "tvm": build_tvm}
 
 
+def to_bfloat16(array: np.ndarray) -> np.ndarray:
+    """float32 with the lower half of the bits cut off: numbers that bfloat16 holds exactly."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32)
+
+
 @pytest.fixture(params=list(BUILDS))
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def build_engine_here(engine: str, model: onnx.ModelProto, folder: Path) -> BuiltEngine:
+def build_engine_here(engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32) -> BuiltEngine:
     """In this process; -> folder/engine is filled."""
     (folder / "graph").mkdir(parents=True)
     (folder / "engine").mkdir()
     onnx.save(model, folder / "model.onnx")
     inputs, outputs = specs(model.graph.input), specs(model.graph.output)
     rewritten = rewrite(folder / "model.onnx", folder / "graph")
-    request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine")
+    request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine", precision)
     built = BUILDS[engine](request)
     if engine == "tvm":
         add_runtime_library(request)
@@ -57,13 +63,17 @@ def agrees(tmp_path: Path) -> Check:
     """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
     count = 0
 
-    def check(engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4) -> BuiltEngine:
+    def check(
+        engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4, precision: str = FP32
+    ) -> BuiltEngine:
         nonlocal count
         count += 1
         folder = tmp_path / str(count)
-        built = build_engine_here(engine, model, folder)
+        built = build_engine_here(engine, model, folder, precision)
         rng = np.random.default_rng(0)
         arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in specs(model.graph.input)]
+        if precision == BF16:
+            arrays = [to_bfloat16(array) for array in arrays]
         expected = reference_outputs(model, arrays)
         loaded = load_engine(folder / "engine", threads)
         for _ in range(2):  # the second run finds what the first left in its buffers

@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
+from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.costs import kernel_costs
 from neo.engines.tvm.importer import import_model
@@ -16,20 +18,33 @@ from tests.engines.reference import specs
 from tests.models import IR_VERSION, OPSET, build
 
 
-def costs(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> dict[str, KernelCost]:
-    target = load_target("host")
-    module, _ = lower_graph(import_model(model, inputs), target, llvm_target(target))
+def costs(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], bf16: Target | None = None) -> dict[str, KernelCost]:
+    """bf16: a target to compute on in bfloat16."""
+    target = bf16 or load_target("host")
+    unit = None if bf16 is None else unit_of(bf16)
+    module, _ = lower_graph(import_model(model, inputs), target, llvm_target(target), unit)
     return {cost.name: cost for cost in kernel_costs(module)}
 
 
 def test_a_multiply_add_is_two_operations_and_every_operand_is_moved_once() -> None:
-    weights = {"w": np.ones((256, 10), np.float32), "b": np.ones(10, np.float32)}
+    (cost,) = costs(product(), specs(product().graph.input)).values()
+    assert cost.flops == 2 * 256 * 32 + 32
+    assert cost.moved_bytes == 4 * (256 + 256 * 32 + 32 + 32)
+    assert cost.outputs == ((1, 32),)
+
+
+def test_a_product_of_pairs_is_four_operations_and_its_operands_are_half_as_large() -> None:
+    target = load_target("x86-64-v4-bf16")
+    costs_by_output = {c.outputs: c for c in costs(product(), specs(product().graph.input), target).values()}
+    found = costs_by_output[((1, 32),)]
+    assert found.flops == 2 * 256 * 32 + 32
+    assert found.moved_bytes == 2 * (256 + 256 * 32) + 4 * (32 + 32)
+
+
+def product() -> onnx.ModelProto:
+    weights = {"w": np.ones((256, 32), np.float32), "b": np.ones(32, np.float32)}
     nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
-    model = build(nodes, {"x": (1, 256)}, {"y": (1, 10)}, weights)
-    (cost,) = costs(model, specs(model.graph.input)).values()
-    assert cost.flops == 2 * 256 * 10 + 10
-    assert cost.moved_bytes == 4 * (256 + 256 * 10 + 10 + 10)
-    assert cost.outputs == ((1, 10),)
+    return build(nodes, {"x": (1, 256)}, {"y": (1, 32)}, weights)
 
 
 def test_a_lookup_moves_the_rows_it_reads_and_not_the_table() -> None:

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.tvm.tiles import choose_tile, round_up_rows
+from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.tiles import choose_strip, choose_tile, round_up_rows, round_up_strips
+from neo.targets import load_target
 from tests.engines.conftest import Check
 from tests.models import build
 
@@ -52,6 +54,37 @@ def test_convolutions_of_any_shape(
     model = build(nodes, {"x": (batch, channels, size, size)}, {"y": (batch, filters, out, out)}, weights)
     built = agrees("tvm", model)
     assert built.notes == ()
+
+
+@pytest.mark.slow
+@FEW
+@given(
+    channels=ODD,
+    height=st.integers(5, 19),
+    width=st.integers(5, 19),
+    kernel=st.sampled_from([2, 3, 5]),
+    stride=st.integers(1, 2),
+    dilation=st.integers(1, 2),
+    pads=st.tuples(*[st.integers(0, 3)] * 4),
+    batch=st.sampled_from([1, 2, 7]),
+)
+def test_depthwise_convolutions_of_any_shape(
+    agrees: Check,
+    channels: int,
+    height: int,
+    width: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    pads: tuple[int, int, int, int],
+    batch: int,
+) -> None:
+    reach = dilation * (kernel - 1) + 1
+    size = (height + pads[0] + pads[2] - reach) // stride + 1, (width + pads[1] + pads[3] - reach) // stride + 1
+    attributes = {"pads": list(pads), "strides": [stride] * 2, "dilations": [dilation] * 2, "group": channels}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], **attributes)]
+    weights = {"w": random(channels, 1, kernel, kernel), "b": random(channels)}
+    agrees("tvm", build(nodes, {"x": (batch, channels, height, width)}, {"y": (batch, channels, *size)}, weights))
 
 
 @pytest.mark.slow
@@ -179,6 +212,24 @@ def test_rounding_rows_up_never_costs_time(rows: int, columns: int, lanes: int) 
     cost = choose_tile(rows, columns, lanes, 32).cost
     assert rounded >= rows
     assert rounded * choose_tile(rounded, columns, lanes, 32).cost <= rows * cost
+
+
+@given(rows=st.integers(1, 500), columns=st.integers(1, 500), lanes=st.sampled_from([4, 8, 16]), wide=st.booleans())
+def test_a_strip_leaves_half_of_the_registers_to_inputs_and_weights(
+    rows: int, columns: int, lanes: int, wide: bool
+) -> None:
+    registers = 32 if wide else 16
+    rounded = round_up_strips(rows, columns, lanes, registers)
+    strip = choose_strip(rounded, columns, lanes, registers)
+    assert rows <= rounded < rows + registers
+    assert rounded % strip.rows == 0
+    assert columns % strip.lanes == 0
+    assert (strip.vectors, strip.rows <= registers // 2) == (1, True)
+
+
+@pytest.mark.parametrize(("columns", "computed"), [(24, 32), (40, 48), (10, 16), (8, 8), (16, 16), (3, 16), (88, 96)])
+def test_columns_are_rounded_up_where_that_takes_fewer_vectors(columns: int, computed: int) -> None:
+    assert Rows(load_target("x86-64-v4")).columns(columns) == computed
 
 
 def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:

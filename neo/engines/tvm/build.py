@@ -15,17 +15,19 @@ from tvm import relax
 
 from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
-from neo.engines.base import BuildRequest, BuiltEngine
+from neo.engines.base import BF16_FEATURES, FP32, BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
+from neo.engines.tvm.bfloat16 import Unit, unit_of
 from neo.engines.tvm.constants import fold_constants
 from neo.engines.tvm.costs import kernel_costs
+from neo.engines.tvm.host_passes import pipeline_of
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
-from neo.engines.tvm.lowering import legalizations
+from neo.engines.tvm.lowering import Lowering
+from neo.engines.tvm.lowering.halves import store_halves
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
-from neo.engines.tvm.stack import PIPELINE
 from neo.engines.tvm.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
@@ -39,13 +41,14 @@ def build(request: BuildRequest) -> BuiltEngine:
     to let ONNX Runtime run the rest.
     """
     _check_fixed(request.inputs)
+    unit = _unit(request)
     llvm = llvm_target(request.target)
     _check_cpu(request.target, llvm)
     may_cut = "onnxruntime" in request.target.engines
     planned = plan(onnx.load(request.onnx), request.inputs, request.outputs, may_cut=may_cut)
     needs: dict[str, str] = {}
     if len(planned.parts) == 1:
-        left = _compile(planned.parts[0], request.target, llvm, request.folder)
+        left = _compile(planned.parts[0], request.target, llvm, request.folder, unit)
     else:
         left, needs = _build_segments(planned, request, llvm)
     notes = (f"without a schedule of ours: {', '.join(left)}",) if left else ()
@@ -63,7 +66,7 @@ def _build_segments(
         folder = request.folder / name
         folder.mkdir(parents=True)
         if part.module is not None:
-            left += _compile(part, request.target, llvm, folder)
+            left += _compile(part, request.target, llvm, folder, _unit(request))
             continue
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "segment.onnx"
@@ -75,15 +78,28 @@ def _build_segments(
     return tuple(left), needs
 
 
-def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path) -> tuple[str, ...]:
+def _unit(request: BuildRequest) -> Unit | None:
+    """What multiplies in the precision that was asked for; None for float32, which everything does."""
+    if request.precision == FP32:
+        return None
+    unit = unit_of(request.target)
+    if unit is None:
+        raise EngineError(
+            f"target {request.target.name} does not compute in {request.precision}",
+            hint=f"use --precision {FP32}, or a target whose features have {' or '.join(BF16_FEATURES.values())}",
+        )
+    return unit
+
+
+def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, unit: Unit | None) -> tuple[str, ...]:
     """Fill folder with code and weights; -> the functions without a schedule."""
     try:
-        module, arrays = lower_graph(part.module, target, llvm)
+        module, arrays = lower_graph(part.module, target, llvm, unit)
         costs = kernel_costs(module)
         uses = packable_weights(module)
         scheduled = schedule_module(module, target, uses)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
-        executable = tvm.compile(module, target=llvm, tir_pipeline=PIPELINE)
+        executable = tvm.compile(module, target=llvm, tir_pipeline=pipeline_of(unit))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind
@@ -126,16 +142,22 @@ def _check_cpu(target: Target, llvm: tvm.target.Target) -> None:
 
 
 def lower_graph(
-    module: tvm.IRModule, target: Target, llvm: tvm.target.Target
+    module: tvm.IRModule, target: Target, llvm: tvm.target.Target, unit: Unit | None = None
 ) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
-    """Operators -> fused TensorIR functions; -> (module, the weights that ``main`` takes behind its inputs)."""
+    """Operators -> fused TensorIR functions; -> (module, the weights that ``main`` takes behind its inputs).
+
+    unit: what multiplies bfloat16, if the model may be computed so.
+    """
+    lowering = Lowering(target, unit)
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)
         module = choose_layouts(module)
+        module = fold_constants(module)  # weights in their layout: their lowering looks at them
+        if unit is not None:
+            module = store_halves(module, lowering.reads_halves)
         module = tvm.transform.Sequential(
             [
-                fold_constants,  # weights in their layout: their lowering looks at them
-                relax.transform.LegalizeOps(legalizations(target)),
+                relax.transform.LegalizeOps(lowering.legalizations()),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),
                 relax.transform.DeadCodeElimination(),

@@ -2,96 +2,152 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tvm import relax
 
 from neo.contract.device import Target
+from neo.engines.tvm.bfloat16 import STORAGE, Unit
 from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.lowering import matmul, winograd
+from neo.engines.tvm.lowering.arithmetic import FLOATS, PAIR, Arithmetic, Halves, Pairs
 from neo.engines.tvm.lowering.convolution import Window, convolution, window_of
 from neo.engines.tvm.lowering.functions import FUNCTIONS
+from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.rows import Rows
 
 # TVM's names for these numbers are not exported to Python: kOutEWiseFusable and kOpaque
 TAKES_EPILOGUE, OPAQUE = 4, 8
 
+CONVOLUTION, PRODUCT = "relax.nn.conv2d", "relax.matmul"
+
 Legalize = Callable[[Any, relax.Call], Any]
 
 
-def legalizations(target: Target) -> dict[str, Legalize]:
-    """Relax operator -> how it is lowered, for relax.transform.LegalizeOps."""
-    rows = Rows(target)
+class Lowering:
+    """unit: what multiplies bfloat16, where the model may be computed so; None: everything is float32."""
 
-    def conv2d(builder: Any, call: relax.Call) -> Any:
+    def __init__(self, target: Target, unit: Unit | None) -> None:
+        self._rows = Rows(target)
+        self._unit = unit
+
+    def legalizations(self) -> dict[str, Legalize]:
+        """Relax operator -> how it is lowered, for relax.transform.LegalizeOps."""
+        return {**FUNCTIONS, CONVOLUTION: self._conv2d, PRODUCT: self._matmul}
+
+    def reads_halves(self, call: relax.Call, bindings: Any) -> bool:
+        """Does the call read its first argument as bfloat16? bindings: as for ``constant_of``."""
+        name = getattr(call.op, "name", "")
+        if name == CONVOLUTION:
+            window = window_of(call)
+            return window is not None and self._arithmetic_of(call, window, bindings).input == STORAGE
+        return name == PRODUCT and matmul.takes(call) and self._arithmetic_of_product(call, bindings).input == STORAGE
+
+    def _arithmetic_of(self, call: relax.Call, window: Window, bindings: Any) -> Arithmetic:
+        weights = constant_of(call.args[1], bindings)
+        if self._unit is None or weights is None or window.channels_first:
+            return FLOATS
+        channels = int(call.args[0].ty.shape[3])
+        if window.groups == channels:
+            return Halves()
+        if window.groups > 1 or channels % PAIR:
+            return FLOATS
+        pairs = Pairs(unit=self._unit)
+        return FLOATS if self._winograd_of(call, window, weights, pairs) else pairs
+
+    def _arithmetic_of_product(self, call: relax.Call, bindings: Any) -> Arithmetic:
+        weights = constant_of(call.args[1], bindings)
+        if self._unit is None or weights is None or weights.shape[-2] % PAIR:
+            return FLOATS
+        return Pairs(unit=self._unit) if math.prod(weights.shape[:-2]) == 1 else FLOATS
+
+    def _rows_of(self, arithmetic: Arithmetic) -> Rows:
+        return replace(self._rows, arithmetic=arithmetic)
+
+    def _winograd_of(
+        self, call: relax.Call, window: Window, weights: NDArray[Any] | None, arithmetic: Arithmetic
+    ) -> int | None:
+        """The tile's side m, or None where a direct convolution with the arithmetic is faster."""
+        if weights is None or weights.shape[:2] != (winograd.KERNEL, winograd.KERNEL):
+            return None
+        shape = tuple(int(dim) for dim in call.args[0].ty.shape)
+        return winograd.choose(shape, weights.shape[3], window, self._rows, arithmetic.depth)
+
+    def _conv2d(self, builder: Any, call: relax.Call) -> Any:
         window = window_of(call)
         if window is None:
             return _tvm_lowers(builder, call)
-        faster = _winograd(builder, call, window, rows)
-        if faster is not None:
-            return faster
         x, weights = call.args
+        known = constant_of(weights, builder)
+        arithmetic = self._arithmetic_of(call, window, builder)
+        m = None if arithmetic.input == STORAGE else self._winograd_of(call, window, known, arithmetic)
+        if m is not None and known is not None:
+            return self._winograd(builder, call, window, known, m)
         filters = int(weights.ty.shape[-1])
         if window.groups == 1:
-            weights = _widened(builder, weights, rows.columns(filters))
+            weights = self._widened(builder, weights, arithmetic)
         return builder.call_te(
-            lambda x, weights: convolution(x, weights, filters, window, rows), x, weights, primfunc_name_hint="conv2d"
+            lambda x, weights: convolution(x, weights, filters, window, self._rows_of(arithmetic)),
+            as_stored(builder, x, arithmetic.input),
+            weights,
+            primfunc_name_hint="conv2d",
         )
 
-    def product(builder: Any, call: relax.Call) -> Any:
+    def _matmul(self, builder: Any, call: relax.Call) -> Any:
         if not matmul.takes(call):
             return _tvm_lowers(builder, call)
         a, b = call.args
+        arithmetic = self._arithmetic_of_product(call, builder)
         columns = int(b.ty.shape[-1])
-        b = _widened(builder, b, rows.columns(columns))
-        return builder.call_te(lambda a, b: matmul.matmul(a, b, columns, rows), a, b, primfunc_name_hint="matmul")
+        return builder.call_te(
+            lambda a, b: matmul.matmul(a, b, columns, self._rows_of(arithmetic)),
+            as_stored(builder, a, arithmetic.input),
+            self._widened(builder, b, arithmetic),
+            primfunc_name_hint="matmul",
+        )
 
-    return {**FUNCTIONS, "relax.nn.conv2d": conv2d, "relax.matmul": product}
+    def _widened(self, builder: Any, weights: Any, arithmetic: Arithmetic) -> Any:
+        """Weights as the arithmetic wants them, with columns of zeros behind them where that gives better tiles."""
+        own = int(weights.ty.shape[-1])
+        columns = self._rows.columns(own)
+        known = constant_of(weights, builder)
+        if known is not None:
+            wide = np.pad(known, [*[(0, 0)] * (known.ndim - 1), (0, columns - own)])
+            return relax.const(arithmetic.weights(wide))
+        if columns == own:
+            return weights
+        return builder.emit(
+            builder.call_te(lambda b: matmul.widened(b, columns), weights, primfunc_name_hint="widened")
+        )
 
-
-def _widened(builder: Any, weights: Any, columns: int) -> Any:
-    """Weights with columns of zeros behind their own."""
-    own = int(weights.ty.shape[-1])
-    if columns == own:
-        return weights
-    known = constant_of(weights, builder)
-    if known is not None:
-        return relax.const(np.pad(known, [*[(0, 0)] * (known.ndim - 1), (0, columns - own)]))
-    return builder.emit(builder.call_te(lambda b: matmul.widened(b, columns), weights, primfunc_name_hint="widened"))
-
-
-def _winograd(builder: Any, call: relax.Call, window: Window, rows: Rows) -> Any | None:
-    """The convolution in three functions, or None where it would gain nothing or the weights are no constant."""
-    x, weights = call.args[0], constant_of(call.args[1], builder)
-    if weights is None or weights.shape[:2] != (winograd.KERNEL, winograd.KERNEL):
-        return None
-    shape = tuple(int(dim) for dim in x.ty.shape)
-    m = winograd.choose(shape, weights.shape[3], window, rows)
-    if m is None:
-        return None
-    transformed = relax.const(winograd.transform_weights(weights, m))
-    inputs = builder.emit_te(
-        lambda x: winograd.transform_input(x, m, window),
-        x,
-        primfunc_name_hint="winograd_input",
-        primfunc_attrs={"op_pattern": OPAQUE},
-    )
-    products = builder.emit_te(
-        lambda x, weights: winograd.products(x, weights, rows),
-        inputs,
-        transformed,
-        primfunc_name_hint="winograd_products",
-        primfunc_attrs={"op_pattern": OPAQUE},
-    )
-    out = tuple(int(dim) for dim in call.ty.shape)
-    return builder.call_te(
-        lambda product: winograd.transform_output(product, m, out),
-        products,
-        primfunc_name_hint="winograd_output",
-        primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
-    )
+    def _winograd(self, builder: Any, call: relax.Call, window: Window, weights: NDArray[Any], m: int) -> Any:
+        """The convolution in three functions."""
+        transformed = relax.const(winograd.transform_weights(weights, m))
+        inputs = builder.emit_te(
+            lambda x: winograd.transform_input(x, m, window),
+            call.args[0],
+            primfunc_name_hint="winograd_input",
+            primfunc_attrs={"op_pattern": OPAQUE},
+        )
+        products = builder.emit_te(
+            lambda x, weights: winograd.products(x, weights, self._rows),
+            inputs,
+            transformed,
+            primfunc_name_hint="winograd_products",
+            primfunc_attrs={"op_pattern": OPAQUE},
+        )
+        out = tuple(int(dim) for dim in call.ty.shape)
+        return builder.call_te(
+            lambda product: winograd.transform_output(product, m, out),
+            products,
+            primfunc_name_hint="winograd_output",
+            primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
+        )
 
 
 def _tvm_lowers(builder: Any, call: relax.Call) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
+from neo.engines.tvm.lowering.arithmetic import zero
 from neo.engines.tvm.lowering.rows import Rows, cropped
 
 FLOAT = "float32"
@@ -47,7 +48,7 @@ def window_of(call: relax.Call) -> Window | None:
 
 
 def convolution(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, rows: Rows) -> te.Tensor:
-    """x: [N, H, W, C] float32. weights: [KH, KW, C / groups, O]. -> [N, H', W', filters].
+    """x: [N, H, W, C]. weights: [KH, KW, C / groups, O], as the arithmetic wants both. -> [N, H', W', filters] float32.
 
     filters: O, or less if the weights are wider than they should be.
     Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
@@ -62,15 +63,16 @@ def convolution(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, 
 
 def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te.Tensor:
     """A matrix product over all pixels."""
-    images, height, width, channels = (int(dim) for dim in x.shape)
-    computed = int(weights.shape[3])
+    images, height, width, _ = (int(dim) for dim in x.shape)
+    steps, computed = int(weights.shape[2]), int(weights.shape[3])
     pixels = images * height * width
-    step = te.reduce_axis((0, channels), name="c")
+    step = te.reduce_axis((0, steps), name="c")
 
     def product(row: tirx.Var, column: tirx.Var) -> Any:
         at = rows.clamp(row, pixels, computed)
-        pixel = x[at // (height * width), at % (height * width) // width, at % width, step]
-        return te.sum(pixel * weights[0, 0, step, column], axis=step)
+        place = at // (height * width), at % (height * width) // width, at % width
+        term = rows.arithmetic.product(lambda c: x(*place, c), step, weights[0, 0, step, column])
+        return te.sum(term, axis=step)
 
     wide = te.compute((rows.round_up(pixels, computed), computed), product, name="conv2d")
     return te.compute(
@@ -81,12 +83,12 @@ def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te
 def _spatial(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, rows: Rows) -> te.Tensor:
     order = CHANNELS_FIRST if window.channels_first else CHANNELS_LAST
     images, height, width, _ = (int(x.shape[axis]) for axis in order)
-    kernel_height, kernel_width, depth, computed = (int(dim) for dim in weights.shape)
+    kernel_height, kernel_width, steps, computed = (int(dim) for dim in weights.shape)
     top, left, bottom, right = window.padding
     (down, along), (spread_y, spread_x) = window.strides, window.dilation
     out_height = (height + top + bottom - spread_y * (kernel_height - 1) - 1) // down + 1
     out_width = (width + left + right - spread_x * (kernel_width - 1) - 1) // along + 1
-    depthwise = depth == 1
+    depthwise = window.groups > 1 and steps == 1
     wide = (rows.round_up_strips if depthwise else rows.round_up)(out_width, computed)
     if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
         right = max(0, (wide - 1) * along + spread_x * (kernel_width - 1) + 1 - width - left)
@@ -94,14 +96,17 @@ def _spatial(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, row
     padded = pad(x, order, (top, left), (height + top + bottom, width + left + right))
     ky = te.reduce_axis((0, kernel_height), name="ky")
     kx = te.reduce_axis((0, kernel_width), name="kx")
-    step = te.reduce_axis((0, depth), name="c")
+    step = te.reduce_axis((0, steps), name="c")
     per_group = filters // window.groups
 
     def product(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
-        channel = step if window.groups == 1 else o // per_group * depth + step
+        first = 0 if window.groups == 1 else o // per_group * steps
         column = w if any(window.padding) or wide == out_width else tirx.min(w, out_width - 1)
-        pixel = padded(*_ordered(order, n, h * down + ky * spread_y, column * along + kx * spread_x, channel))
-        return te.sum(pixel * weights[ky, kx, step, o], axis=[ky, kx, step])
+        place = n, h * down + ky * spread_y, column * along + kx * spread_x
+        term = rows.arithmetic.product(
+            lambda c: padded(*_ordered(order, *place, first + c)), step, weights[ky, kx, step, o]
+        )
+        return te.sum(term, axis=[ky, kx, step])
 
     result = te.compute((images, out_height, wide, computed), product, name="conv2d")
     if (wide, computed) == (out_width, filters):
@@ -118,7 +123,7 @@ def _pad(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, in
         n, h, w, c = (at[axis] for axis in order)
         y, x_ = h - begin[0], w - begin[1]
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
-        return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), tirx.const(0, FLOAT))
+        return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), zero(x))
 
     return te.compute(_ordered(order, images, *size, channels), value, name="pad")
 
@@ -137,7 +142,7 @@ def _mask(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, i
         y, x_ = h - begin[0], w - begin[1]
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
         near = tirx.max(tirx.min(y, height - 1), 0), tirx.max(tirx.min(x_, width - 1), 0)
-        return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), tirx.const(0, FLOAT))
+        return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), zero(x))
 
     return te.compute(_ordered(order, images, *size, channels), value, name="pad")
 

@@ -21,7 +21,8 @@ def takes(call: relax.Call) -> bool:
 
 
 def matmul(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
-    """a: [..., M, K], b: [..., K, N], float32 -> [..., M, columns]; the leading dimensions broadcast as in numpy.
+    """a: [..., M, K], b: [..., K, N], as the arithmetic wants both -> [..., M, columns] float32; the leading dimensions
+    broadcast as in numpy.
 
     columns: N, or less if b is wider than it should be. All rows of a are rows of one product where every one of them
     meets the same b.
@@ -43,15 +44,16 @@ def widened(b: te.Tensor, columns: int) -> te.Tensor:
 
 
 def _flat(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
-    *lead, height, inner = (int(dim) for dim in a.shape)
+    *lead, height, _ = (int(dim) for dim in a.shape)
     rank, computed = max(len(a.shape), len(b.shape)), int(b.shape[-1])
     shape = [1] * (rank - len(a.shape)) + [*lead, height]
     count = math.prod(shape)
-    step = te.reduce_axis((0, inner), name="k")
+    step = te.reduce_axis((0, int(b.shape[-2])), name="k")
 
     def product(row: tirx.Var, column: tirx.Var) -> Any:
         at = _unflatten(rows.clamp(row, count, computed), [*lead, height])
-        return te.sum(a(*at, step) * b(*[0] * (len(b.shape) - 2), step, column), axis=step)
+        weight = b(*[0] * (len(b.shape) - 2), step, column)
+        return te.sum(rows.arithmetic.product(lambda k: a(*at, k), step, weight), axis=step)
 
     tall = rows.round_up(count, computed)
     wide = te.compute((tall, computed), product, name="matmul")
@@ -61,13 +63,14 @@ def _flat(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
 
 
 def _batched(a: te.Tensor, b: te.Tensor, lead: tuple[int, ...], columns: int, rows: Rows) -> te.Tensor:
-    height, inner, computed = int(a.shape[-2]), int(a.shape[-1]), int(b.shape[-1])
-    step = te.reduce_axis((0, inner), name="k")
+    height, steps, computed = int(a.shape[-2]), int(b.shape[-2]), int(b.shape[-1])
+    step = te.reduce_axis((0, steps), name="k")
 
     def product(*at: tirx.Var) -> Any:
         *batch, row, column = at
-        left = a(*_broadcast_index(batch, a), rows.clamp(row, height, computed), step)
-        return te.sum(left * b(*_broadcast_index(batch, b), step, column), axis=step)
+        place = *_broadcast_index(batch, a), rows.clamp(row, height, computed)
+        weight = b(*_broadcast_index(batch, b), step, column)
+        return te.sum(rows.arithmetic.product(lambda k: a(*place, k), step, weight), axis=step)
 
     tall = rows.round_up(height, computed)
     result = te.compute((*lead, tall, computed), product, name="matmul")

@@ -8,21 +8,25 @@ from typing import Any
 from tvm import te, tirx
 
 from neo.contract.device import Target
-from neo.engines.tvm.tiles import choose_lanes, round_up_rows, round_up_strips
+from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic
+from neo.engines.tvm.tiles import round_up_rows, round_up_strips
 
 FLOAT_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
+    """The rows of a product on a target, in an arithmetic."""
+
     target: Target
+    arithmetic: Arithmetic = FLOATS
 
     @property
     def lanes(self) -> int:
         return max(1, self.target.vector_bits // FLOAT_BITS)
 
     def round_up(self, rows: int, columns: int) -> int:
-        return round_up_rows(rows, columns, self.lanes, self.target.vector_registers)
+        return round_up_rows(rows, columns, self.lanes, self.target.vector_registers - self.arithmetic.scratch)
 
     def round_up_strips(self, rows: int, columns: int) -> int:
         return round_up_strips(rows, columns, self.lanes, self.target.vector_registers)
@@ -32,9 +36,12 @@ class Rows:
         return row if self.round_up(rows, columns) == rows else tirx.min(row, rows - 1)
 
     def columns(self, columns: int) -> int:
-        """How many columns to compute: 24 are two vectors of 16, or three of 8."""
+        """How many columns to compute: 24 are two vectors of 16, or three of 8. Of other than powers of two the
+        compiler makes no vectors worth the name.
+        """
         whole = -(-columns // self.lanes)
-        return columns if columns <= whole * choose_lanes(columns, self.lanes) else whole * self.lanes
+        power = columns & -columns
+        return columns if columns <= whole * power else whole * self.lanes
 
 
 def cropped(result: te.Tensor, shape: tuple[int, ...]) -> te.Tensor:

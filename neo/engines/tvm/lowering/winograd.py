@@ -72,8 +72,11 @@ def _product(points: Sequence[Fraction]) -> list[Fraction]:
     return coefficients
 
 
-def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows) -> int | None:
-    """M of the fastest variant for an input of [N, H, W, C], or None if direct convolution is faster."""
+def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, depth: int = 1) -> int | None:
+    """M of the fastest variant for an input of [N, H, W, C], or None if direct convolution is faster.
+
+    depth: how many channels the direct convolution multiplies at a time.
+    """
     if window.channels_first:
         return None
     images, height, width, channels = shape
@@ -84,7 +87,7 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows) -> 
     top, left, bottom, right = window.padding
     out_height, out_width = height + top + bottom - 2, width + left + right - 2
     pixels = images * out_height * rows.round_up(out_width, filters)
-    costs: dict[int | None, float] = {None: _cost(9, pixels, channels, filters, rows) * GAIN}
+    costs: dict[int | None, float] = {None: _cost(9, pixels, channels // depth, filters, rows) * GAIN}
     for m in POINTS:
         tiles = images * -(-out_height // m) * -(-out_width // m)
         points = (m + 2) ** 2

@@ -1,0 +1,205 @@
+"""Arithmetic on bfloat16: operations that TVM's language has no words for, and how they become machine instructions.
+
+Two bfloat16 that are neighbours in memory, a *pair*, are read as one int32, the first in the lower half. The processors
+that compute with bfloat16 multiply such pairs and add both products to a float32: ``vdpbf16ps`` of AVX512-BF16,
+``bfdot`` of Arm. As an operation on 32-bit numbers it vectorises as any other does.
+
+In memory bfloat16 is held as uint16: TVM 0.27 rewrites its own bfloat16 into arithmetic with float32, and its code
+generator has no such type. So the instructions stand in small functions in LLVM's language (``Unit.helpers``), which
+are linked to the kernels and inlined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+import tvm_ffi
+from numpy.typing import NDArray
+from tvm import tirx
+
+from neo.contract.device import Target
+from neo.engines.base import BF16, computes
+
+STORAGE = "uint16"
+PAIR = "int32"
+FLOAT = "float32"
+HALF_BITS = 16
+_UPPER_HALF = -(1 << HALF_BITS)
+
+_ROUND = "tirx.neo_round_bfloat16"
+_ROUND_LANES = (1, 2, 4, 8, 16, 32)
+# the number of TVM's CallEffectKind.Pure
+_PURE = 1
+
+# a TensorIR expression; tvm has no types
+Scalar = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A processor's way to multiply pairs. intrinsic: LLVM's name of (accumulators, pairs, pairs) -> accumulators for
+    so many lanes. lanes: those that it comes in.
+    """
+
+    name: str
+    intrinsic: Callable[[int], str]
+    lanes: tuple[int, ...]
+
+    @property
+    def dot(self) -> str:
+        """The operator (pair, pair) -> float32."""
+        return f"tirx.neo_dot_{self.name}"
+
+    @property
+    def dot_add(self) -> str:
+        """The operator (float32, pair, pair) -> float32."""
+        return f"tirx.neo_dot_add_{self.name}"
+
+    @property
+    def helpers(self) -> str:
+        """Functions in LLVM's language that ``dot_add`` and ``rounded`` call."""
+        return "\n".join([*(self._dot_add(n) for n in self.lanes), *_rounding()])
+
+    def _dot_add(self, lanes: int) -> str:
+        floats, pairs, halves = f"<{lanes} x float>", f"<{lanes} x i32>", f"<{2 * lanes} x bfloat>"
+        intrinsic = self.intrinsic(lanes)
+        return f"""
+declare {floats} @{intrinsic}({floats}, {halves}, {halves})
+define linkonce_odr {floats} @{_helper(self.dot_add, lanes)}({floats} %total, {pairs} %x, {pairs} %w) alwaysinline {{
+  %a = bitcast {pairs} %x to {halves}
+  %b = bitcast {pairs} %w to {halves}
+  %sum = call {floats} @{intrinsic}({floats} %total, {halves} %a, {halves} %b)
+  ret {floats} %sum
+}}"""
+
+
+def _rounding() -> Iterator[str]:
+    for lanes in _ROUND_LANES:
+        floats, halves, bits = (kind if lanes == 1 else f"<{lanes} x {kind}>" for kind in ("float", "bfloat", "i16"))
+        yield f"""
+define linkonce_odr {bits} @{_helper(_ROUND, lanes)}({floats} %x) alwaysinline {{
+  %half = fptrunc {floats} %x to {halves}
+  %bits = bitcast {halves} %half to {bits}
+  ret {bits} %bits
+}}"""
+
+
+def _helper(operator: str, lanes: int) -> str:
+    return f"{operator.removeprefix('tirx.')}_{lanes}"
+
+
+UNITS = {
+    "x86_64": Unit("avx512bf16", lambda n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}", (4, 8, 16)),
+    "aarch64": Unit("bfdot", lambda n: f"llvm.aarch64.neon.bfdot.v{n}f32.v{2 * n}bf16", (2, 4)),
+}
+
+
+def unit_of(target: Target) -> Unit | None:
+    """None if the target's processor does not compute with bfloat16."""
+    return UNITS[target.arch] if computes(target, BF16) else None
+
+
+def dot(unit: Unit, x: Scalar, weights: Scalar) -> Scalar:
+    """x, weights: int32, a pair each -> float32, the sum of both products."""
+    return tirx.call_intrin(FLOAT, unit.dot, x, weights)
+
+
+def rounded(x: Scalar) -> Scalar:
+    """float32 -> the nearest bfloat16, as uint16; ties to even."""
+    return tirx.call_intrin(STORAGE, _ROUND, x)
+
+
+def widened(x: Scalar) -> Scalar:
+    """Bfloat16 as uint16 -> float32."""
+    bits = tirx.Cast("uint32", x) << tirx.const(HALF_BITS, "uint32")
+    return tirx.reinterpret(FLOAT, bits)
+
+
+def pair(low: Scalar, high: Scalar) -> Scalar:
+    """Two bfloat16 as uint16 -> int32. Of neighbours in memory the compiler makes one load."""
+    return tirx.Cast(PAIR, low) | (tirx.Cast(PAIR, high) << tirx.const(HALF_BITS, PAIR))
+
+
+def encode(array: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """float32 -> the nearest bfloat16, ties to even; NaN stays NaN."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    nearest = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(HALF_BITS)) & np.uint32(1))) >> np.uint32(HALF_BITS)
+    quiet = (bits >> np.uint32(HALF_BITS)) | np.uint32(0x40)
+    encoded: NDArray[np.uint16] = np.where(np.isnan(array), quiet, nearest).astype(np.uint16)
+    return encoded
+
+
+def encode_pairs(array: NDArray[np.float32]) -> NDArray[np.int32]:
+    """[..., rows, columns] float32 -> [..., rows / 2, columns] pairs of neighbouring rows."""
+    bits = encode(array).astype(np.uint32)
+    pairs = bits[..., ::2, :] | (bits[..., 1::2, :] << np.uint32(HALF_BITS))
+    return np.ascontiguousarray(pairs).view(np.int32)
+
+
+def _lower_dot_add(unit: Unit) -> Callable[[tirx.Call], Scalar]:
+    def lower(call: tirx.Call) -> Scalar:
+        total, x, weights = call.args
+        lanes = _lanes(call)
+        if lanes not in unit.lanes:
+            return total + _emulated(x, weights)
+        return tirx.call_pure_extern(_vector(FLOAT, lanes), _helper(unit.dot_add, lanes), total, x, weights)
+
+    return lower
+
+
+def _lower_dot(call: tirx.Call) -> Scalar:
+    return _emulated(*call.args)
+
+
+def _emulated(x: Scalar, weights: Scalar) -> Scalar:
+    """For lanes that the processor's instruction does not come in."""
+    lanes = _lanes(x)
+    shift, mask = (_spread(tirx.const(value, PAIR), lanes) for value in (HALF_BITS, _UPPER_HALF))
+    floats = _vector(FLOAT, lanes)
+    low = [tirx.reinterpret(floats, operand << shift) for operand in (x, weights)]
+    high = [tirx.reinterpret(floats, operand & mask) for operand in (x, weights)]
+    return low[0] * low[1] + high[0] * high[1]
+
+
+def _lower_round(call: tirx.Call) -> Scalar:
+    (x,) = call.args
+    lanes = _lanes(x)
+    if lanes in _ROUND_LANES:
+        return tirx.call_pure_extern(_vector(STORAGE, lanes), _helper(_ROUND, lanes), x)
+    bits = tirx.reinterpret(_vector("uint32", lanes), x)
+    half, last, quiet, shift = (_spread(tirx.const(value, "uint32"), lanes) for value in (0x7FFF, 1, 0x40, HALF_BITS))
+    nearest = (bits + half + ((bits >> shift) & last)) >> shift
+    return tirx.Cast(_vector(STORAGE, lanes), tirx.Select(tirx.isnan(x), (bits >> shift) | quiet, nearest))
+
+
+def _lanes(expression: Scalar) -> int:
+    _, _, lanes = str(expression.ty.dtype).partition("x")
+    return int(lanes or 1)
+
+
+def _spread(scalar: Scalar, lanes: int) -> Scalar:
+    return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
+
+
+def _vector(dtype: str, lanes: int) -> str:
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def _register(name: str, arguments: int, lower: Callable[[tirx.Call], Scalar]) -> None:
+    tvm_ffi.get_global_func("ir.RegisterOp")(name, "")
+    operator = tvm.ir.Op.get(name)
+    operator.set_num_inputs(arguments)
+    operator.set_attr("TCallEffectKind", _PURE)
+    operator.set_attr("TVectorizable", value=True)
+    operator.set_attr("TScriptPrinterName", name.removeprefix("tirx."))
+    tirx.register_intrin_lowering(name, target="llvm", f=lower)
+
+
+for _unit in UNITS.values():
+    _register(_unit.dot, 2, _lower_dot)
+    _register(_unit.dot_add, 3, _lower_dot_add(_unit))
+_register(_ROUND, 1, _lower_round)
