@@ -17,8 +17,6 @@ from neo.engines.tvm import bfloat16
 
 Scalar = Any
 
-# the input, which the instruction does not take from memory and spread itself
-SCRATCH = 1
 # how many channels one step takes where two are multiplied at a time
 PAIR = 2
 
@@ -26,12 +24,11 @@ PAIR = 2
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """Of float32. depth: how many channels of the input one step of the reduction takes. input: the dtype that it is
-    stored in. scratch: how many registers a step needs beside those for sums and weights.
+    stored in.
     """
 
     depth: int = 1
     input: str = "float32"
-    scratch: int = 0
 
     def product(self, read: Callable[[Scalar], Scalar], step: Scalar, weight: Scalar) -> Scalar:
         """read: channel -> the input's value. weight: the weight of this step. -> float32"""
@@ -58,7 +55,6 @@ class Pairs(Arithmetic):
 
     depth: int = PAIR
     input: str = bfloat16.STORAGE
-    scratch: int = SCRATCH
     unit: bfloat16.Unit = field(kw_only=True)
 
     def product(self, read: Callable[[Scalar], Scalar], step: Scalar, weight: Scalar) -> Scalar:

@@ -26,7 +26,7 @@ class Rows:
         return max(1, self.target.vector_bits // FLOAT_BITS)
 
     def round_up(self, rows: int, columns: int) -> int:
-        return round_up_rows(rows, columns, self.lanes, self.target.vector_registers - self.arithmetic.scratch)
+        return round_up_rows(rows, columns, self.lanes, self.target.vector_registers)
 
     def round_up_strips(self, rows: int, columns: int) -> int:
         return round_up_strips(rows, columns, self.lanes, self.target.vector_registers)

@@ -17,8 +17,6 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
-from neo.engines.tvm.bfloat16 import PAIR
-from neo.engines.tvm.lowering.arithmetic import SCRATCH
 from neo.engines.tvm.schedules.injective import vectorised_pass
 from neo.engines.tvm.schedules.loops import (
     Loops,
@@ -143,12 +141,7 @@ def _tile_of(schedule: Schedule, loops: Loops, block: SBlockRV, target: Target) 
     *others, columns = [extent(schedule, loop) for loop in loops.spatial]
     rows = others[-1] if others else 1
     choose = choose_tile if _shares_inputs(schedule, block) else choose_strip
-    registers = target.vector_registers - _scratch(schedule, block)
-    return choose(rows, columns, lanes(schedule, block, target), registers)
-
-
-def _scratch(schedule: Schedule, block: SBlockRV) -> int:
-    return SCRATCH if any(read.source.dtype == PAIR for read in schedule.get(block).reads) else 0
+    return choose(rows, columns, lanes(schedule, block, target), target.vector_registers)
 
 
 def _shares_inputs(schedule: Schedule, block: SBlockRV) -> bool:
