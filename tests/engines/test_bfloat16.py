@@ -128,10 +128,13 @@ def test_values_between_operators_are_rounded_once(agrees: Check) -> None:
 
 
 @needs_unit
-def test_an_odd_number_of_channels_is_computed_in_float32(agrees: Check) -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
-    weights = {"w": np.random.default_rng(0).normal(size=(16, 7, 1, 1)).astype(np.float32)}
-    agrees("tvm", build(nodes, {"x": (1, 7, 6, 6)}, {"y": (1, 16, 6, 6)}, weights), precision=BF16, max_rel=1e-6)
+@pytest.mark.parametrize(("channels", "kernel"), [(1, 3), (3, 1), (3, 7), (4, 3), (5, 3), (7, 1)])
+def test_images_and_odd_numbers_of_channels(agrees: Check, channels: int, kernel: int) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[kernel // 2] * 4, strides=[2, 2])]
+    model = build(
+        nodes, {"x": (2, channels, 13, 15)}, {"y": (2, 16, 7, 8)}, {"w": random(16, channels, kernel, kernel)}
+    )
+    agrees("tvm", model, precision=BF16, max_rel=1e-5)
 
 
 @pytest.mark.parametrize(("target", "instruction"), [("x86-64-v4-bf16", "vdpbf16ps"), ("graviton3", "bfdot")])

@@ -151,7 +151,7 @@ def lower_graph(
     lowering = Lowering(target, unit)
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)
-        module = choose_layouts(module)
+        module = choose_layouts(module, copies_images=unit is not None)
         module = fold_constants(module)  # weights in their layout: their lowering looks at them
         if unit is not None:
             module = store_halves(module, lowering.reads_halves)

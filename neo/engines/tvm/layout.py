@@ -23,14 +23,17 @@ DESIRED = {
 FEW_CHANNELS = 4
 
 
-def choose_layouts(module: tvm.IRModule) -> tvm.IRModule:
-    """Raises tvm's errors for graphs it cannot convert."""
+def choose_layouts(module: tvm.IRModule, *, copies_images: bool = False) -> tvm.IRModule:
+    """copies_images: an image that goes in is rearranged in any case, because its numbers become others.
+
+    Raises tvm's errors for graphs it cannot convert.
+    """
     return tvm.transform.Sequential(
         [
             relax.transform.ConvertLayout(DESIRED),
             relax.transform.Normalize(),
             relax.transform.CanonicalizeBindings(),
-            _read_images_as_they_come,
+            *([] if copies_images else [_read_images_as_they_come]),
             relax.transform.DeadCodeElimination(),
         ]
     )(module)

@@ -15,7 +15,7 @@ from neo.contract.device import Target
 from neo.engines.tvm.bfloat16 import STORAGE, Unit
 from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.lowering import matmul, winograd
-from neo.engines.tvm.lowering.arithmetic import FLOATS, PAIR, Arithmetic, Halves, Pairs
+from neo.engines.tvm.lowering.arithmetic import FLOATS, MOST_CHANNELS, Arithmetic, Halves, Pairs, Pixels
 from neo.engines.tvm.lowering.convolution import Window, convolution, window_of
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.halves import as_stored
@@ -45,8 +45,12 @@ class Lowering:
         name = getattr(call.op, "name", "")
         if name == CONVOLUTION:
             window = window_of(call)
-            return window is not None and self._arithmetic_of(call, window, bindings).input == STORAGE
-        return name == PRODUCT and matmul.takes(call) and self._arithmetic_of_product(call, bindings).input == STORAGE
+            arithmetic = FLOATS if window is None else self._arithmetic_of(call, window, bindings)
+        elif name == PRODUCT and matmul.takes(call):
+            arithmetic = self._arithmetic_of_product(call, bindings)
+        else:
+            return False
+        return arithmetic.input == STORAGE and int(call.args[0].ty.shape[-1]) % arithmetic.depth == 0
 
     def _arithmetic_of(self, call: relax.Call, window: Window, bindings: Any) -> Arithmetic:
         weights = constant_of(call.args[1], bindings)
@@ -55,14 +59,14 @@ class Lowering:
         channels = int(call.args[0].ty.shape[3])
         if window.groups == channels:
             return Halves()
-        if window.groups > 1 or channels % PAIR:
+        if window.groups > 1 or channels == 1:
             return FLOATS
-        pairs = Pairs(unit=self._unit)
+        pairs = (Pixels if 2 < channels <= MOST_CHANNELS else Pairs)(unit=self._unit)
         return FLOATS if self._winograd_of(call, window, weights, pairs) else pairs
 
     def _arithmetic_of_product(self, call: relax.Call, bindings: Any) -> Arithmetic:
         weights = constant_of(call.args[1], bindings)
-        if self._unit is None or weights is None or weights.shape[-2] % PAIR:
+        if self._unit is None or weights is None or weights.shape[-2] == 1:
             return FLOATS
         return Pairs(unit=self._unit) if math.prod(weights.shape[:-2]) == 1 else FLOATS
 
@@ -85,7 +89,7 @@ class Lowering:
         x, weights = call.args
         known = constant_of(weights, builder)
         arithmetic = self._arithmetic_of(call, window, builder)
-        m = None if arithmetic.input == STORAGE else self._winograd_of(call, window, known, arithmetic)
+        m = self._winograd_of(call, window, known, arithmetic) if arithmetic == FLOATS else None
         if m is not None and known is not None:
             return self._winograd(builder, call, window, known, m)
         filters = int(weights.ty.shape[-1])
@@ -93,7 +97,7 @@ class Lowering:
             weights = self._widened(builder, weights, arithmetic)
         return builder.call_te(
             lambda x, weights: convolution(x, weights, filters, window, self._rows_of(arithmetic)),
-            as_stored(builder, x, arithmetic.input),
+            as_stored(builder, x, arithmetic),
             weights,
             primfunc_name_hint="conv2d",
         )
@@ -106,7 +110,7 @@ class Lowering:
         columns = int(b.ty.shape[-1])
         return builder.call_te(
             lambda a, b: matmul.matmul(a, b, columns, self._rows_of(arithmetic)),
-            as_stored(builder, a, arithmetic.input),
+            as_stored(builder, a, arithmetic),
             self._widened(builder, b, arithmetic),
             primfunc_name_hint="matmul",
         )

@@ -2,7 +2,9 @@
 
 A value that an operator reads as bfloat16 is stored so for all of its readers: half the memory traffic, and the
 rounding becomes a part of what computes the value. So is what such a value is put together from, where that only moves
-numbers: rounding before or after is the same. Outputs of the model are never rounded.
+numbers: rounding before or after is the same. A concatenation of which all readers lead, element by element, to such
+values is stored so too: it is the one thing between convolutions that no kernel computes in passing. Outputs of the
+model are never rounded.
 
 In the graph that is an ``encode`` behind the value and a ``decode`` in front of every reader; readers that want
 bfloat16 take what ``decode`` would decode, and with the others it fuses.
@@ -17,26 +19,32 @@ import tvm
 from tvm import relax
 
 from neo.engines.tvm.bfloat16 import STORAGE
-from neo.engines.tvm.lowering.arithmetic import decode, encode
+from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, decode, encode
 
 DECODE = "decode"
-# operators of which every output is one of the inputs
+# operators that put their outputs together from elements of their inputs, whatever these stand for
 MOVING = frozenset(
+    f"relax.{name}" for name in ("concat", "reshape", "permute_dims", "strided_slice", "expand_dims", "squeeze")
+)
+# and one that has to compare them
+CHOOSING = frozenset(["relax.nn.max_pool2d"])
+CONCAT = "relax.concat"
+ELEMENTWISE = frozenset(
     f"relax.{name}"
-    for name in ("concat", "reshape", "permute_dims", "strided_slice", "expand_dims", "squeeze", "nn.max_pool2d")
+    for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "sigmoid", "nn.relu", "nn.silu")
 )
 
 Reads = Callable[[relax.Call, Any], bool]
 
 
-def as_stored(builder: Any, value: Any, dtype: str) -> Any:
-    """The value as dtype: itself, or its bfloat16."""
-    if dtype != STORAGE:
+def as_stored(builder: Any, value: Any, arithmetic: Arithmetic) -> Any:
+    """The value as the arithmetic reads it: itself, or its bfloat16, with as many channels as it takes at a time."""
+    if arithmetic == FLOATS:
         return value
     bound: Any = builder.lookup_binding(value) if isinstance(value, relax.Var) else None
-    if _is_decode(bound):
+    if arithmetic.input == STORAGE and _is_decode(bound):
         return bound.args[1].fields[0]
-    return builder.emit_te(encode, value, primfunc_name_hint="encode")
+    return builder.emit_te(arithmetic.encode, value, primfunc_name_hint="encode")
 
 
 def store_halves(module: tvm.IRModule, reads: Reads) -> tvm.IRModule:
@@ -50,7 +58,7 @@ def store_halves(module: tvm.IRModule, reads: Reads) -> tvm.IRModule:
 
 
 def _is_decode(bound: Any) -> bool:
-    is_call = isinstance(bound, relax.Call) and getattr(bound.op, "name", "") == "relax.call_tir"
+    is_call = isinstance(bound, relax.Call) and _name(bound) == "relax.call_tir"
     return is_call and bound.args[0].name_hint.startswith(DECODE)
 
 
@@ -68,10 +76,13 @@ class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a
         self._reads = reads
         self._wanted: set[relax.Var] = set()
         self._calls: list[tuple[relax.Var, relax.Call]] = []
+        self._readers: dict[relax.Var, list[tuple[relax.Var, str]]] = {}
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         if isinstance(binding.value, relax.Call):
             self._calls.append((binding.var, binding.value))
+            for variable in _variables(binding.value):
+                self._readers.setdefault(variable, []).append((binding.var, _name(binding.value)))
             if self._reads(binding.value, self) and isinstance(binding.value.args[0], relax.Var):
                 self._wanted.add(binding.value.args[0])
         super().visit_var_binding_(binding)
@@ -80,10 +91,19 @@ class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a
         """Variables to store as bfloat16."""
         stored = set(self._wanted)
         for variable, call in reversed(self._calls):
-            if variable in stored and getattr(call.op, "name", "") in MOVING:
+            if _name(call) == CONCAT and self._leads_to(variable, stored):
+                stored.add(variable)
+            if variable in stored and _name(call) in MOVING | CHOOSING:
                 stored.update(v for v in _variables(call) if str(getattr(v.ty, "dtype", "")) == "float32")
         # a plain variable is an output of the function or one of its inputs
         return {variable for variable in stored if isinstance(variable, relax.DataflowVar)}
+
+    def _leads_to(self, variable: relax.Var, stored: set[relax.Var]) -> bool:
+        """Do all readers make stored values of it, element by element?"""
+        readers = self._readers.get(variable, [])
+        return bool(readers) and all(
+            name in ELEMENTWISE and (result in stored or self._leads_to(result, stored)) for result, name in readers
+        )
 
 
 @relax.expr_functor.mutator
@@ -96,8 +116,25 @@ class _Storer(relax.PyExprMutator):  # type: ignore[misc]
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         super().visit_var_binding_(binding)
         if binding.var in self._stored:
+            moved = self._moved(binding.value)
             value = self.visit_expr(binding.var)
-            self._halves[binding.var] = self.builder_.emit_te(encode, value, primfunc_name_hint="encode")
+            self._halves[binding.var] = (
+                self.builder_.emit_te(encode, value, primfunc_name_hint="encode") if moved is None else moved
+            )
+
+    def _moved(self, call: relax.Expr) -> relax.Expr | None:
+        """The same operator on bfloat16, if it only moves numbers that are stored so."""
+        if not isinstance(call, relax.Call) or _name(call) not in MOVING:
+            return None
+        if not all(variable in self._halves for variable in _variables(call)):
+            return None
+        arguments = [
+            relax.Tuple([self._halves.get(part, part) for part in argument.fields])
+            if isinstance(argument, relax.Tuple)
+            else self._halves.get(argument, argument)
+            for argument in call.args
+        ]
+        return self.builder_.emit(relax.Call(call.op, arguments, call.attrs))
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         arguments = [self._read(argument) for argument in call.args]
@@ -110,3 +147,7 @@ class _Storer(relax.PyExprMutator):  # type: ignore[misc]
         if half is None:
             return self.visit_expr(argument)
         return self.builder_.emit_te(decode, half, primfunc_name_hint=DECODE)
+
+
+def _name(call: relax.Call) -> str:
+    return str(getattr(call.op, "name", ""))
