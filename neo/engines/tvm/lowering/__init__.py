@@ -16,7 +16,7 @@ from neo.engines.tvm.bfloat16 import STORAGE, Unit
 from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.lowering import matmul, winograd
 from neo.engines.tvm.lowering.arithmetic import FLOATS, MOST_CHANNELS, Arithmetic, Halves, Pairs, Pixels
-from neo.engines.tvm.lowering.convolution import Window, convolution, window_of
+from neo.engines.tvm.lowering.convolution import Geometry, Window, convolution, pad, window_of
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.rows import Rows
@@ -95,9 +95,17 @@ class Lowering:
         filters = int(weights.ty.shape[-1])
         if window.groups == 1:
             weights = self._widened(builder, weights, arithmetic)
+        x, rows = as_stored(builder, x, arithmetic), self._rows_of(arithmetic)
+        geometry = None
+        if any(window.padding) and (window.channels_first or isinstance(arithmetic, Pixels)):
+            # of few channels the copy is small, and where it is made tile by tile no vectors fit it
+            shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
+            width = shape[3 if window.channels_first else 2]
+            geometry = Geometry.of(shape, kernel, window, rows).aligned(width, rows.lanes)
+            x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
         return builder.call_te(
-            lambda x, weights: convolution(x, weights, filters, window, self._rows_of(arithmetic)),
-            as_stored(builder, x, arithmetic),
+            lambda x, weights: convolution(x, weights, window, rows, filters=filters, geometry=geometry),
+            x,
             weights,
             primfunc_name_hint="conv2d",
         )

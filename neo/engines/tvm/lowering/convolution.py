@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm import relax, te, tirx
@@ -47,18 +48,67 @@ def window_of(call: relax.Call) -> Window | None:
     return Window(strides, padding, dilation, int(attrs.groups), first)  # type: ignore[arg-type]  # of these lengths
 
 
-def convolution(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, rows: Rows) -> te.Tensor:
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes as (height, width). order: of the input's dimensions. begin: rows above and columns to the left that are
+    zero. padded: of the input with its zeros. out: of the output. wide: how many columns of it are computed. shift: how
+    many of the columns to the left are not read.
+    """
+
+    order: Order
+    images: int
+    begin: tuple[int, int]
+    padded: tuple[int, int]
+    out: tuple[int, int]
+    wide: int
+    depthwise: bool
+    shift: int = 0
+
+    def aligned(self, width: int, lanes: int) -> Geometry:
+        """With so many more zeros on both sides that every vector of a row is all zeros or has none of them. width: of
+        the input, best if a number of whole vectors.
+        """
+        _, left = self.begin
+        begin = -(-left // lanes) * lanes
+        right = max(self.padded[1] - left - width, 0)
+        padded = begin + -(-(width + right) // lanes) * lanes
+        return replace(self, begin=(self.begin[0], begin), padded=(self.padded[0], padded), shift=begin - left)
+
+    @classmethod
+    def of(cls, shape: Sequence[int], weights: Sequence[int], window: Window, rows: Rows) -> Geometry:
+        """shape: of the input. weights: their shape, [KH, KW, steps, O]."""
+        order = CHANNELS_FIRST if window.channels_first else CHANNELS_LAST
+        images, height, width, _ = (shape[axis] for axis in order)
+        top, left, bottom, right = window.padding
+        reach_y, reach_x = (spread * (k - 1) for spread, k in zip(window.dilation, weights[:2], strict=True))
+        down, along = window.strides
+        out = (height + top + bottom - reach_y - 1) // down + 1, (width + left + right - reach_x - 1) // along + 1
+        depthwise = window.groups > 1 and weights[2] == 1
+        wide = (rows.round_up_strips if depthwise else rows.round_up)(out[1], weights[3])
+        if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
+            right = max(0, (wide - 1) * along + reach_x + 1 - width - left)
+        return cls(order, images, (top, left), (height + top + bottom, width + left + right), out, wide, depthwise)
+
+
+def convolution(
+    x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, *, filters: int, geometry: Geometry | None = None
+) -> te.Tensor:
     """x: [N, H, W, C]. weights: [KH, KW, C / groups, O], as the arithmetic wants both. -> [N, H', W', filters] float32.
 
-    filters: O, or less if the weights are wider than they should be.
+    filters: O, or less if the weights are wider than they should be. geometry: given if x has its zeros already, by
+    ``pad``.
     Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
     left out again by a copy that fuses with the epilogue.
     """
-    height, width, *_ = (int(dim) for dim in weights.shape)
+    height, width, *_ = shape = [int(dim) for dim in weights.shape]
     still = window.strides == (1, 1) and not any(window.padding)
     if (height, width) == (1, 1) and still and window.groups == 1 and not window.channels_first:
         return _pointwise(x, weights, filters, rows)
-    return _spatial(x, weights, filters, window, rows)
+    if geometry is not None:
+        return _spatial(x, weights, window, rows, geometry, filters=filters)
+    geometry = Geometry.of([int(dim) for dim in x.shape], shape, window, rows)
+    padded = _mask(x, geometry) if geometry.depthwise else pad(x, geometry)
+    return _spatial(padded, weights, window, rows, geometry, filters=filters)
 
 
 def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te.Tensor:
@@ -80,20 +130,12 @@ def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te
     )
 
 
-def _spatial(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, rows: Rows) -> te.Tensor:
-    order = CHANNELS_FIRST if window.channels_first else CHANNELS_LAST
-    images, height, width, _ = (int(x.shape[axis]) for axis in order)
+def _spatial(
+    padded: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, geometry: Geometry, *, filters: int
+) -> te.Tensor:
     kernel_height, kernel_width, steps, computed = (int(dim) for dim in weights.shape)
-    top, left, bottom, right = window.padding
     (down, along), (spread_y, spread_x) = window.strides, window.dilation
-    out_height = (height + top + bottom - spread_y * (kernel_height - 1) - 1) // down + 1
-    out_width = (width + left + right - spread_x * (kernel_width - 1) - 1) // along + 1
-    depthwise = window.groups > 1 and steps == 1
-    wide = (rows.round_up_strips if depthwise else rows.round_up)(out_width, computed)
-    if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
-        right = max(0, (wide - 1) * along + spread_x * (kernel_width - 1) + 1 - width - left)
-    pad = _mask if depthwise else _pad
-    padded = pad(x, order, (top, left), (height + top + bottom, width + left + right))
+    (out_height, out_width), wide = geometry.out, geometry.wide
     ky = te.reduce_axis((0, kernel_height), name="ky")
     kx = te.reduce_axis((0, kernel_width), name="kx")
     step = te.reduce_axis((0, steps), name="c")
@@ -102,49 +144,51 @@ def _spatial(x: te.Tensor, weights: te.Tensor, filters: int, window: Window, row
     def product(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
         first = 0 if window.groups == 1 else o // per_group * steps
         column = w if any(window.padding) or wide == out_width else tirx.min(w, out_width - 1)
-        place = n, h * down + ky * spread_y, column * along + kx * spread_x
-        term = rows.arithmetic.product(
-            lambda c: padded(*_ordered(order, *place, first + c)), step, weights[ky, kx, step, o]
-        )
+        place = n, h * down + ky * spread_y, column * along + kx * spread_x + geometry.shift
+        weight = weights[ky, kx, step, o]
+        term = rows.arithmetic.product(lambda c: padded(*_ordered(geometry.order, *place, first + c)), step, weight)
         return te.sum(term, axis=[ky, kx, step])
 
-    result = te.compute((images, out_height, wide, computed), product, name="conv2d")
+    result = te.compute((geometry.images, out_height, wide, computed), product, name="conv2d")
     if (wide, computed) == (out_width, filters):
         return result
-    return cropped(result, (images, out_height, out_width, filters))
+    return cropped(result, (geometry.images, out_height, out_width, filters))
 
 
-def _pad(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, int]) -> te.Tensor:
+def pad(x: te.Tensor, geometry: Geometry) -> te.Tensor:
+    """X with the zeros around it."""
+    order, (top, left) = geometry.order, geometry.begin
     images, height, width, channels = (int(x.shape[axis]) for axis in order)
-    if size == (height, width):
+    if geometry.padded == (height, width):
         return x
 
     def value(*at: tirx.Var) -> Any:
         n, h, w, c = (at[axis] for axis in order)
-        y, x_ = h - begin[0], w - begin[1]
+        y, x_ = h - top, w - left
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
         return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), zero(x))
 
-    return te.compute(_ordered(order, images, *size, channels), value, name="pad")
+    return te.compute(_ordered(order, images, *geometry.padded, channels), value, name="pad")
 
 
-def _mask(x: te.Tensor, order: Order, begin: tuple[int, int], size: tuple[int, int]) -> te.Tensor:
-    """As ``_pad``, but what is outside is read somewhere inside and then left out, which a vector unit does in passing.
+def _mask(x: te.Tensor, geometry: Geometry) -> te.Tensor:
+    """As ``pad``, but what is outside is read somewhere inside and then left out, which a vector unit does in passing.
 
     For a convolution that reads every input for few outputs, where a copy of its own would cost as much as the work.
     """
+    order, (top, left) = geometry.order, geometry.begin
     images, height, width, channels = (int(x.shape[axis]) for axis in order)
-    if size == (height, width):
+    if geometry.padded == (height, width):
         return x
 
     def value(*at: tirx.Var) -> Any:
         n, h, w, c = (at[axis] for axis in order)
-        y, x_ = h - begin[0], w - begin[1]
+        y, x_ = h - top, w - left
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
         near = tirx.max(tirx.min(y, height - 1), 0), tirx.max(tirx.min(x_, width - 1), 0)
         return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), zero(x))
 
-    return te.compute(_ordered(order, images, *size, channels), value, name="pad")
+    return te.compute(_ordered(order, images, *geometry.padded, channels), value, name="pad")
 
 
 def _ordered(order: Order, *nhwc: Any) -> list[Any]:
