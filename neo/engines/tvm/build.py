@@ -28,6 +28,7 @@ from neo.engines.tvm.lowering.halves import store_halves
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
+from neo.engines.tvm.simplify import simplify
 from neo.engines.tvm.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
@@ -152,7 +153,7 @@ def lower_graph(
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)
         module = choose_layouts(module, copies_images=unit is not None)
-        module = fold_constants(module)  # weights in their layout: their lowering looks at them
+        module = simplify(fold_constants(module))  # weights in their layout: their lowering looks at them
         if unit is not None:
             module = store_halves(module, lowering.reads_halves)
         module = tvm.transform.Sequential(
