@@ -154,14 +154,14 @@ def test_a_tile_divides_the_output_and_fits_the_registers(rows: int, columns: in
     assert rows % tile.rows == 0
     assert columns % (tile.vectors * tile.lanes) == 0
     assert tile.lanes <= lanes
-    assert (tile.rows + 1) * tile.vectors <= registers
+    assert (tile.rows + 1) * tile.vectors < registers  # one is left for the input
 
 
 @pytest.mark.parametrize(
     ("rows", "columns", "tile"),
     [
-        (56, 64, (7, 4, 16)),
-        (7, 512, (7, 4, 16)),
+        (56, 64, (4, 4, 16)),
+        (7, 512, (7, 2, 16)),
         (28, 96, (4, 6, 16)),
         (1, 1000, (1, 5, 8)),
         (1, 10, (1, 1, 10)),
