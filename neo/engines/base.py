@@ -13,7 +13,9 @@ from neo.contract.tensors import TensorSpec
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
-    folder: empty; the build fills it with engine.json and what belongs to it.
+    folder: empty; the build fills it with engine.json and what belongs to it. tune_s: seconds for measuring
+    configurations of kernels, by an engine that has a choice; the target has to be this machine then. tuning: the
+    folder where such measurements are kept; None if none are to be used.
     """
 
     onnx: Path
@@ -21,6 +23,8 @@ class BuildRequest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     folder: Path
+    tune_s: float = 0.0
+    tuning: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

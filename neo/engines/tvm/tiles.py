@@ -33,19 +33,23 @@ class Tile:
 
 
 def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
-    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly.
+    """rows, columns: extents of the two innermost output dimensions. The cheapest of ``list_tiles``."""
+    return min(list_tiles(rows, columns, lanes, registers), key=lambda tile: tile.cost)
 
-    Accumulators, weights and one input have to fit the registers: an accumulator that lives on the stack instead makes
-    a product wait for a store and a load at every step, which was seen to take 2.5 times as long.
+
+def list_tiles(rows: int, columns: int, lanes: int, registers: int) -> list[Tile]:
+    """Every tile that divides rows and columns exactly and fits the registers.
+
+    Accumulators, weights and one input have to fit: an accumulator that lives on the stack instead makes a product
+    wait for a store and a load at every step, which was seen to take 2.5 times as long.
     """
     vector = choose_lanes(columns, lanes)
-    tiles = [
+    return [
         Tile(r, v, vector)
         for v in range(1, WIDEST_TILE + 1)
         for r in range(1, min(rows, registers) + 1)
         if columns % (vector * v) == 0 and rows % r == 0 and v * (r + 1) < registers
     ]
-    return min(tiles, key=lambda tile: tile.cost)
 
 
 def choose_lanes(columns: int, lanes: int) -> int:

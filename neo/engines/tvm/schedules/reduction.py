@@ -30,23 +30,35 @@ from neo.engines.tvm.schedules.loops import (
     pack_columns,
     vectorise_innermost,
 )
-from neo.engines.tvm.tiles import Tile, choose_tile
+from neo.engines.tvm.tiles import Tile, list_tiles
+from neo.engines.tvm.tuning.configuration import Configuration
 
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
 UNROLLED_STEPS = 9
+# the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
+TILES_TRIED = 8
 
 
-def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
-    """None if the function has not exactly one reduction."""
+def schedule_reduction(
+    schedule: Schedule, target: Target, packable: frozenset[int], configuration: Configuration | None = None
+) -> dict[int, int] | None:
+    """None if the function has not exactly one reduction, or the configuration does not fit it.
+
+    configuration: None for the first of ``reduction_configurations``.
+    """
     nest = _nest_of(schedule)
     if nest is None or (nest.spread is not None and not vectorised_pass(schedule, nest.spread, target)):
         return None
     reduction, loops, padding, last = nest.reduction, nest.loops, nest.padding, nest.last
-    tile = _tile_of(schedule, loops, reduction, target)
+    possible = _tiles(schedule, nest, target)
+    chosen = configuration or Configuration(possible[0], _columns_first(schedule, loops, target))
+    if chosen.tile not in possible:
+        return None
+    tile = chosen.tile
     packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
-    order = _order(schedule, reduction, loops, target)
+    order = _order(schedule, reduction, loops, columns_first=chosen.columns_first)
     if len(loops.spatial) == 2 and len(_spatial(schedule, last)) > 2:
         _flatten_rows(schedule, last)
     tiles, inner = _loop_over_tiles(schedule, last, tile, order)
@@ -70,6 +82,16 @@ def schedule_reduction(schedule: Schedule, target: Target, packable: frozenset[i
     _unroll_short(schedule, loops.reduction)
     _keep_in_registers(schedule, schedule.get_loops(start)[1:])
     return packing
+
+
+def reduction_configurations(schedule: Schedule, target: Target) -> tuple[Configuration, ...]:
+    """Those worth measuring for a function that ``schedule_reduction`` takes; first the one it takes by itself."""
+    nest = _nest_of(schedule)
+    if nest is None:
+        return ()
+    analytic = _columns_first(schedule, nest.loops, target)
+    tiles = _tiles(schedule, nest, target)[:TILES_TRIED]
+    return tuple(Configuration(tile, order) for tile in tiles for order in (analytic, not analytic))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +143,17 @@ class Order:
     batch: int
 
 
-def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, target: Target) -> Order:
+def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_first: bool) -> Order:
+    work = _elements(schedule, loops.reduction) * _elements(schedule, loops.spatial)
+    return Order(work >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
+
+
+def _columns_first(schedule: Schedule, loops: Loops, target: Target) -> bool:
     """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
     time; otherwise the inputs are.
     """
-    steps = _elements(schedule, loops.reduction)
-    outputs = _elements(schedule, loops.spatial)
-    weights_bytes = steps * extent(schedule, loops.spatial[-1]) * FLOAT_BYTES
-    columns_first = weights_bytes > target.l2_kib * 1024 // 2
-    return Order(steps * outputs >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
+    weights_bytes = _elements(schedule, loops.reduction) * extent(schedule, loops.spatial[-1]) * FLOAT_BYTES
+    return weights_bytes > target.l2_kib * 1024 // 2
 
 
 def _takes(schedule: Schedule, block: SBlockRV) -> bool:
@@ -137,10 +161,12 @@ def _takes(schedule: Schedule, block: SBlockRV) -> bool:
     return loops is not None and bool(loops.spatial) and not loops.reduction
 
 
-def _tile_of(schedule: Schedule, loops: Loops, block: SBlockRV, target: Target) -> Tile:
-    *others, columns = [extent(schedule, loop) for loop in loops.spatial]
-    rows = others[-1] if others else 1
-    return choose_tile(rows, columns, lanes(schedule, block, target), target.vector_registers)
+def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
+    """All that are possible, the cheapest first."""
+    *others, columns = [extent(schedule, loop) for loop in nest.loops.spatial]
+    width = lanes(schedule, nest.reduction, target)
+    tiles = list_tiles(others[-1] if others else 1, columns, width, target.vector_registers)
+    return sorted(tiles, key=lambda tile: tile.cost)
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
