@@ -1,4 +1,4 @@
-"""Build one of our engines for this machine, through the same steps as the pipeline, but not for longer than asked."""
+"""Build one of our engines through the same steps as the pipeline, but not for longer than asked."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Build:
     notes: tuple[str, ...]
 
 
-def build(engine: str, onnx: Path, folder: Path, limit_s: float) -> Build:
-    """folder: made here. Raises EngineError if the engine cannot build the model, ResourceLimitExceeded if it cannot
-    within limit_s seconds.
+def build(engine: str, onnx: Path, folder: Path, limit_s: float, *, target: str = HOST, tune_s: float = 0.0) -> Build:
+    """folder: made here. tune_s: seconds for measuring configurations, on top of limit_s. Raises EngineError if the
+    engine cannot build the model, ResourceLimitExceeded if it cannot within limit_s seconds.
     """
     folder.mkdir(parents=True)
     inputs, outputs = interface(onnx)
@@ -39,7 +39,6 @@ def build(engine: str, onnx: Path, folder: Path, limit_s: float) -> Build:
         scratch.mkdir()
         start = time.perf_counter()
         rewritten = rewrite_confined(onnx, graph)
-        built = build_engine(
-            engine, BuildRequest(rewritten, load_target(HOST), inputs, outputs, folder), scratch, limits
-        )
+        request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder, tune_s)
+        built = build_engine(engine, request, scratch, limits)
         return Build(folder, time.perf_counter() - start, built.notes)

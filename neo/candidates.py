@@ -36,14 +36,16 @@ class Candidate:
         }
 
 
-def build_candidate(engine: str, target: Target, conversion: Conversion, model: Path, folder: Path) -> Candidate:
-    """Build one engine into folder; what goes wrong is in the candidate."""
+def build_candidate(
+    engine: str, target: Target, conversion: Conversion, model: Path, folder: Path, *, tune_s: float = 0.0
+) -> Candidate:
+    """Build one engine into folder; what goes wrong is in the candidate. tune_s: as BuildRequest has it."""
     scratch = folder.with_name(f"{folder.name}-scratch")
     with translating_os_errors(folder):
         (folder / ENGINE_DIR).mkdir(parents=True)
         scratch.mkdir()
         write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
-    request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR)
+    request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, tune_s)
     try:
         return Candidate(engine, folder, build_engine(engine, request, scratch))
     except NeoError as error:

@@ -29,6 +29,7 @@ from neo.store import Store
 from neo.store.bundles import Bundle
 from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
+from neo.tuning import check_search
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -54,7 +55,8 @@ class CompileRequest:
     docs/pipelines.md. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes in; inputs and
     golden speak of the model as its file has it. threads: for measuring, by default as many as the target has cores.
     tolerance: how far answers may be from the source framework's; a quantised model sets its own where that is wider.
-    signer: None leaves the bundles unsigned, and agents refuse them.
+    signer: None leaves the bundles unsigned, and agents refuse them. tune_s: seconds for measuring configurations of
+    kernels, of each target that this machine can run; what is known already is used in any case.
     """
 
     model: Path | None
@@ -78,6 +80,7 @@ class CompileRequest:
     tolerance: Tolerance = DEFAULT_TOLERANCE
     module: str | None = None
     weights: Path | None = None
+    tune_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
     for what, name in (("--name", request.name), ("--version", request.version)):
         if name is not None:
             _check_name(what, name)
+    if request.tune_s:
+        check_search(targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
     processing = read_processing(request.preprocess, request.postprocess)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:
@@ -276,11 +281,13 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
             f"target {target.name} has no {request.engine} engine", hint=f"it has: {', '.join(target.engines)}"
         )
     candidates = []
+    here = why_not_here(target)
+    tune_s = 0.0 if here else request.tune_s
     for name in engines:
         with _timed(seconds, f"build_{name}"):
             progress(f"building {name} for {target.name}")
-            candidates.append(build_candidate(name, target, job.conversion, job.model, job.scratch / name))
-    here = why_not_here(target)
+            place = job.scratch / name
+            candidates.append(build_candidate(name, target, job.conversion, job.model, place, tune_s=tune_s))
     if not here:
         with _timed(seconds, "measure"):
             progress(f"measuring {', '.join(engines)}")
@@ -292,6 +299,8 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
     if job.conversion.why:
         notes.append(job.conversion.why)
+    if request.tune_s and here:
+        notes.append(f"kernels that were not measured before stay so: this machine cannot run code for {target.name}")
     return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
 
 

@@ -24,6 +24,7 @@ Examples:
   neo compile exported/ --signature predict --layout NCHW
   neo compile frozen.pb --outputs probabilities
   neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
+  neo compile resnet.pt2 --tune 60
   neo compile resnet.pt2 --preprocess photo.toml --postprocess top5.toml
   neo compile --module models.unet:make --weights best.safetensors --input x=float32[1,3,256,256]
 """
@@ -71,6 +72,14 @@ Examples:
 @click.option("--tolerance", type=click.FloatRange(0, 1), help="Largest relative error allowed. [default: 0.001]")
 @click.option("--trust-pickle", is_flag=True, help="Read formats that can run code from the file. Only your own files.")
 @click.option("--no-sign", is_flag=True, help="Leave the bundle unsigned; agents refuse it until `neo keys sign`.")
+@click.option(
+    "--tune",
+    "tune_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Measure configurations of kernels for so long, and keep them for later. See `neo tune`.",
+)
 @threads_option
 @key_option
 @store_option
@@ -95,6 +104,7 @@ def compile_command(  # one parameter per option
     tolerance: float | None,
     trust_pickle: bool,
     no_sign: bool,
+    tune_s: float,
     threads: int | None,
     key: Path | None,
     store: Path | None,
@@ -127,6 +137,7 @@ def compile_command(  # one parameter per option
         postprocess=postprocess,
         trust_pickle=trust_pickle,
         threads=threads,
+        tune_s=tune_s,
         tolerance=DEFAULT_TOLERANCE if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
     )
     with progress_console().status("starting") as status:

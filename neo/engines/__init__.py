@@ -5,14 +5,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Each a "module:function". build: runs confined, without network. finish: after it in the caller; may download."""
+    """Each a "module:function". build: runs confined, without network. finish: after it in the caller; may download.
+    tunes: the build searches configurations for BuildRequest.tune_s seconds.
+    """
 
     build: str
     finish: str | None = None
+    tunes: bool = False
 
 
 # in the order they are tried
 ENGINES = {
     "onnxruntime": Recipe("neo.engines.onnxruntime.build:build"),
-    "tvm": Recipe("neo.engines.tvm.build:build", finish="neo.engines.tvm.runtime_library:add_runtime_library"),
+    "tvm": Recipe(
+        "neo.engines.tvm.build:build", finish="neo.engines.tvm.runtime_library:add_runtime_library", tunes=True
+    ),
 }
