@@ -37,6 +37,7 @@ def show(as_json: bool) -> None:
     result = {"folder": str(tuning_path()), "documents": rows}
 
     def human(console: Any) -> None:
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
@@ -46,8 +47,10 @@ def show(as_json: bool) -> None:
             machine = row["machine"]
             table.add_row(
                 ", ".join(row["targets"]) or "-",
-                f"{machine.get('arch')} {machine.get('mcpu')}, {machine.get('cores')} cores",
-                f"tvm {row['tvm']}, schedules {row['schedules']}" + ("" if row["current"] else " (not used)"),
+                escape(f"{machine.get('arch')} {machine.get('mcpu')}, {machine.get('cores')} cores"),
+                escape(f"tvm {row['tvm']}")
+                + f", schedules {row['schedules']}"
+                + ("" if row["current"] else " (not used)"),
                 str(row["kernels"]),
                 str(row["faster"]),
                 f"{row['gain']:.2f}",
@@ -97,8 +100,8 @@ def _print(did: str, file: Path, documents: tuple[Document, ...], as_json: bool)
     result = {"file": str(file), "documents": len(documents), "kernels": kernels, "unused": unused}
 
     def human(console: Any) -> None:
-        console.print(f"{did} {kernels} kernels for {len(documents)} kinds of processor", markup=False)
+        console.print(f"{did} {file}: {kernels} kernels", markup=False)
         if unused:
-            console.print(f"{unused} of these are of another version and not used; neo tune show")
+            console.print("some are of another version and not used: neo tune show")
 
     emit(result, as_json, human)

@@ -15,7 +15,7 @@ class BuildRequest:
     """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
     folder: empty; the build fills it with engine.json and what belongs to it. tune_s: seconds for measuring
     configurations of kernels, by an engine that has a choice; the target has to be this machine then. tuning: the
-    folder where such measurements are kept; None if none are to be used.
+    folder where such measurements are kept; None: none is used, nor kept.
     """
 
     onnx: Path

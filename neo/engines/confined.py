@@ -24,7 +24,7 @@ REQUEST_FILE = "build.json"
 
 def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limits | None = None) -> BuiltEngine:
     """Fill request.folder with the engine. scratch: an empty folder. limits: as ``isolated`` takes them, but the
-    seconds are without request.tune_s. request.tuning: by default the user's.
+    seconds are without request.tune_s. request.tuning: the user's folder if None.
 
     Raises EngineError, ResourceLimitExceeded, DiskFull.
     """

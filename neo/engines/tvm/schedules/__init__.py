@@ -33,13 +33,12 @@ TUNABLE = {schedule_reduction: reduction_configurations}
 @dataclass(frozen=True, slots=True)
 class Scheduled:
     """module: every function scheduled that a family takes. left: the names of the others, with their plain loops.
-    packings: what callers have to pass in another layout. configured: what was scheduled by a given configuration.
+    packings: what callers have to pass in another layout.
     """
 
     module: tvm.IRModule
     left: tuple[str, ...]
     packings: Packings
-    configured: frozenset[str]
 
 
 def schedule_module(
@@ -49,7 +48,6 @@ def schedule_module(
     functions = dict(module.functions)
     left = []
     packings: dict[str, Mapping[int, int]] = {}
-    configured = set()
     for variable, function in module.functions.items():
         if not isinstance(function, tvm.tirx.PrimFunc):
             continue
@@ -58,16 +56,13 @@ def schedule_module(
             packings[name] = {}
             continue
         weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
-        found = None
-        if configuration is not None:
-            found = schedule_by(configuration, function, target, weights)
-            configured.update([name] if found else [])
+        found = None if configuration is None else schedule_by(configuration, function, target, weights)
         found = found or _schedule(function, target, weights)
         if found is None:
             left.append(name)
         else:
             functions[variable], packings[name] = found
-    return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings, frozenset(configured))
+    return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings)
 
 
 def configurations_of(

@@ -53,6 +53,9 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._stop()
         self._folder.cleanup()
 

@@ -161,7 +161,7 @@ class Cache:
             try:
                 documents = read_documents(path) if path.exists() else ()
             except (ContractError, StoreError) as error:
-                notes.append(f"{path.name} in {path.parent} is left out: {error.message}")
+                notes.append(f"what was measured before is not used: {error.message}")
                 continue
             for document in documents:
                 if document.key == key:
@@ -199,7 +199,7 @@ class Cache:
 
 
 def cache_at(own: Path) -> Cache:
-    """The user's folder with what comes with this package."""
+    """The user's folder, and what comes with this package."""
     return Cache(own, Path(neo.__file__).parent / "data" / "tuning")
 
 
@@ -207,10 +207,13 @@ def read_documents(path: Path) -> tuple[Document, ...]:
     """Raises ContractError if the file is none of ours or damaged, StoreError if it cannot be read."""
     with translating_os_errors(path, "read"):
         data = path.read_bytes()
-    obj = parse_object(data, what=path.name, max_bytes=MAX_FILE_BYTES)
-    if obj.get("format") != FORMAT:
-        raise ContractError(f"{path.name} is no file of `neo tune export`, or one of another version")
-    return get_list(obj, "documents", Document.from_json, path.name)
+    try:
+        obj = parse_object(data, what="the file", max_bytes=MAX_FILE_BYTES)
+        if obj.get("format") != FORMAT:
+            raise ContractError("it is no file of `neo tune export`, or one of another version")
+        return get_list(obj, "documents", Document.from_json, "the file")
+    except ContractError as error:
+        raise ContractError(f"{path}: {error.message}", hint="export it again, or remove it") from error
 
 
 def documents_to_bytes(documents: Iterable[Document]) -> bytes:

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
 import tvm
 from tvm import relax
@@ -77,10 +76,8 @@ class Tuner:
     def __enter__(self) -> Tuner:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bench.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._bench.close()
 
     def configurations(
         self, module: tvm.IRModule, uses: Uses, costs: Iterable[KernelCost], weights_bytes: int
@@ -91,7 +88,7 @@ class Tuner:
         kernels = find_kernels(module, self._target, uses, costs)
         chosen: dict[str, Configuration] = {}
         for kernel in sorted(kernels, key=lambda kernel: -kernel.share):
-            measured = self._known.get(kernel.signature)
+            measured = self._recall(kernel)
             if measured is None and self._seconds and kernel.share >= LEAST_SHARE:
                 measured = self._search(kernel, weights_bytes)
             if measured is not None:
@@ -105,13 +102,23 @@ class Tuner:
         notes = list(self._notes)
         faster = sum(self._kernels.values())
         if faster or self._seconds:
-            notes.append(f"{faster} of {len(self._kernels)} kernels with a choice have one that measured faster")
+            notes.append(
+                f"{faster} of {len(self._kernels)} kernels have a configuration that measured faster than the default"
+            )
         if self._seconds:
             spent = self._seconds - self._left_s
             notes.append(f"{len(self._found)} kernels were measured in this build, in {spent:.0f} s")
         if self._missed:
             notes.append(f"{len(self._missed)} kernels are not measured yet: the time was over, --tune gives more")
         return tuple(notes)
+
+    def _recall(self, kernel: Kernel) -> Measured | None:
+        """What is known and fits."""
+        measured = self._known.get(kernel.signature)
+        if measured is None or measured.configuration in kernel.candidates:
+            return measured
+        fits = schedule_by(measured.configuration, kernel.function, self._target, kernel.weights) is not None
+        return measured if fits else None
 
     def _search(self, kernel: Kernel, weights_bytes: int) -> Measured | None:
         """None if the time is over, or the kernel cannot be measured."""
@@ -135,7 +142,7 @@ class Tuner:
         pool_bytes = min(weights_bytes, MOST_POOL_BYTES)
         outcome = self._bench.measure(kernel.function, [found for _, found in fitting], kernel.weights, pool_bytes)
         if outcome is None:
-            self._notes.append(f"kernel {kernel.name} cannot be measured, so its choice is the model of costs'")
+            self._notes.append(f"kernel {kernel.name} cannot be measured, so it keeps the default configuration")
             return None
         if outcome.out:
             self._notes.append(f"{len(outcome.out)} configurations of kernel {kernel.name} crashed or answered wrongly")

@@ -24,4 +24,4 @@ def signature(function: tvm.tirx.PrimFunc, packable: frozenset[int]) -> str:
 
 def operands(function: tvm.tirx.PrimFunc) -> str:
     """For people: "float32[1,56,56,64] float32[1,1,64,256] float32[1,56,56,256]"; the last are the results."""
-    return " ".join(f"{p.dtype}[{','.join(str(dim) for dim in p.shape)}]" for p in function.params)
+    return " ".join(f"{p.dtype}[{','.join(str(int(dim)) for dim in p.shape)}]" for p in function.params)
