@@ -40,7 +40,7 @@ def main(  # noqa: PLR0917  # one parameter per option
     What is measured is kept in the user's cache, as by `neo compile`; what is known already is not measured again.
     """
     with errors_as_messages():
-        check_search([load_target(target)], ["tvm"])
+        check_search(seconds, [load_target(target)], ["tvm"])
         for name in choose_names(models, tuple(ZOO)):
             folder = model_folder(name, cache.resolve())
             progress(f"{name}: measuring for at most {seconds:g} s")

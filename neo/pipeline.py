@@ -155,7 +155,7 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
         if name is not None:
             _check_name(what, name)
     if request.tune_s:
-        check_search(targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
+        check_search(request.tune_s, targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
     processing = read_processing(request.preprocess, request.postprocess)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:

@@ -52,11 +52,13 @@ class Summary:
         }
 
 
-def check_search(targets: Sequence[Target], engines: Sequence[str]) -> None:
+def check_search(seconds: float, targets: Sequence[Target], engines: Sequence[str]) -> None:
     """Raises UsageError unless each target can be searched for: on this machine, or what is known has to do.
 
     engines: those that are to be built where the target has them.
     """
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"--tune {seconds:g} is no number of seconds", hint="write --tune 60")
     for target in targets:
         built = [engine for engine in engines if engine in target.engines]
         if not any(ENGINES[engine].tunes for engine in built):

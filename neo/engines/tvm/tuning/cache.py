@@ -208,12 +208,16 @@ def read_documents(path: Path) -> tuple[Document, ...]:
     with translating_os_errors(path, "read"):
         data = path.read_bytes()
     try:
-        obj = parse_object(data, what="the file", max_bytes=MAX_FILE_BYTES)
-        if obj.get("format") != FORMAT:
-            raise ContractError("it is no file of `neo tune export`, or one of another version")
-        return get_list(obj, "documents", Document.from_json, "the file")
+        return _parse(data)
     except ContractError as error:
         raise ContractError(f"{path}: {error.message}", hint="export it again, or remove it") from error
+
+
+def _parse(data: bytes) -> tuple[Document, ...]:
+    obj = parse_object(data, what="the file", max_bytes=MAX_FILE_BYTES)
+    if obj.get("format") != FORMAT:
+        raise ContractError("it is no file of `neo tune export`, or one of another version")
+    return get_list(obj, "documents", Document.from_json, "the file")
 
 
 def documents_to_bytes(documents: Iterable[Document]) -> bytes:
