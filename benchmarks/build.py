@@ -39,6 +39,6 @@ def build(engine: str, onnx: Path, folder: Path, limit_s: float, *, target: str 
         scratch.mkdir()
         start = time.perf_counter()
         rewritten = rewrite_confined(onnx, graph)
-        request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder, tune_s)
+        request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder, tune_s=tune_s)
         built = build_engine(engine, request, scratch, limits)
         return Build(folder, time.perf_counter() - start, built.notes)

@@ -45,7 +45,7 @@ def build_candidate(
         (folder / ENGINE_DIR).mkdir(parents=True)
         scratch.mkdir()
         write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
-    request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, tune_s)
+    request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, tune_s=tune_s)
     try:
         return Candidate(engine, folder, build_engine(engine, request, scratch))
     except NeoError as error:

@@ -285,7 +285,8 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
     tune_s = 0.0 if here else request.tune_s
     for name in engines:
         with _timed(seconds, f"build_{name}"):
-            progress(f"building {name} for {target.name}")
+            search = f", measuring kernels for up to {tune_s:g} s" if tune_s and ENGINES[name].tunes else ""
+            progress(f"building {name} for {target.name}{search}")
             place = job.scratch / name
             candidates.append(build_candidate(name, target, job.conversion, job.model, place, tune_s=tune_s))
     if not here:
