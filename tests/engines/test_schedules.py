@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.tvm.tiles import choose_tile, round_up_rows
+from neo.engines.tvm.tiles import choose_tile, list_tiles, order_apart, round_up_rows
 from tests.engines.conftest import Check
 from tests.models import build
 
@@ -185,3 +185,53 @@ def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:
     rounded = round_up_rows(197, 768, 16, 32)
     tile = choose_tile(rounded, 768, 16, 32)
     assert (rounded, tile.rows, tile.vectors) == (198, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "lanes", "steps", "tile"),
+    [
+        (56, 144, 16, 9, (2, 1, 16)),
+        (14, 672, 16, 25, (14, 1, 16)),
+        (7, 1152, 16, 25, (7, 2, 16)),
+        (28, 192, 8, 9, (7, 1, 8)),
+        (14, 384, 4, 25, (7, 1, 4)),
+    ],
+)
+def test_a_depthwise_convolution_has_a_tall_and_narrow_tile(
+    rows: int, columns: int, lanes: int, steps: int, tile: tuple[int, int, int]
+) -> None:
+    tiles = list_tiles(rows, columns, lanes, registers=32 if lanes != 8 else 16)
+    first = order_apart(tiles, steps, weighted=True)[0]
+    assert (first.rows, first.vectors, first.lanes) == tile
+
+
+@given(
+    rows=st.integers(1, 100), columns=st.integers(1, 300), lanes=st.sampled_from([4, 8, 16]), steps=st.integers(1, 50)
+)
+def test_the_order_of_tiles_leaves_none_out_and_poolings_as_they_are(
+    rows: int, columns: int, lanes: int, steps: int
+) -> None:
+    tiles = list_tiles(rows, columns, lanes, 32)
+    assert sorted(map(repr, order_apart(tiles, steps, weighted=True))) == sorted(map(repr, tiles))
+    assert order_apart(tiles, steps, weighted=False)[0] == choose_tile(rows, columns, lanes, 32)
+
+
+@pytest.mark.slow
+@FEW
+@given(
+    channels=ODD,
+    size=st.integers(3, 19),
+    kernel=st.sampled_from([3, 5]),
+    stride=st.integers(1, 2),
+    batch=st.sampled_from([1, 2]),
+    times=st.sampled_from([1, 2]),
+)
+def test_depthwise_convolutions_of_any_shape(
+    agrees: Check, channels: int, size: int, kernel: int, stride: int, batch: int, times: int
+) -> None:
+    pad, filters = kernel // 2, channels * times
+    out = (size + 2 * pad - kernel) // stride + 1
+    attributes = {"pads": [pad] * 4, "strides": [stride] * 2, "group": channels}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes), helper.make_node("Relu", ["c"], ["y"])]
+    weights = {"w": random(filters, 1, kernel, kernel), "b": random(filters)}
+    agrees("tvm", build(nodes, {"x": (batch, channels, size, size)}, {"y": (batch, filters, out, out)}, weights))

@@ -28,15 +28,15 @@ from neo.engines.tvm.schedules.loops import (
     lanes,
     loops_of,
     pack_columns,
+    shares_columns,
     vectorise_innermost,
 )
-from neo.engines.tvm.tiles import Tile, list_tiles
+from neo.engines.tvm.tiles import STEPS_UNROLLED, Tile, list_tiles, order_apart
 from neo.engines.tvm.tuning.configuration import Configuration
 
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
-UNROLLED_STEPS = 9
 # the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
 TILES_TRIED = 8
 # the order of loops matters less than the tile: it is turned for the cheapest only
@@ -165,11 +165,14 @@ def _takes(schedule: Schedule, block: SBlockRV) -> bool:
 
 
 def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
-    """All that are possible, the cheapest first."""
+    """All that are possible, the most promising first."""
     *others, columns = [extent(schedule, loop) for loop in nest.loops.spatial]
     width = lanes(schedule, nest.reduction, target)
     tiles = list_tiles(others[-1] if others else 1, columns, width, target.vector_registers)
-    return sorted(tiles, key=lambda tile: tile.cost)
+    if shares_columns(schedule, nest.reduction):
+        return sorted(tiles, key=lambda tile: tile.cost)
+    weighted = len(schedule.get(nest.reduction).reads) > 1
+    return order_apart(tiles, _elements(schedule, nest.loops.reduction), weighted=weighted)
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
@@ -220,7 +223,7 @@ def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
     count = 1
     for loop in reversed(steps):
         count *= extent(schedule, loop)
-        if count > UNROLLED_STEPS:
+        if count > STEPS_UNROLLED:
             return
         schedule.unroll(loop)
 
