@@ -257,6 +257,16 @@ def test_noise_does_not_hide_a_large_gain() -> None:
     assert sum(chosen(seed) == 2 for seed in range(50)) >= 45
 
 
+def test_stalls_of_a_shared_machine_do_not_decide() -> None:
+    """One call in ten waits for a core, for as long as a hundred calls take."""
+
+    def chosen(seed: int) -> int:
+        busy = chance.Random(seed)
+        return Machine([1e-4, 2e-4, 3e-4, 1.01e-4], lambda: 100.0 if busy.random() < 0.1 else 1.0).search()[0]
+
+    assert [chosen(seed) for seed in range(50)] == [0] * 50
+
+
 def test_answers_are_the_same_up_to_rounding() -> None:
     one = np.linspace(-1, 1, 100, dtype=np.float32)
     assert same([one], [one * np.float32(1 + 1e-6)])

@@ -8,7 +8,7 @@ from typing import Any
 from neo.contract.fields import ContractError, as_object, get, get_size
 from neo.engines.tvm.tiles import Tile
 
-# to be raised whenever a schedule or the lowering changes so that what was measured before says nothing any more
+# to be raised whenever schedules, lowering or the model of costs change: what was measured before says nothing then
 SCHEDULES_VERSION = 1
 
 _WHAT = "configuration"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from neo.runtime.tvm import aligned_empty
 
 # a sample is as many calls as take this long
 SAMPLE_S = 0.003
+TRIALS, MOST_CALLS = 5, 1000
 ROUNDS = 6
 DUELS = 21
 # of the best; what is slower in one round is not run in the next
@@ -150,19 +152,21 @@ def _duel(first: Candidate, other: Candidate, calls: Mapping[int, int], clock: C
 
 
 def _calls(candidate: Candidate, clock: Clock) -> int:
-    """How many calls make a sample."""
+    """How many calls make a sample; a stall of the machine must not make it shorter for one candidate than another."""
     candidate.run(0)
-    start = clock()
-    candidate.run(1)
-    return max(1, min(1000, round(SAMPLE_S / max(clock() - start, 1e-7))))
+    seconds = min(_time(candidate, turn, clock) for turn in range(TRIALS))
+    return max(1 if seconds > SAMPLE_S else TRIALS, min(MOST_CALLS, round(SAMPLE_S / max(seconds, 1e-9))))
 
 
 def _sample(candidate: Candidate, calls: int, clock: Clock) -> float:
-    """Seconds of a call."""
+    """Seconds of a call: the median, because on a busy machine a few calls wait for a core that is taken."""
+    return median(_time(candidate, turn, clock) for turn in range(calls))
+
+
+def _time(candidate: Candidate, turn: int, clock: Clock) -> float:
     start = clock()
-    for turn in range(calls):
-        candidate.run(turn)
-    return (clock() - start) / calls
+    candidate.run(turn)
+    return clock() - start
 
 
 def same(expected: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> bool:
