@@ -91,10 +91,10 @@ class Tuner:
             measured = self._recall(kernel)
             if measured is None and self._seconds and kernel.share >= LEAST_SHARE:
                 measured = self._search(kernel, weights_bytes)
-            if measured is not None:
+            is_faster = measured is not None and measured.gain > 1
+            if measured is not None and is_faster:  # else the default stays, also when that is another one by now
                 chosen[kernel.name] = measured.configuration
-            is_other = measured is not None and measured.configuration != kernel.candidates[0]
-            self._kernels[kernel.signature] = is_other
+            self._kernels[kernel.signature] = is_faster
         return chosen
 
     def notes(self) -> tuple[str, ...]:
@@ -102,14 +102,12 @@ class Tuner:
         notes = list(self._notes)
         faster = sum(self._kernels.values())
         if faster or self._seconds:
-            notes.append(
-                f"{faster} of {len(self._kernels)} kernels have a configuration that measured faster than the default"
-            )
+            notes.append(f"kernels in a configuration that measured faster: {faster} of {len(self._kernels)}")
         if self._seconds:
             spent = self._seconds - self._left_s
-            notes.append(f"{len(self._found)} kernels were measured in this build, in {spent:.0f} s")
+            notes.append(f"kernels measured in this build: {len(self._found)}, in {spent:.0f} s")
         if self._missed:
-            notes.append(f"{len(self._missed)} kernels are not measured yet: the time was over, --tune gives more")
+            notes.append(f"kernels not measured yet: {len(self._missed)}; the time was over, --tune gives more")
         return tuple(notes)
 
     def _recall(self, kernel: Kernel) -> Measured | None:
@@ -145,7 +143,9 @@ class Tuner:
             self._notes.append(f"kernel {kernel.name} cannot be measured, so it keeps the default configuration")
             return None
         if outcome.out:
-            self._notes.append(f"{len(outcome.out)} configurations of kernel {kernel.name} crashed or answered wrongly")
+            self._notes.append(
+                f"configurations of kernel {kernel.name} that crashed or answered wrongly: {len(outcome.out)}"
+            )
         best, _ = fitting[outcome.best]
         return Measured(
             best, round(outcome.gain, 3), round(outcome.microseconds, 2), self._threads, operands(kernel.function)
