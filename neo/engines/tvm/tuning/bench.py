@@ -71,7 +71,7 @@ class Bench:
         path.write_text(describe(function, candidates, weights, self._llvm), encoding="utf-8")
         out: list[int] = []
         while True:
-            running = -1
+            running: int | None = None
             try:
                 for said in self._ask({"kernel": str(path), "pool_bytes": pool_bytes, "skip": out}):
                     if "failed" in said:
@@ -84,7 +84,7 @@ class Bench:
                 self._stop()
                 return None
             self._stop()  # it crashed
-            if running <= 0 or running in out:
+            if not running or running in out:  # it never began, or it was the first, or all of them
                 return None
             out.append(running)
 

@@ -3,12 +3,13 @@
 ``python -m neo.engines.tvm.tuning.worker`` in a process of its own, because what is tried may crash. Every line is
 {"kernel", "pool_bytes", "skip"}: a file as ``bench`` writes it, how many bytes of weights the model reads between two
 uses of the same, and the candidates to leave out. While it works it says {"running": candidate}, so that a crash has a
-name; in the end {"best", "gain", "microseconds", "wrong"}, or {"failed": why}.
+name, None being all; in the end {"best", "gain", "microseconds", "wrong"}, or {"failed": why}.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -215,19 +216,21 @@ def measure(request: Any) -> Iterator[dict[str, Any]]:
         answer = kernel.answer(index)
         expected = answer if expected is None else expected
         (right if same(expected, answer) else wrong).append(index)
+    yield {"running": None}  # all of them, in turn
     chosen, gain, seconds = search([kernel.candidate(index) for index in right])
     yield {"best": chosen.index, "gain": gain, "microseconds": seconds * 1e6, "wrong": wrong}
 
 
 def main() -> None:
     # libraries print to stdout; the answers have a stream of their own
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
-        try:
-            for answer in measure(json.loads(line)):
-                print(json.dumps(answer), file=answers, flush=True)
-        except Exception as error:  # noqa: BLE001  a compiler's failures are of every kind
-            print(json.dumps({"failed": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            try:
+                for answer in measure(json.loads(line)):
+                    print(json.dumps(answer), file=answers, flush=True)
+            except Exception as error:  # noqa: BLE001  a compiler's failures are of every kind
+                print(json.dumps({"failed": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
