@@ -1,4 +1,4 @@
-"""Build one of our engines for this machine, through the same steps as the pipeline, but not for longer than asked."""
+"""Build one of our engines through the same steps as the pipeline, but not for longer than asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neo.engines.base import BuildRequest
+from neo.engines.base import FP32, BuildRequest
 from neo.engines.confined import build_engine
 from neo.frontends.onnx_file import interface
 from neo.graph.confined import rewrite_confined
@@ -26,9 +26,19 @@ class Build:
     notes: tuple[str, ...]
 
 
-def build(engine: str, precision: str, onnx: Path, folder: Path, limit_s: float) -> Build:
-    """precision: one of neo.engines.base.PRECISIONS. folder: made here. Raises EngineError if the engine cannot build
-    the model, ResourceLimitExceeded if it cannot within limit_s seconds.
+def build(
+    engine: str,
+    onnx: Path,
+    folder: Path,
+    limit_s: float,
+    *,
+    precision: str = FP32,
+    target: str = HOST,
+    tune_s: float = 0.0,
+) -> Build:
+    """precision: one of neo.engines.base.PRECISIONS. folder: made here. tune_s: seconds for measuring configurations,
+    on top of limit_s. Raises EngineError if the engine cannot build the model, ResourceLimitExceeded if it cannot
+    within limit_s seconds.
     """
     folder.mkdir(parents=True)
     inputs, outputs = interface(onnx)
@@ -39,6 +49,6 @@ def build(engine: str, precision: str, onnx: Path, folder: Path, limit_s: float)
         scratch.mkdir()
         start = time.perf_counter()
         rewritten = rewrite_confined(onnx, graph)
-        request = BuildRequest(rewritten, load_target(HOST), inputs, outputs, folder, precision)
+        request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder, precision, tune_s=tune_s)
         built = build_engine(engine, request, scratch, limits)
         return Build(folder, time.perf_counter() - start, built.notes)

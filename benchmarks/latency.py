@@ -28,8 +28,10 @@ from neo.errors import NeoError
 from neo.runtime.host import read_host
 
 
-def measure_model(model: str, folder: Path, who: Sequence[Contender], threads: Sequence[int], pace: Pace) -> list[Case]:
-    """folder: model.onnx and golden.npz. What fails is in the case."""
+def measure_model(
+    model: str, folder: Path, who: Sequence[Contender], threads: Sequence[int], pace: Pace, *, tune_s: float = 0.0
+) -> list[Case]:
+    """folder: model.onnx and golden.npz. tune_s: as ``build`` takes it. What fails is in the case."""
     with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
         builds: dict[str, Build] = {}
         failed: dict[str, NeoError] = {}
@@ -40,7 +42,12 @@ def measure_model(model: str, folder: Path, who: Sequence[Contender], threads: S
             place = Path(scratch) / contender.name
             try:
                 builds[contender.name] = build(
-                    contender.engine, contender.precision, folder / MODEL_FILE, place, pace.limit_s
+                    contender.engine,
+                    folder / MODEL_FILE,
+                    place,
+                    pace.limit_s,
+                    precision=contender.precision,
+                    tune_s=tune_s,
                 )
             except NeoError as error:
                 failed[contender.name] = error
@@ -65,6 +72,9 @@ def _path(contender: Contender, folder: Path, builds: dict[str, Build]) -> Path:
 @click.command(epilog="Example: python -m benchmarks.latency --models resnet50,bert_base --threads 1,2 --json out.json")
 @click.option("--models", help=f"Some of: {', '.join(ZOO)}. [default: all]")
 @pace_options(seconds=1.0)
+@click.option(
+    "--tune", "tune_s", type=click.FloatRange(0), default=0.0, help="Seconds of `neo compile --tune` for every model."
+)
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw a PNG there.")
 def main(  # noqa: PLR0917  # one parameter per option
     models: str | None,
@@ -74,6 +84,7 @@ def main(  # noqa: PLR0917  # one parameter per option
     limit_s: float,
     cache: Path,
     json_file: Path | None,
+    tune_s: float,
     plot_file: Path | None,
 ) -> None:
     """Median latency at batch 1 of every model and engine, and the ratio to the fastest peer.
@@ -83,11 +94,11 @@ def main(  # noqa: PLR0917  # one parameter per option
     with errors_as_messages():
         host, pace = read_host(), Pace(rounds, seconds, limit_s)
         names, counts = choose_names(models, tuple(ZOO)), parse_threads(threads)
-        who, run = contenders(host.features), describe_run(host, pace)
+        who, run = contenders(host.features), {**describe_run(host, pace), "tune_s": tune_s}
         cases: list[Case] = []
         for name in names:
             progress(f"{name}: making the model, unless it is in {cache}")
-            cases += measure_model(name, model_folder(name, cache.resolve()), who, counts, pace)
+            cases += measure_model(name, model_folder(name, cache.resolve()), who, counts, pace, tune_s=tune_s)
             if json_file:  # after every model: a long run that is stopped is not lost
                 document = {"run": run, "cases": [case.to_json() for case in cases]}
                 json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

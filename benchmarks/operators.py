@@ -27,7 +27,6 @@ from benchmarks.results import TVM
 from benchmarks.single_operators import MODEL_FILE, Operator, heavy_operators, reference_product, write_operator
 from benchmarks.tables import markdown_table, one_line
 from benchmarks.zoo import ZOO, model_folder
-from neo.engines.base import FP32
 from neo.errors import NeoError
 from neo.runtime.host import read_host
 from neo.targets import HOST, load_target
@@ -77,7 +76,7 @@ def measure_operator(model: str, operator: Operator, threads: Sequence[int], pac
 
 
 def _build(folder: Path, pace: Pace) -> Path:
-    return build("tvm", FP32, folder / MODEL_FILE, folder / TVM, pace.limit_s).folder
+    return build("tvm", folder / MODEL_FILE, folder / TVM, pace.limit_s).folder
 
 
 def operator_table(cases: Sequence[OperatorCase], peak: float) -> str:

@@ -75,16 +75,20 @@ def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, str],
 
 
 def build_candidate(
-    kind: tuple[str, str], target: Target, conversion: Conversion, model: Path, folder: Path
+    kind: tuple[str, str], target: Target, conversion: Conversion, model: Path, folder: Path, *, tune_s: float = 0.0
 ) -> Candidate:
-    """Build one engine in one precision into folder; what goes wrong is in the candidate."""
+    """Build one engine in one precision into folder; what goes wrong is in the candidate. tune_s: as BuildRequest has
+    it.
+    """
     engine, precision = kind
     scratch = folder.with_name(f"{folder.name}-scratch")
     with translating_os_errors(folder):
         (folder / ENGINE_DIR).mkdir(parents=True)
         scratch.mkdir()
         write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
-    request = BuildRequest(model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, precision)
+    request = BuildRequest(
+        model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, precision, tune_s=tune_s
+    )
     try:
         return Candidate(engine, precision, folder, build_engine(engine, request, scratch))
     except NeoError as error:

@@ -30,6 +30,7 @@ from neo.store import Store
 from neo.store.bundles import Bundle
 from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
+from neo.tuning import check_search
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -56,7 +57,8 @@ class CompileRequest:
     tolerance: how far answers may be from the source framework's, by default DEFAULT_TOLERANCE, or BF16_TOLERANCE where
     bf16 is asked for; a quantised model sets its own where that is wider. precision: "fp32", "bf16", or "auto", which
     takes bf16 where it is faster and within the tolerance.
-    signer: None leaves the bundles unsigned, and agents refuse them.
+    signer: None leaves the bundles unsigned, and agents refuse them. tune_s: seconds for measuring configurations of
+    kernels, of each target that this machine can run; what is known already is used in any case.
     """
 
     model: Path | None
@@ -81,6 +83,7 @@ class CompileRequest:
     module: str | None = None
     weights: Path | None = None
     precision: str = FP32
+    tune_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
     for what, name in (("--name", request.name), ("--version", request.version)):
         if name is not None:
             _check_name(what, name)
+    if request.tune_s:
+        check_search(request.tune_s, targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
     processing = read_processing(request.preprocess, request.postprocess)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:
@@ -282,14 +287,17 @@ class _Choice:
 def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> _Choice:
     request, target = job.request, job.target
     candidates = []
+    here = why_not_here(target)
+    tune_s = 0.0 if here else request.tune_s
     for kind in kinds(request.engine, request.precision, target):
         name = "-".join(kind)
-        progress(f"building {name} for {target.name}")
+        search = f", measuring kernels for up to {tune_s:g} s" if tune_s and ENGINES[kind[0]].tunes else ""
+        progress(f"building {name} for {target.name}{search}")
         start = time.perf_counter()
-        candidate = build_candidate(kind, target, job.conversion, job.model, job.scratch / name)
+        place = job.scratch / name
+        candidate = build_candidate(kind, target, job.conversion, job.model, place, tune_s=tune_s)
         seconds[f"build_{candidate.label}"] = round(time.perf_counter() - start, 3)
         candidates.append(candidate)
-    here = why_not_here(target)
     if not here:
         with _timed(seconds, "measure"):
             progress(f"measuring {', '.join(candidate.label for candidate in candidates)}")
@@ -301,6 +309,8 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
     if job.conversion.why:
         notes.append(job.conversion.why)
+    if request.tune_s and here:
+        notes.append(f"kernels that were not measured before stay so: this machine cannot run code for {target.name}")
     return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
 
 

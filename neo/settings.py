@@ -24,3 +24,8 @@ def key_path() -> Path:
 def broker_url() -> str:
     """NEO_BROKER, or the embedded broker on this machine."""
     return os.environ.get("NEO_BROKER") or DEFAULT_BROKER
+
+
+def tuning_path() -> Path:
+    """NEO_TUNING, or a folder in the user's cache: configurations of kernels that were measured."""
+    return Path(os.environ.get("NEO_TUNING") or Path(platformdirs.user_cache_dir(APP)) / "tuning")

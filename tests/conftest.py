@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 # a deadline per example measures the machine and its other tenants, and pytest-timeout is there for what hangs
 settings.register_profile("neo", deadline=None)
 settings.load_profile("neo")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_measured_before(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds do not depend on what the user of this machine measured."""
+    monkeypatch.setenv("NEO_TUNING", str(tmp_path_factory.getbasetemp() / "tuning"))

@@ -23,6 +23,7 @@ COMMANDS = {
     "benchmark": ("neo.cli.benchmark:benchmark_command", "Measure a bundle's latency, load time and memory."),
     "inspect": ("neo.cli.inspect:inspect_command", "Show what is in a bundle, or list the store."),
     "targets": ("neo.cli.targets:targets_command", "List the targets, or show one."),
+    "tune": ("neo.cli.tune:tune_command", "Show, export and import what `neo compile --tune` measured."),
     "push": ("neo.cli.push:push_command", "Send a bundle to devices and wait until it is live."),
     "status": ("neo.cli.status:status_command", "Show the devices, what is live and what is wrong."),
     "broker": ("neo.cli.broker:broker_command", "Run the embedded MQTT broker."),

@@ -25,6 +25,7 @@ Examples:
   neo compile exported/ --signature predict --layout NCHW
   neo compile frozen.pb --outputs probabilities
   neo compile net-symbol.json --input data=float32[1,3,224,224] --name net
+  neo compile resnet.pt2 --tune 60
   neo compile resnet.pt2 --preprocess photo.toml --postprocess top5.toml
   neo compile --module models.unet:make --weights best.safetensors --input x=float32[1,3,256,256]
 """
@@ -80,6 +81,14 @@ Examples:
 )
 @click.option("--trust-pickle", is_flag=True, help="Read formats that can run code from the file. Only your own files.")
 @click.option("--no-sign", is_flag=True, help="Leave the bundle unsigned; agents refuse it until `neo keys sign`.")
+@click.option(
+    "--tune",
+    "tune_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Measure configurations of kernels for so long, and keep them for later. See `neo tune`.",
+)
 @threads_option
 @key_option
 @store_option
@@ -105,6 +114,7 @@ def compile_command(  # one parameter per option
     tolerance: float | None,
     trust_pickle: bool,
     no_sign: bool,
+    tune_s: float,
     threads: int | None,
     key: Path | None,
     store: Path | None,
@@ -139,6 +149,7 @@ def compile_command(  # one parameter per option
         threads=threads,
         tolerance=None if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
         precision=precision,
+        tune_s=tune_s,
     )
     with progress_console().status("starting") as status:
         bundles = run(request, status.update)

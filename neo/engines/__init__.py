@@ -8,12 +8,14 @@ from neo.engines.base import FP32, PRECISIONS
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """build, finish: each a "module:function". build: runs confined, without network. finish: after it in the caller;
-    may download. precisions: those of ``neo.engines.base`` that it can build.
+    may download. precisions: those of ``neo.engines.base`` that it can build. tunes: the build searches configurations
+    for BuildRequest.tune_s seconds.
     """
 
     build: str
     finish: str | None = None
     precisions: tuple[str, ...] = (FP32,)
+    tunes: bool = False
 
 
 # in the order they are tried
@@ -23,5 +25,6 @@ ENGINES = {
         "neo.engines.tvm.build:build",
         finish="neo.engines.tvm.runtime_library:add_runtime_library",
         precisions=PRECISIONS,
+        tunes=True,
     ),
 }

@@ -24,7 +24,9 @@ def computes(target: Target, precision: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
-    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of PRECISIONS.
+    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of PRECISIONS. tune_s:
+    seconds for measuring configurations of kernels, by an engine that has a choice; the target has to be this machine
+    then. tuning: the folder where such measurements are kept; None: none is used, nor kept.
     """
 
     onnx: Path
@@ -33,6 +35,8 @@ class BuildRequest:
     outputs: tuple[TensorSpec, ...]
     folder: Path
     precision: str = FP32
+    tune_s: float = 0.0
+    tuning: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

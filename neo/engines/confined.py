@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from neo.engines.base import BuildRequest, BuiltEngine
 from neo.errors import EngineError
 from neo.isolation import Limits, isolated
 from neo.isolation.call import Work
-from neo.settings import APP
+from neo.settings import APP, tuning_path
 
 REQUEST_FILE = "build.json"
 
 
 def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limits | None = None) -> BuiltEngine:
-    """Fill request.folder with the engine. scratch: an empty folder. limits: as ``isolated`` takes them.
+    """Fill request.folder with the engine. scratch: an empty folder. limits: as ``isolated`` takes them, but the
+    seconds are without request.tune_s. request.tuning: the user's folder if None.
 
     Raises EngineError, ResourceLimitExceeded, DiskFull.
     """
@@ -34,11 +36,16 @@ def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limi
         "outputs": [spec.to_json() for spec in request.outputs],
         "folder": str(request.folder.resolve()),
         "precision": request.precision,
+        "tune_s": request.tune_s,
+        # found here: the confined process has another home
+        "tuning": str((request.tuning or tuning_path()).resolve()),
     }
     (scratch / REQUEST_FILE).write_bytes(dump_object(description))
     # the linker compiles C start-up files once for each target; without its cache that is 10 s every time
     cache = Path(platformdirs.user_cache_dir(APP)) / "zig"
     work = Work("neo.engines.confined:answer", f"building {engine} for {request.target.name}", EngineError)
+    limits = limits or Limits.of_this_machine()
+    limits = replace(limits, seconds=limits.seconds + request.tune_s)
     answer = isolated(work, scratch, limits, environment={"ZIG_GLOBAL_CACHE_DIR": str(cache)})
     finish = ENGINES[engine].finish
     if finish is not None:
@@ -57,6 +64,8 @@ def answer(scratch: Path) -> dict[str, Any]:
         get_list(obj, "outputs", TensorSpec.from_json, "build request"),
         Path(obj["folder"]),
         obj["precision"],
+        tune_s=obj["tune_s"],
+        tuning=Path(obj["tuning"]),
     )
     built: BuiltEngine = _resolve(ENGINES[obj["engine"]].build)(request)
     return {"version": built.version, "notes": list(built.notes), "needs": dict(built.needs)}

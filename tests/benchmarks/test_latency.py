@@ -80,7 +80,7 @@ def test_a_table_keeps_its_first_column_left() -> None:
 
 def test_a_build_past_its_limit_is_stopped(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ResourceLimitExceeded, match="stopped"):
-        build("tvm", "fp32", model / "model.onnx", tmp_path / "engine", 0.05)
+        build("tvm", model / "model.onnx", tmp_path / "engine", 0.05)
 
 
 def test_a_plot_has_a_place_for_engines_that_are_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from neo.engines.tvm.lowering.rows import Rows
-from neo.engines.tvm.tiles import choose_strip, choose_tile, round_up_rows, round_up_strips
+from neo.engines.tvm.tiles import choose_strip, choose_tile, list_strips, round_up_rows, round_up_strips
 from neo.targets import load_target
 from tests.engines.conftest import Check
 from tests.models import build
@@ -60,13 +60,14 @@ def test_convolutions_of_any_shape(
 @FEW
 @given(
     channels=ODD,
-    height=st.integers(5, 19),
-    width=st.integers(5, 19),
+    height=st.integers(9, 21),
+    width=st.integers(9, 21),
     kernel=st.sampled_from([2, 3, 5]),
     stride=st.integers(1, 2),
     dilation=st.integers(1, 2),
     pads=st.tuples(*[st.integers(0, 3)] * 4),
     batch=st.sampled_from([1, 2, 7]),
+    times=st.sampled_from([1, 2]),
 )
 def test_depthwise_convolutions_of_any_shape(
     agrees: Check,
@@ -78,13 +79,15 @@ def test_depthwise_convolutions_of_any_shape(
     dilation: int,
     pads: tuple[int, int, int, int],
     batch: int,
+    times: int,
 ) -> None:
+    filters = channels * times
     reach = dilation * (kernel - 1) + 1
     size = (height + pads[0] + pads[2] - reach) // stride + 1, (width + pads[1] + pads[3] - reach) // stride + 1
     attributes = {"pads": list(pads), "strides": [stride] * 2, "dilations": [dilation] * 2, "group": channels}
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], **attributes)]
-    weights = {"w": random(channels, 1, kernel, kernel), "b": random(channels)}
-    agrees("tvm", build(nodes, {"x": (batch, channels, height, width)}, {"y": (batch, channels, *size)}, weights))
+    weights = {"w": random(filters, 1, kernel, kernel), "b": random(filters)}
+    agrees("tvm", build(nodes, {"x": (batch, channels, height, width)}, {"y": (batch, filters, *size)}, weights))
 
 
 @pytest.mark.slow
@@ -236,3 +239,20 @@ def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:
     rounded = round_up_rows(197, 768, 16, 32)
     tile = choose_tile(rounded, 768, 16, 32)
     assert (rounded, tile.rows, tile.vectors) == (198, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "lanes", "tile"),
+    [
+        (56, 144, 16, (14, 1, 16)),
+        (14, 672, 16, (14, 1, 16)),
+        (7, 1152, 16, (7, 1, 16)),
+        (28, 192, 8, (4, 1, 8)),
+        (14, 384, 4, (14, 1, 4)),
+    ],
+)
+def test_a_depthwise_convolution_has_a_tall_and_narrow_tile(
+    rows: int, columns: int, lanes: int, tile: tuple[int, int, int]
+) -> None:
+    first = list_strips(rows, columns, lanes, registers=32 if lanes != 8 else 16)[0]
+    assert (first.rows, first.vectors, first.lanes) == tile

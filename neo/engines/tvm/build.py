@@ -29,6 +29,8 @@ from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.simplify import simplify
+from neo.engines.tvm.tuning.cache import cache_at
+from neo.engines.tvm.tuning.search import Tuner
 from neo.engines.tvm.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
@@ -48,16 +50,19 @@ def build(request: BuildRequest) -> BuiltEngine:
     may_cut = "onnxruntime" in request.target.engines
     planned = plan(onnx.load(request.onnx), request.inputs, request.outputs, may_cut=may_cut)
     needs: dict[str, str] = {}
-    if len(planned.parts) == 1:
-        left = _compile(planned.parts[0], request.target, llvm, request.folder, unit)
-    else:
-        left, needs = _build_segments(planned, request, llvm)
+    cache = None if request.tuning is None else cache_at(request.tuning)
+    with Tuner(request.target, llvm, cache, request.tune_s, unit=unit) as tuner:
+        if len(planned.parts) == 1:
+            left = _compile(planned.parts[0], request.target, llvm, request.folder, tuner)
+        else:
+            left, needs = _build_segments(planned, request, llvm, tuner)
     notes = (f"without a schedule of ours: {', '.join(left)}",) if left else ()
-    return BuiltEngine(importlib.metadata.version("apache-tvm-ffi"), (*planned.notes, *notes), needs)
+    version = importlib.metadata.version("apache-tvm-ffi")
+    return BuiltEngine(version, (*planned.notes, *notes, *tuner.notes()), needs)
 
 
 def _build_segments(
-    planned: Plan, request: BuildRequest, llvm: tvm.target.Target
+    planned: Plan, request: BuildRequest, llvm: tvm.target.Target, tuner: Tuner
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """An engine folder for each part; -> (what has no schedule, the other engines that a device needs)."""
     left: list[str] = []
@@ -67,7 +72,7 @@ def _build_segments(
         folder = request.folder / name
         folder.mkdir(parents=True)
         if part.module is not None:
-            left += _compile(part, request.target, llvm, folder, _unit(request))
+            left += _compile(part, request.target, llvm, folder, tuner)
             continue
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "segment.onnx"
@@ -92,15 +97,16 @@ def _unit(request: BuildRequest) -> Unit | None:
     return unit
 
 
-def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, unit: Unit | None) -> tuple[str, ...]:
+def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, tuner: Tuner) -> tuple[str, ...]:
     """Fill folder with code and weights; -> the functions without a schedule."""
     try:
-        module, arrays = lower_graph(part.module, target, llvm, unit)
+        module, arrays = lower_graph(part.module, target, llvm, tuner.unit)
         costs = kernel_costs(module)
         uses = packable_weights(module)
-        scheduled = schedule_module(module, target, uses)
+        configurations = tuner.configurations(module, uses, costs, sum(array.nbytes for array in arrays))
+        scheduled = schedule_module(module, target, uses, configurations)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
-        executable = tvm.compile(module, target=llvm, tir_pipeline=pipeline_of(unit))
+        executable = tvm.compile(module, target=llvm, tir_pipeline=pipeline_of(tuner.unit))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind

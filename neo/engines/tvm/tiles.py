@@ -10,6 +10,9 @@ from dataclasses import dataclass
 WIDEST_TILE = 6
 # independent multiply-adds that keep the units busy: a latency of 4 cycles, two units
 BUSY = 8
+# steps of a sum that are unrolled, as a 3 x 3 window has
+STEPS_UNROLLED = 9
+WIDEST_STRIP = 2
 # share of a multiply-add that a load costs where it does not hide behind others
 LOAD_COST = 0.25
 
@@ -33,10 +36,15 @@ class Tile:
 
 
 def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
-    """rows, columns: extents of the two innermost output dimensions. Every tile divides them exactly.
+    """rows, columns: extents of the two innermost output dimensions. The best of ``list_tiles``."""
+    return list_tiles(rows, columns, lanes, registers)[0]
 
-    Accumulators, weights and one input have to fit the registers: an accumulator that lives on the stack instead makes
-    a product wait for a store and a load at every step, which was seen to take 2.5 times as long.
+
+def list_tiles(rows: int, columns: int, lanes: int, registers: int) -> list[Tile]:
+    """Every tile that divides rows and columns exactly and fits the registers, the cheapest first.
+
+    Accumulators, weights and one input have to fit: an accumulator that lives on the stack instead makes a product
+    wait for a store and a load at every step, which was seen to take 2.5 times as long.
     """
     vector = choose_lanes(columns, lanes)
     tiles = [
@@ -45,16 +53,21 @@ def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
         for r in range(1, min(rows, registers) + 1)
         if columns % (vector * v) == 0 and rows % r == 0 and v * (r + 1) < registers
     ]
-    return min(tiles, key=lambda tile: tile.cost)
+    return sorted(tiles, key=lambda tile: tile.cost)
 
 
 def choose_strip(rows: int, columns: int, lanes: int, registers: int) -> Tile:
-    """For reductions in which no input serves several columns (depthwise convolution, pooling): one vector of columns,
-    and so many neighbouring rows, which do share inputs, that inputs and weights find room in registers too.
+    """For depthwise convolutions, in which no input serves several columns. The best of ``list_strips``."""
+    return list_strips(rows, columns, lanes, registers)[0]
+
+
+def list_strips(rows: int, columns: int, lanes: int, registers: int) -> list[Tile]:
+    """Every tile of one or two vectors of columns, the most promising first: one vector, and so many neighbouring rows,
+    which do share inputs, that inputs and weights find room in registers too.
     """
     most = max(1, registers // 2 - 2)
-    fitting = [r for r in range(1, min(rows, most) + 1) if rows % r == 0]
-    return Tile(max(fitting), 1, choose_lanes(columns, lanes))
+    strips = [tile for tile in list_tiles(rows, columns, lanes, registers) if tile.vectors <= WIDEST_STRIP]
+    return sorted(strips, key=lambda tile: (tile.vectors * tile.rows > most, tile.vectors, abs(most - tile.rows)))
 
 
 def choose_lanes(columns: int, lanes: int) -> int:

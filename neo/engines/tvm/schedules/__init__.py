@@ -1,13 +1,14 @@
 """TensorIR functions -> loops that fit the target. One file per family; the first that takes a function has it.
 
 A family takes (schedule, target, the parameters it may have in another layout) and answers which of these it wants
-packed how wide, or None if the function is not one of its own.
+packed how wide, or None if the function is not one of its own. A tunable family takes a configuration too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import tvm
 from tvm.s_tir import Schedule
@@ -16,11 +17,17 @@ from tvm.s_tir.schedule import ScheduleError
 from neo.contract.device import Target
 from neo.engines.tvm.packing import Packings, Uses
 from neo.engines.tvm.schedules.injective import schedule_injective
-from neo.engines.tvm.schedules.reduction import schedule_reduction
+from neo.engines.tvm.schedules.reduction import reduction_configurations, schedule_reduction
 from neo.engines.tvm.schedules.rows import schedule_rows
 from neo.engines.tvm.schedules.winograd import schedule_winograd
+from neo.engines.tvm.tuning.configuration import Configuration
 
 FAMILIES = (schedule_winograd, schedule_injective, schedule_reduction, schedule_rows)
+# a scheduled function, and {parameter: width} of what it wants packed
+Found = tuple[tvm.tirx.PrimFunc, Mapping[int, int]]
+Family = Callable[[Schedule, Target, frozenset[int]], Mapping[int, int] | None]
+# family -> what it can be told; (schedule, target) -> configurations, first the one that it takes by itself
+TUNABLE = {schedule_reduction: reduction_configurations}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,10 @@ class Scheduled:
     packings: Packings
 
 
-def schedule_module(module: tvm.IRModule, target: Target, packable: Uses) -> Scheduled:
+def schedule_module(
+    module: tvm.IRModule, target: Target, packable: Uses, configurations: Mapping[str, Configuration] | None = None
+) -> Scheduled:
+    """configurations: by function, to be preferred to the families' own choice where they fit the function."""
     functions = dict(module.functions)
     left = []
     packings: dict[str, Mapping[int, int]] = {}
@@ -45,7 +55,9 @@ def schedule_module(module: tvm.IRModule, target: Target, packable: Uses) -> Sch
         if "tirx.is_scheduled" in (function.attrs or {}):  # its loops were written for the purpose
             packings[name] = {}
             continue
-        found = _schedule(function, target, frozenset(packable.get(name, ())))
+        weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
+        found = None if configuration is None else schedule_by(configuration, function, target, weights)
+        found = found or _schedule(function, target, weights)
         if found is None:
             left.append(name)
         else:
@@ -53,15 +65,39 @@ def schedule_module(module: tvm.IRModule, target: Target, packable: Uses) -> Sch
     return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings)
 
 
-def _schedule(
+def configurations_of(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
-) -> tuple[tvm.tirx.PrimFunc, Mapping[int, int]] | None:
+) -> tuple[Configuration, ...]:
+    """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
+    if "tirx.is_scheduled" in (function.attrs or {}):
+        return ()
     for family in FAMILIES:
-        schedule = Schedule(function)
-        try:
-            packing = family(schedule, target, packable)
-        except ScheduleError:  # a shape of loops that the family did not foresee: correct, slow loops remain
-            continue
-        if packing is not None:
-            return schedule.mod["main"], packing
+        if _attempt(family, function, target, packable) is not None:
+            return TUNABLE[family](Schedule(function), target) if family in TUNABLE else ()
+    return ()
+
+
+def schedule_by(
+    configuration: Configuration, function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
+) -> Found | None:
+    """None if the configuration does not fit the function, or the family that takes it is not tunable."""
+    for family in FAMILIES:
+        if _attempt(family, function, target, packable) is not None:
+            if family not in TUNABLE:
+                return None
+            return _attempt(partial(family, configuration=configuration), function, target, packable)
     return None
+
+
+def _schedule(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> Found | None:
+    attempts = (_attempt(family, function, target, packable) for family in FAMILIES)
+    return next((found for found in attempts if found is not None), None)
+
+
+def _attempt(family: Family, function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> Found | None:
+    schedule = Schedule(function)
+    try:
+        packing = family(schedule, target, packable)
+    except ScheduleError:  # a shape of loops that the family did not foresee: correct, slow loops remain
+        return None
+    return None if packing is None else (schedule.mod["main"], packing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm import tirx
+from tvm import sym, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -91,6 +91,18 @@ def pack_columns(schedule: Schedule, block: SBlockRV, width: int, packable: froz
         schedule.transform_layout(block, ("read", index), lambda *at: [at[-1] // width, *at[:-1], at[-1] % width])
         packed[position] = width
     return packed
+
+
+def shares_columns(schedule: Schedule, block: SBlockRV) -> bool:
+    """Does the reduction read something that is the same for all columns, as a product its left operand? Depthwise
+    convolutions and poolings read everything column by column.
+    """
+    *_, columns = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    for read in schedule.get(block).reads:
+        found = sym.detect_linear_equation(read.region[-1].min, [columns])
+        if not found or not isinstance(found[0], tirx.IntImm) or int(found[0]) != 1:
+            return True
+    return False
 
 
 def batch_rank(schedule: Schedule, block: SBlockRV) -> int:
