@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from neo.contract.strings import STRING
 from neo.contract.tensors import DTYPES, Dim, TensorSpec
 from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import Arrays
@@ -52,6 +53,8 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _dtype_name(elem_type: int) -> str:
+    if elem_type == onnx.TensorProto.STRING:
+        return STRING
     try:
         return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).name)
     except (KeyError, TypeError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import helper
 
+from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.processing.documents import Processing
@@ -125,4 +125,4 @@ def _set_interface(graph: onnx.GraphProto, planned: Plan, inner: Mapping[str, st
 
 
 def _value_info(spec: TensorSpec, name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), spec.shape)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(numpy_dtype(spec.dtype)), spec.shape)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError
 from neo.processing.documents import Processing
@@ -75,7 +76,7 @@ class Reference:
             values = step.reference(values)
         named = {answer.spec.name: value for answer, value in zip(planned.answers[-1], values, strict=True)}
         all_named = {**outputs, **named}
-        return {spec.name: np.asarray(all_named[spec.name], dtype=spec.dtype) for spec in planned.outputs}
+        return {spec.name: np.asarray(all_named[spec.name], dtype=numpy_dtype(spec.dtype)) for spec in planned.outputs}
 
     def _stands(self, outputs: Arrays, shake: float, rng: np.random.Generator) -> bool:
         expected = self._finish(outputs)

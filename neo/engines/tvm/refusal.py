@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
-from neo.engines.tvm.onnx_facts import Facts, attribute
+from neo.engines.tvm.onnx_facts import Facts, attribute, read_by
 
 # TVM's importer goes by the operator's name alone; these have there the meaning that it knows
 DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -137,6 +137,8 @@ def refused_tensors(graph: onnx.GraphProto, facts: Facts) -> dict[int, str]:
 def _verdict(node: onnx.NodeProto, facts: Facts, known: frozenset[str]) -> str | None:
     if node.domain not in DOMAINS:
         return f"TVM does not know the operators of {node.domain}"
+    if not facts.strings.isdisjoint([*read_by(node), *node.output]):
+        return "it works on strings"
     verdict = OPERATORS.get(node.op_type)
     if callable(verdict):
         verdict = verdict(node, facts)
