@@ -127,7 +127,10 @@ def _fitting(path: Path, spec: TensorSpec, array: Array) -> Array:
         )
     if STRING in (spec.dtype, dtype_name(array)):
         if dtype_name(array) != spec.dtype:
-            raise InputSpecError(f"{path}: {spec.name!r} is {array.dtype}; the model wants {spec.dtype}")
+            raise InputSpecError(
+                f"{path}: {spec.name!r} is {array.dtype}; the model wants {spec.dtype}",
+                hint=f"store it with .astype({'str' if spec.dtype == STRING else repr(spec.dtype)})",
+            )
         return as_dtype(array, STRING)
     if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
         raise InputSpecError(
