@@ -60,6 +60,15 @@ def _is_inf(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return None if both else "one sign of infinity alone is not compiled"
 
 
+def _mod(node: onnx.NodeProto, facts: Facts) -> str | None:
+    """TVM has a - floor(a / b) * b, which is no number where a or b is infinite."""
+    spec = facts.spec(node.input[0])
+    floats = spec is None or "float" in spec.dtype
+    return (
+        "the sign of the divisor, for floats, is computed otherwise" if floats and not attribute(node, "fmod") else None
+    )
+
+
 def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
     """TVM goes by the sizes alone, ONNX by the scales where they are given."""
     if attribute(node, "antialias"):
@@ -95,6 +104,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "LayerNormalization": _first_output_only,
     "Loop": _CONTROL,
     "MaxPool": _first_output_only,
+    "Mod": _mod,
     "NonMaxSuppression": _SORTS,
     "NonZero": _DATA_SHAPE,
     "Optional": _SEQUENCE,
