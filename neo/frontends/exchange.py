@@ -24,6 +24,8 @@ from neo.processing.documents import Processing
 REQUEST_FILE = "request.json"
 SAMPLES_FILE = "samples.npz"
 WORK_FOLDER = "work"
+# with a vocabulary in it
+MAX_REQUEST_BYTES = 32 << 20
 
 
 def write_request(request: ConversionRequest) -> None:
@@ -49,7 +51,7 @@ def write_request(request: ConversionRequest) -> None:
 
 
 def read_request(scratch: Path) -> ConversionRequest:
-    obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="request")
+    obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="request", max_bytes=MAX_REQUEST_BYTES)
     return ConversionRequest(
         source=Path(obj["source"]),
         framework=obj["framework"],

@@ -18,6 +18,7 @@ from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.failures import first_line
 from neo.frontends.shapes import dim_name
+from neo.runtime.extensions import extensions_library, register_extensions
 
 # from this version on, weights need not be listed among the inputs
 _IR_WITH_PLAIN_CONSTANTS = 4
@@ -158,6 +159,8 @@ def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if extensions_library() is not None:  # a model that reads text may have them put before it
+        register_extensions(options)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidArgument, InvalidGraph, NotImplementedByRuntime) as error:

@@ -12,6 +12,10 @@ from neo.processing import answer, image
 from neo.processing.answer.state import AnswerStep
 from neo.processing.image.state import COLOURS, MAX_SIDE, ImageStep
 from neo.processing.tables import Table, load_toml, read_step
+from neo.processing.text import TextPreprocess
+
+# a vocabulary of 250,000 pieces, as multilingual models have, takes 3 MB
+MAX_VOCABULARY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,16 @@ class Postprocess:
 class Processing:
     """What goes around a model; None: nothing on that side."""
 
-    preprocess: Preprocess | None
+    preprocess: Preprocess | TextPreprocess | None
     postprocess: Postprocess | None
+
+    def summary(self) -> dict[str, Any]:
+        """For a report: as ``to_json``, with the size of a vocabulary in its place."""
+        obj = self.to_json()
+        if isinstance(self.preprocess, TextPreprocess):
+            count = len(self.preprocess.pieces.vocabulary)
+            obj["preprocess"] = {"text": {**self.preprocess.document["text"], "vocabulary": f"{count} pieces"}}
+        return obj
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -86,7 +98,7 @@ class Processing:
     def from_json(cls, obj: dict[str, Any]) -> Processing:
         before, after = obj["preprocess"], obj["postprocess"]
         return cls(
-            None if before is None else Preprocess.from_document(before, "the pre-processing"),
+            None if before is None else _preprocess(before, "the pre-processing"),
             None if after is None else Postprocess.from_document(after, "the post-processing"),
         )
 
@@ -96,28 +108,40 @@ def read_processing(preprocess: Path | None, postprocess: Path | None) -> Proces
     if preprocess is None and postprocess is None:
         return None
     return Processing(
-        None if preprocess is None else Preprocess.from_document(load_toml(preprocess), preprocess.name),
+        None if preprocess is None else _read_preprocess(preprocess),
         None if postprocess is None else _read_postprocess(postprocess),
     )
+
+
+def _preprocess(document: dict[str, Any], where: str) -> Preprocess | TextPreprocess:
+    return (TextPreprocess if "text" in document else Preprocess).from_document(document, where)
+
+
+def _read_preprocess(path: Path) -> Preprocess | TextPreprocess:
+    document = load_toml(path)
+    text = document.get("text")
+    if isinstance(text, dict) and isinstance(text.get("vocabulary"), str):
+        text["vocabulary"] = _read_lines(path.parent / text["vocabulary"], "vocabulary", MAX_VOCABULARY_BYTES)
+    return _preprocess(document, path.name)
 
 
 def _read_postprocess(path: Path) -> Postprocess:
     document = load_toml(path)
     if isinstance(document.get("labels"), str):
-        document["labels"] = _read_labels(path.parent / document["labels"])
+        document["labels"] = _read_lines(path.parent / document["labels"], "labels", MAX_LABEL_BYTES)
     return Postprocess.from_document(document, path.name)
 
 
-def _read_labels(path: Path) -> list[str]:
-    """One label on each line; empty lines at the end do not count."""
+def _read_lines(path: Path, what: str, most_bytes: int) -> list[str]:
+    """One text on each line; empty lines at the end do not count."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_LABEL_BYTES + 1)
+            content = file.read(most_bytes + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot read the labels in {path}: {error}", hint="labels names a UTF-8 text file beside the document"
+            f"cannot read the {what} in {path}: {error}", hint=f"{what} names a UTF-8 text file beside the document"
         ) from error
-    if len(content) > MAX_LABEL_BYTES:
-        raise UsageError(f"the labels in {path} take more than {MAX_LABEL_BYTES} bytes", hint="shorten them")
+    if len(content) > most_bytes:
+        raise UsageError(f"the {what} in {path} take more than {most_bytes} bytes", hint="shorten them")
     return [line.strip() for line in text.rstrip().splitlines()]

@@ -24,6 +24,8 @@ ENGINES = {
     "onnxruntime": ("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
     "tvm": ("neo.runtime.tvm:open_engine", "apache-tvm-ffi"),
 }
+# operators beside ONNX Runtime's own, which some models need
+EXTENSIONS = "onnxruntime-extensions"
 # what opens the folder of an engine whose graph is cut into segments
 SEGMENTED = "neo.runtime.segments:open_engine"
 
@@ -108,9 +110,12 @@ def load_engine(folder: Path, threads: int | None = None) -> Engine:
 
 
 def engine_versions() -> dict[str, str]:
-    """The engines that are installed here, with the version that counts for compatibility; nothing is imported."""
+    """The engines that are installed here, and what they can be extended by, with the version that counts for
+    compatibility; nothing is imported.
+    """
     versions = {}
-    for name, (_, distribution) in ENGINES.items():
+    distributions = {name: distribution for name, (_, distribution) in ENGINES.items()}
+    for name, distribution in {**distributions, EXTENSIONS: EXTENSIONS}.items():
         try:
             versions[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:

@@ -126,7 +126,7 @@ def _open_part(folder: Path, name: str, part: EngineFolder, threads: int) -> Run
         return open_tvm(folder / name, part, threads, folder / RUNTIME_FILE).run_in_place
     if part.engine == "onnxruntime":
         # its threads must not keep the cores from TVM's, which come next
-        session = open_session(folder / name, threads, spin=False)
+        session = open_session(folder / name, threads, spin=False, extensions=part.extensions)
         strings = any(spec.dtype == STRING for spec in (*part.inputs, *part.outputs))
         return _with_strings(session, part) if strings else _Session(session, part).run
     raise BundleError(f"{folder / name}: no segment is run by the engine {part.engine!r}")
