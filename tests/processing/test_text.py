@@ -267,3 +267,53 @@ def test_without_the_library_nothing_is_compiled(tmp_path: Path, monkeypatch: py
         convert(request)
     assert isinstance(raised.value, MissingDependency)
     assert "neo-edge[text]" in raised.value.hint
+
+
+def test_an_onnx_file_with_a_tokenizer_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    """GPT-2's, as others put it in front of a model; it is inside a branch, where it is found too."""
+    pytest.importorskip("onnxruntime_extensions")
+    vocab = {"h": 0, "e": 1, "l": 2, "o": 3, "he": 4, "llo": 5, "ll": 6, "hello": 7, "<|endoftext|>": 8}
+    split = helper.make_node(
+        "GPT2Tokenizer",
+        ["text"],
+        ["ids", "mask"],
+        domain="ai.onnx.contrib",
+        vocab=json.dumps(vocab),
+        merges="#version: 0.2\nh e\nl l\nll o\nhe llo\n",
+        padding_length=-1,
+    )
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "L"])
+    branch = helper.make_graph([split], "branch", [], [ids])
+    graph = helper.make_graph(
+        [helper.make_node("If", ["always"], ["pieces"], then_branch=branch, else_branch=branch)],
+        "g",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, [1])],
+        [helper.make_tensor_value_info("pieces", TensorProto.INT64, [1, "L"])],
+        [numpy_helper.from_array(np.array(True), "always")],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.contrib", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION), tmp_path / "gpt2.onnx")
+    np.savez(tmp_path / "golden.npz", text=np.array(["hello"]), pieces=np.array([[7]]))
+    store = Store(tmp_path / "store")
+    (made,) = run(CompileRequest(tmp_path / "gpt2.onnx", store, None, golden=tmp_path / "golden.npz"))
+    assert made.bundle.manifest.requires.engines.keys() == {"onnxruntime-extensions"}
+    unpack_bundle(store, made.bundle, tmp_path / "bundle")
+    predictor = load(tmp_path / "bundle", 1)
+    assert predictor.predict({"text": np.array(["hell"])})["pieces"].tolist() == [[4, 6]]
+    predictor.close()
+
+
+def test_an_onnx_file_with_a_tokenizer_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from neo.frontends import onnx_names
+
+    node = helper.make_node("StringLength", ["text"], ["y"], domain="ai.onnx.contrib")
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [1])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.contrib", 1)]), tmp_path / "m.onnx")
+    monkeypatch.setattr(onnx_names, "extensions_library", lambda: None)
+    with pytest.raises(MissingDependency, match="StringLength is of onnxruntime-extensions"):
+        onnx_names.refuse_unknown_operators(tmp_path / "m.onnx", hint="")

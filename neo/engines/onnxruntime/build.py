@@ -8,6 +8,7 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -48,5 +49,17 @@ def build(request: BuildRequest) -> BuiltEngine:
     return BuiltEngine(f">={major}.{minor}", needs=needs)
 
 
-def _has_extensions(model: Path) -> bool:
-    return any(node.domain == DOMAIN for node in onnx.load(model, load_external_data=False).graph.node)
+def _has_extensions(path: Path) -> bool:
+    model = onnx.load(path, load_external_data=False)
+    return DOMAIN in _domains((*model.graph.node, *(node for function in model.functions for node in function.node)))
+
+
+def _domains(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Of the nodes, and those in the graphs inside them."""
+    found = set()
+    for node in nodes:
+        found.add(node.domain)
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                found |= _domains(graph.node)
+    return found
