@@ -29,6 +29,7 @@ from neo.contract.fields import (
     parse_object,
 )
 from neo.contract.manifest import parse_path
+from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError
 
@@ -52,8 +53,8 @@ class WeightEntry:
         obj = as_object(value, "weight")
         # TensorSpec knows which dtypes and dimensions are allowed
         spec = TensorSpec.from_json({"name": "weight", "dtype": obj.get("dtype"), "shape": obj.get("shape")})
-        if spec.dynamic_dims:
-            raise ContractError("a weight has whole numbers as its shape")
+        if spec.dynamic_dims or spec.dtype == STRING:
+            raise ContractError("a weight has numbers in it, and whole ones as its shape")
         file = as_string(obj.get("file"), "weight.file")
         parse_path(file)
         offset = get_size(obj, "offset", "weight")
