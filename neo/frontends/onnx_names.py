@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from neo.errors import MissingDependency, ModelError, UnsupportedModel
-from neo.processing.text import DOMAIN
+from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.extensions import DISTRIBUTION, extensions_library
 
 # operators of ONNX Runtime's own; whether a given one exists, it says when it opens the model

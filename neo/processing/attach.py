@@ -14,7 +14,8 @@ from neo.errors import UnsupportedModel
 from neo.processing.documents import Processing
 from neo.processing.graph import Graph
 from neo.processing.plan import IMAGE, Plan
-from neo.processing.text import DOMAIN, TextPreprocess
+from neo.processing.text import TextPreprocess
+from neo.processing.tokenizers.state import DOMAIN
 
 # the first one in which everything that the steps write has today's form
 OPSET = 13

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,9 @@ class Processing:
         """For a report: as ``to_json``, with the size of a vocabulary in its place."""
         obj = self.to_json()
         if isinstance(self.preprocess, TextPreprocess):
-            count = len(self.preprocess.pieces.vocabulary)
-            obj["preprocess"] = {"text": {**self.preprocess.document["text"], "vocabulary": f"{count} pieces"}}
+            text = self.preprocess.document["text"]
+            shown = {key: f"{len(value)} lines" if isinstance(value, list) else value for key, value in text.items()}
+            obj["preprocess"] = {"text": shown}
         return obj
 
     def to_json(self) -> dict[str, Any]:
@@ -120,20 +122,36 @@ def _preprocess(document: dict[str, Any], where: str) -> Preprocess | TextPrepro
 def _read_preprocess(path: Path) -> Preprocess | TextPreprocess:
     document = load_toml(path)
     text = document.get("text")
-    if isinstance(text, dict) and isinstance(text.get("vocabulary"), str):
-        text["vocabulary"] = _read_lines(path.parent / text["vocabulary"], "vocabulary", MAX_VOCABULARY_BYTES)
+    for key in ("vocabulary", "merges"):
+        if isinstance(text, dict) and isinstance(text.get(key), str):
+            content = _read_text(path.parent / text[key], key, MAX_VOCABULARY_BYTES)
+            lines = content.rstrip("\r\n").split("\n")  # a piece may be a sign that Python takes for a line's end
+            text[key] = _numbered(path, content) if text[key].endswith(".json") else [x.rstrip("\r") for x in lines]
     return _preprocess(document, path.name)
 
 
 def _read_postprocess(path: Path) -> Postprocess:
     document = load_toml(path)
     if isinstance(document.get("labels"), str):
-        document["labels"] = _read_lines(path.parent / document["labels"], "labels", MAX_LABEL_BYTES)
+        content = _read_text(path.parent / document["labels"], "labels", MAX_LABEL_BYTES)
+        document["labels"] = [line.strip() for line in content.rstrip().splitlines()]
     return Postprocess.from_document(document, path.name)
 
 
-def _read_lines(path: Path, what: str, most_bytes: int) -> list[str]:
-    """One text on each line; empty lines at the end do not count."""
+def _numbered(path: Path, content: str) -> list[str]:
+    """A JSON object of pieces and their numbers, 0, 1, 2 and so on. -> the pieces in this order."""
+    try:
+        pieces = json.loads(content)
+        ordered = sorted(pieces, key=pieces.get)
+        whole = [pieces[piece] for piece in ordered] == list(range(len(ordered)))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise UsageError(f"{path.name}: vocabulary should name a JSON object of pieces and their numbers from 0 on")
+    return ordered
+
+
+def _read_text(path: Path, what: str, most_bytes: int) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(most_bytes + 1)
@@ -144,4 +162,4 @@ def _read_lines(path: Path, what: str, most_bytes: int) -> list[str]:
         ) from error
     if len(content) > most_bytes:
         raise UsageError(f"the {what} in {path} take more than {most_bytes} bytes", hint="shorten them")
-    return [line.strip() for line in text.rstrip().splitlines()]
+    return text

@@ -5,7 +5,6 @@ The compiled model splits text with an operator of ONNX Runtime's extensions, so
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,48 +14,31 @@ from numpy.typing import NDArray
 
 from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
-from neo.errors import InputSpecError, UsageError
+from neo.errors import InputSpecError
 from neo.processing.tables import Table
-from neo.processing.wordpiece import END, PADDING, SPECIAL, START, UNKNOWN, WordPieces
+from neo.processing.tokenizers import READERS
+from neo.processing.tokenizers.state import IDS, MASK, TYPES, Tokenizer
 
 if TYPE_CHECKING:
     from neo.processing.graph import Graph
 
-DOMAIN = "ai.onnx.contrib"
-BERT = "bert"
-IDS, MASK, TYPES = "ids", "mask", "types"
 # what Transformers calls the inputs of its models
 _USUAL_NAMES = {IDS: "input_ids", MASK: "attention_mask", TYPES: "token_type_ids"}
 _SHORTEST = 3
-_MOST_SHOWN = 5
 _KNOWN_SHARE = 0.8
 # between the vocabulary's own words: capitals, accents, punctuation within words, what no vocabulary has
 _ANY_WORDS = ("Über", "CAFÉ", "don't", "3.14", "(x)", "qzxv", "#", "end.")
 
 
-def _refuse_gaps(where: str, vocabulary: frozenset[str], *, lower_case: bool) -> None:
-    """BERT takes a word for unknown as a whole if any part of it is; the operator keeps the parts before that. Where
-    every letter is a piece, no word of letters and digits comes to that.
-    """
-    letters = string.ascii_lowercase + string.digits + ("" if lower_case else string.ascii_uppercase)
-    gaps = [piece for letter in letters for piece in (letter, f"##{letter}") if piece not in vocabulary]
-    if gaps:
-        raise UsageError(
-            f"{where}: the vocabulary lacks {', '.join(gaps[:_MOST_SHOWN])}: unknown words would be split otherwise"
-            " than in training",
-            hint="a vocabulary that is taken has every letter and digit, alone and behind ##",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class TextPreprocess:
     """name: of the input that takes the string. inputs: by role, the model's inputs that the document names; others are
-    looked for under their usual names. pieces: the vocabulary and how text is folded. document: what it was read from.
+    looked for under their usual names. document: what it was read from.
     """
 
     name: str
     inputs: Mapping[str, str]
-    pieces: WordPieces
+    tokenizer: Tokenizer
     document: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -64,23 +46,13 @@ class TextPreprocess:
         """Raises UsageError naming the table and the key."""
         table = Table(document, where)
         text = Table(table.any("text"), f"{where}, text")
-        text.choice("tokenizer", (BERT,))
+        read = READERS[text.choice("tokenizer", tuple(READERS))]
         name = text.text("name", "text")
-        vocabulary = text.any("vocabulary")
-        if not isinstance(vocabulary, list) or not all(isinstance(piece, str) for piece in vocabulary):
-            raise text.wrong("vocabulary", vocabulary, "the name of a text file with one piece on each line")
-        missing = [piece for piece in SPECIAL if piece not in vocabulary]
-        if missing:
-            raise UsageError(
-                f"{where}: the vocabulary lacks {', '.join(missing)}", hint="give the vocab.txt of a BERT tokenizer"
-            )
-        lower_case = text.flag("lower_case", default=True)
-        _refuse_gaps(where, frozenset(vocabulary), lower_case=lower_case)
-        strip_accents = text.flag("strip_accents", default=lower_case)
+        tokenizer = read(text)
         inputs = {role: text.text(role) for role in _USUAL_NAMES if text.has(role)}
         text.finish()
         table.finish()
-        return cls(name, inputs, WordPieces(tuple(vocabulary), lower_case, strip_accents), document)
+        return cls(name, inputs, tokenizer, document)
 
     def fed(self, inputs: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
         """By role, the model's inputs that the text becomes. Raises InputSpecError."""
@@ -111,22 +83,7 @@ class TextPreprocess:
     def emit(self, graph: Graph, value: str, fed: Mapping[str, TensorSpec]) -> dict[str, str]:
         """Adds the nodes; -> by the model's input, the value that feeds it."""
         length = self._length(fed)
-        ids, types, mask = graph.add_many(
-            "BertTokenizer",
-            [value],
-            3,
-            domain=DOMAIN,
-            vocab_file="\n".join(self.pieces.vocabulary),
-            do_lower_case=int(self.pieces.lower_case),
-            strip_accents=int(self.pieces.strip_accents),
-            cls_token=START,
-            sep_token=END,
-            pad_token=PADDING,
-            unk_token=UNKNOWN,
-            max_length=length,
-            truncation_strategy_name="longest_first",
-        )
-        made = {IDS: ids, TYPES: types, MASK: mask}
+        made = self.tokenizer.emit(graph, value, length)
         fed_by = {}
         for role, spec in fed.items():
             filling = graph.whole(*[self._filling(role)] * length)
@@ -138,7 +95,7 @@ class TextPreprocess:
     def reference(self, texts: NDArray[Any], fed: Mapping[str, TensorSpec]) -> dict[str, NDArray[Any]]:
         """texts: object (1,). -> arrays by the model's input."""
         length = self._length(fed)
-        numbers = self.pieces.numbers(str(texts[0]), length)
+        numbers = self.tokenizer.numbers(str(texts[0]), length)
         rows = {IDS: numbers, TYPES: [0] * len(numbers), MASK: [1] * len(numbers)}
         return {
             spec.name: np.array([rows[role] + [self._filling(role)] * (length - len(numbers))], spec.dtype)
@@ -147,9 +104,7 @@ class TextPreprocess:
 
     def draw(self, fed: Mapping[str, TensorSpec], rng: np.random.Generator) -> NDArray[np.object_]:
         """One text of the vocabulary's words in Latin letters, whole and put together, up to longer than fits."""
-        plain = [piece for piece in self.pieces.vocabulary if piece.isascii() and piece not in SPECIAL]
-        words = [piece for piece in plain if not piece.startswith(("##", "["))]
-        ends = ["", *(piece[2:] for piece in plain if piece.startswith("##") and piece[2:].isalpha())]
+        words, ends = self.tokenizer.words()
         count = int(rng.integers(1, self._length(fed) + _SHORTEST))
         made = [f"{rng.choice(words)}{rng.choice(ends)}" for _ in range(count)] if words else []
         others = rng.choice(_ANY_WORDS, count).tolist()
@@ -158,7 +113,7 @@ class TextPreprocess:
         return np.array([" ".join(text)], object)
 
     def _filling(self, role: str) -> int:
-        return self.pieces.number(PADDING) if role == IDS else 0
+        return self.tokenizer.filling if role == IDS else 0
 
     @staticmethod
     def _length(fed: Mapping[str, TensorSpec]) -> int:

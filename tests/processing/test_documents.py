@@ -16,7 +16,7 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, NeoError, UsageError
 from neo.processing.documents import Postprocess, Preprocess, Processing, read_processing
 from neo.processing.plan import plan
-from neo.processing.wordpiece import SPECIAL
+from neo.processing.tokenizers.wordpiece import SPECIAL
 
 PRE = """
 [image]

@@ -16,7 +16,7 @@ import onnxruntime
 
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.errors import EngineError
-from neo.processing.text import DOMAIN
+from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
 from neo.runtime.extensions import DISTRIBUTION, register_extensions
 from neo.runtime.onnxruntime import MODEL_FILE
