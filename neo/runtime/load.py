@@ -18,14 +18,13 @@ from neo.contract.strings import as_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError, EngineError, InputSpecError
 from neo.runtime.engine_folder import EngineFolder
+from neo.runtime.extensions import DISTRIBUTION
 
 # engine -> (what opens its folder, the distribution whose version counts)
 ENGINES = {
     "onnxruntime": ("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
     "tvm": ("neo.runtime.tvm:open_engine", "apache-tvm-ffi"),
 }
-# operators beside ONNX Runtime's own, which some models need
-EXTENSIONS = "onnxruntime-extensions"
 # what opens the folder of an engine whose graph is cut into segments
 SEGMENTED = "neo.runtime.segments:open_engine"
 
@@ -115,7 +114,7 @@ def engine_versions() -> dict[str, str]:
     """
     versions = {}
     distributions = {name: distribution for name, (_, distribution) in ENGINES.items()}
-    for name, distribution in {**distributions, EXTENSIONS: EXTENSIONS}.items():
+    for name, distribution in {**distributions, DISTRIBUTION: DISTRIBUTION}.items():
         try:
             versions[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,13 +20,11 @@ from edge_agent.worker_client import Worker, WorkerLimits
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.messages import Assignment
-from neo.contract.oci import Descriptor
 from neo.contract.tensors import TensorSpec
 from neo.errors import EngineError, InputSpecError, MissingDependency, NeoError, UsageError
 from neo.pipeline import CompiledBundle, CompileRequest, run
 from neo.processing.documents import read_processing
 from neo.processing.text import TextPreprocess
-from neo.processing.tokenizers.bytepairs import byte_signs
 from neo.processing.tokenizers.wordpiece import WordPieces
 from neo.runtime import extensions, load
 from neo.runtime.engine_folder import EngineFolder
@@ -36,72 +32,7 @@ from neo.runtime.profiling.onnxruntime import WatchedEngine
 from neo.store import Store
 from neo.store.bundles import unpack_bundle
 from tests.models import IR_VERSION, OPSET
-
-VOCABULARY = (
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"),
-    *("hello", "world", "good", "day", "un", "##s", "##able", "##ly", "do", "eat", "caf", "##e", "uber"),
-    *("'", "don", "!", ".", ",", "14", "中", "(", ")", "ü", "##ü"),
-    *(prefix + letter for letter in string.ascii_letters + string.digits for prefix in ("", "##")),
-)
-LENGTH = 8
-DOCUMENT = '[text]\ntokenizer = "bert"\nvocabulary = "vocab.txt"\n'
-# which of the numbers above the pieces are
-NUMBER = {piece: number for number, piece in enumerate(VOCABULARY)}
-BLOB = Descriptor("a/b", "sha256:" + "1" * 64, 1)
-
-
-def network(path: Path, dtype: int = TensorProto.INT64, width: int = 64, pieces: int = len(VOCABULARY)) -> Path:
-    """input_ids, attention_mask (1, 8) -> seen (1, 8), the sums of input_ids with the mask; y (1, 4)."""
-    rng = np.random.default_rng(0)
-    weights = {
-        "table": rng.normal(size=(pieces, width)).astype(np.float32),
-        "w": rng.normal(size=(width, 4)).astype(np.float32),
-        "v": rng.normal(size=(width, width)).astype(np.float32),
-        "axes": np.array([1]),
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["e"]),
-        helper.make_node("MatMul", ["e", "v"], ["h"]),
-        helper.make_node("ReduceSum", ["h", "axes"], ["s"], keepdims=0),
-        helper.make_node("MatMul", ["s", "w"], ["y"]),
-        helper.make_node("Add", ["input_ids", "attention_mask"], ["seen"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(name, dtype, ["N", "L"]) for name in ("input_ids", "attention_mask")],
-        [
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4]),
-            helper.make_tensor_value_info("seen", dtype, ["N", "L"]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION), path)
-    return path
-
-
-def write_document(folder: Path, text: str = DOCUMENT, vocabulary: tuple[str, ...] = VOCABULARY) -> Path:
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    (folder / "text.toml").write_text(text, encoding="utf-8")
-    return folder / "text.toml"
-
-
-def compiled(folder: Path, engine: str, **options: Any) -> tuple[CompiledBundle, Path]:
-    store = Store(folder / "store")
-    dims = {"L": LENGTH}
-    request = CompileRequest(
-        network(folder / "net.onnx", **options), store, None, engine=engine, dims=dims, preprocess=folder / "text.toml"
-    )
-    (bundle,) = run(request)
-    unpack_bundle(store, bundle.bundle, folder / "bundle")
-    return bundle, folder / "bundle"
-
-
-def expected(*pieces: str) -> list[list[int]]:
-    """What ``seen`` is."""
-    numbers = [NUMBER[piece] + 1 for piece in ("[CLS]", *pieces, "[SEP]")]
-    return [numbers + [0] * (LENGTH - len(numbers))]
-
+from tests.processing.text_models import BLOB, DOCUMENT, LENGTH, VOCABULARY, compiled, expected, network, write_document
 
 TEXTS = {
     "Hello, worlds!": ("hello", ",", "world", "##s", "!"),
@@ -320,77 +251,6 @@ def test_an_onnx_file_with_a_tokenizer_says_what_to_install(tmp_path: Path, monk
     monkeypatch.setattr(onnx_names, "extensions_library", lambda: None)
     with pytest.raises(MissingDependency, match="StringLength is of onnxruntime-extensions"):
         onnx_names.refuse_unknown_operators(tmp_path / "m.onnx", hint="")
-
-
-PAIRS = [
-    *(("h", "e"), ("l", "l"), ("ll", "o"), ("he", "llo"), ("Ġ", "w"), ("o", "r"), ("Ġw", "or"), ("l", "d")),
-    *(("Ġwor", "ld"), ("Ġ", "hello"), ("'", "t"), ("Ã", "©"), ("Ġ", "Ġ"), ("a", "a"), ("g", "o"), ("go", "o")),
-]
-BPE_TEXTS = (
-    *("hello world", "Hello, world! don't", " hello", "hello  world  ", "hello\n\nworld ", "héllo wörld", ""),
-    *("中国 12 34hello", "it's we'll I'd DON'T", "a_b x² ½", "\u00a0hello\tthere", "😀 ok", "!!! ...", "aaaaa aaa"),
-)
-
-
-def write_byte_pairs(folder: Path, tokenizer: str) -> Path:
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(byte_signs().values())]
-    pieces += [*dict.fromkeys(a + b for a, b in PAIRS), "<|endoftext|>"]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    merges = ["#version: 0.2", *(" ".join(pair) for pair in PAIRS)]
-    (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
-    document = f'[text]\ntokenizer = "{tokenizer}"\nvocabulary = "vocab.json"\nmerges = "merges.txt"\n'
-    (folder / "text.toml").write_text(document, encoding="utf-8")
-    return folder / "text.toml"
-
-
-@pytest.mark.parametrize(("tokenizer", "theirs"), [("gpt2", "GPT2Tokenizer"), ("roberta", "RobertaTokenizer")])
-def test_byte_pairs_are_put_together_as_transformers_does(tmp_path: Path, tokenizer: str, theirs: str) -> None:
-    transformers = pytest.importorskip("transformers")
-    processing = read_processing(write_byte_pairs(tmp_path, tokenizer), None)
-    assert processing is not None
-    assert isinstance(processing.preprocess, TextPreprocess)
-    reference = getattr(transformers, theirs)(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
-    for text in BPE_TEXTS:
-        for most in (64, 6):
-            wanted = reference(text, max_length=most, truncation=True)["input_ids"]
-            assert processing.preprocess.tokenizer.numbers(text, most) == wanted, text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tokenizer", ["gpt2", "roberta"])
-def test_byte_pairs_become_part_of_the_model(tmp_path: Path, tokenizer: str) -> None:
-    pytest.importorskip("onnxruntime_extensions")
-    write_byte_pairs(tmp_path, tokenizer)
-    _made, folder = compiled(tmp_path, "onnxruntime", pieces=512)
-    processing = read_processing(tmp_path / "text.toml", None)
-    assert processing is not None
-    assert isinstance(processing.preprocess, TextPreprocess)
-    ours = processing.preprocess.tokenizer
-    predictor = load(folder, 1)
-    for text in BPE_TEXTS:
-        numbers = ours.numbers(text, LENGTH)
-        wanted = [number + 1 for number in numbers] + [ours.filling] * (LENGTH - len(numbers))
-        assert predictor.predict({"text": np.array([text])})["seen"].tolist() == [wanted], text
-    predictor.close()
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "says"),
-    [
-        ("vocab.json", '{"a": 0, "b": 2}', "numbers from 0 on"),
-        ("vocab.json", '["a"]', "numbers from 0 on"),
-        ("vocab.json", "no JSON", "numbers from 0 on"),
-        ("vocab.json", '{"a": 0, "<s>": 1}', "lacks"),
-        ("merges.txt", "#version: 0.2\nx y\n", "'x y' in merges makes no piece"),
-        ("merges.txt", "h e l\n", "'h e l' in merges makes no piece"),
-    ],
-)
-def test_byte_pairs_that_do_not_fit_together_are_refused(tmp_path: Path, file: str, content: str, says: str) -> None:
-    path = write_byte_pairs(tmp_path, "roberta")
-    (tmp_path / file).write_text(content)
-    with pytest.raises(UsageError, match=says):
-        read_processing(path, None)
 
 
 def test_a_profile_shows_what_splitting_costs(bundle: tuple[CompiledBundle, Path]) -> None:

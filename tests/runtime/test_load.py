@@ -15,7 +15,8 @@ from neo.contract.tensors import NUMBERS
 from neo.errors import BundleError, EngineError
 from neo.runtime import engine_versions, load, load_engine
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder, WeightEntry
-from neo.runtime.load import ENGINES, EXTENSIONS, available_cores
+from neo.runtime.extensions import DISTRIBUTION
+from neo.runtime.load import ENGINES, available_cores
 from tests.contract import strategies
 from tests.runtime.bundles import describe, onnxruntime_bundle
 
@@ -63,7 +64,7 @@ def test_the_engines_that_are_installed_are_found_without_importing_them() -> No
     versions, imported = json.loads(done.stdout)
     assert imported == []
     assert versions == engine_versions()
-    assert set(ENGINES) <= set(versions) <= {*ENGINES, EXTENSIONS}
+    assert set(ENGINES) <= set(versions) <= {*ENGINES, DISTRIBUTION}
 
 
 def test_the_cores_are_those_this_process_may_use() -> None:
