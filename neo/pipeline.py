@@ -339,7 +339,7 @@ def _write(choice: _Choice) -> CompiledBundle:
         "reference": manifest.reference,
         "source": job.conversion.framework,
         "golden_outputs_from": job.conversion.reference,
-        "processing": None if job.processing is None else job.processing.to_json(),
+        "processing": None if job.processing is None else job.processing.summary(),
         "conversion_parity": None if parity is None else parity.to_json(),
         "target": target.to_json(),
         "chosen": chosen.label,

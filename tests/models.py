@@ -33,6 +33,30 @@ def build(
     return model
 
 
+def colours(path: Path) -> Path:
+    """An encoder and a decoder: words string (1, 2) -> number int64 (1, 2), opposite string (1, 2). It knows red and
+    green; any other word is number 9, and its own opposite is "?".
+    """
+    known, opposite = ["red", "green"], ["green", "red"]
+    encode = {"domain": "ai.onnx.ml", "keys_strings": known, "values_int64s": [0, 1], "default_int64": 9}
+    decode = {"domain": "ai.onnx.ml", "keys_strings": known, "values_strings": opposite, "default_string": "?"}
+    graph = helper.make_graph(
+        [
+            helper.make_node("LabelEncoder", ["words"], ["number"], **encode),
+            helper.make_node("LabelEncoder", ["words"], ["opposite"], **decode),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("words", TensorProto.STRING, [1, 2])],
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, [1, 2]),
+            helper.make_tensor_value_info("opposite", TensorProto.STRING, [1, 2]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION), path)
+    return path
+
+
 def classifier(path: Path, seed: int = 0) -> Path:
     """Convolution, batch norm, ReLU, pooling, dense, softmax: x float32 (1, 1, 8, 8) -> y float32 (1, 10)."""
     rng = np.random.default_rng(seed)

@@ -26,6 +26,7 @@ from onnx.backend.test.runner import Runner
 from benchmarks.conformance.cases import Case, load_case
 from benchmarks.conformance.outcome import CONVERSION, OUT, PASSED, PEER, REFUSED, WRONG, Outcome
 from neo.contract.parity import compare
+from neo.contract.strings import STRING, dtype_name
 from neo.contract.tensors import DTYPES, TensorSpec
 from neo.engines import ENGINES
 from neo.engines.base import BuildRequest
@@ -72,24 +73,30 @@ def converted(case: Case, scratch: Path) -> Conversion:
     given, wanted = case.values[0]
     arrays = [*zip(case.inputs, given, strict=False), *zip(case.model.graph.output, wanted, strict=False)]
     golden = None
-    if all(isinstance(array, np.ndarray) and str(array.dtype) in DTYPES for _, array in arrays):
+    if all(isinstance(array, np.ndarray) and dtype_name(array) in DTYPES for _, array in arrays):
         golden = scratch / "golden.npz"
-        np.savez(golden, **{value.name: array for value, array in arrays})
+        np.savez(golden, **{v.name: a.astype(str) if dtype_name(a) == STRING else a for v, a in arrays})
     return convert(ConversionRequest(path, "onnx", scratch / "convert", inputs=described(case), golden=golden))
 
 
 def described(case: Case) -> tuple[TensorSpec, ...]:
-    """What --input would say; a size that differs between the data sets stays open. () where there are no tensors."""
+    """What --input would say; a size that differs between the data sets stays open, and so does one of 0 that the file
+    does not state: --input gives 1 or more. () where there are no tensors.
+    """
     specs = []
     for index, value in enumerate(case.inputs):
         arrays = [given[index] for given, _ in case.values]
-        if not all(isinstance(array, np.ndarray) and str(array.dtype) in DTYPES for array in arrays):
+        if not all(isinstance(array, np.ndarray) and dtype_name(array) in DTYPES for array in arrays):
             return ()
         if len({array.ndim for array in arrays}) > 1:
             return ()
         sizes = [set(column) for column in zip(*(array.shape for array in arrays), strict=True)]
-        shape = tuple(column.pop() if len(column) == 1 else f"d{index}_{axis}" for axis, column in enumerate(sizes))
-        specs.append(TensorSpec(value.name, str(arrays[0].dtype), shape))
+        stated = [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
+        shape = tuple(
+            column.pop() if len(column) == 1 and (column != {0} or stated[axis] == 0) else f"d{index}_{axis}"
+            for axis, column in enumerate(sizes)
+        )
+        specs.append(TensorSpec(value.name, dtype_name(arrays[0]), shape))
     return tuple(specs)
 
 

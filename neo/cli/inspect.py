@@ -98,6 +98,8 @@ def _show(console: Any, details: dict[str, Any]) -> None:
     requires = manifest["requires"]
     console.print(f"needs: {requires['arch']} {requires['os']}, glibc {requires['glibc']}", markup=False)
     console.print(f"       {' '.join(requires['features']) or 'no special instructions'}", markup=False)
+    for name, version in requires["engines"].items():
+        console.print(f"       {name} {version}", markup=False)
     console.print(f"signed by: {', '.join(details['signed_by']) or 'nobody: neo keys sign REF'}", markup=False)
     for file in details["files"]:
         console.print(f"{file['size']:>12,}  {file['path']}", markup=False)

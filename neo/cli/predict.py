@@ -30,6 +30,7 @@ def predict_command(
 ) -> None:
     """Run the bundle REF on this machine, with the code that runs on devices."""
     from neo.contract.labels import labels_by_value
+    from neo.contract.strings import dtype_name
     from neo.runtime import load
 
     inputs = _read(source)
@@ -40,7 +41,7 @@ def predict_command(
     if output is not None:
         _write(output, outputs)
     shapes: dict[str, dict[str, Any]] = {
-        name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in outputs.items()
+        name: {"dtype": dtype_name(array), "shape": list(array.shape)} for name, array in outputs.items()
     }
     labels = labels_by_value(bundle.manifest.labels)
     for name in shapes.keys() & labels.keys():
@@ -53,7 +54,7 @@ def predict_command(
 
     def human(console: Any) -> None:
         for name, array in outputs.items():
-            console.print(f"{name}: {array.dtype} {list(array.shape)}", markup=False)
+            console.print(f"{name}: {dtype_name(array)} {list(array.shape)}", markup=False)
             if output is None:
                 console.print(str(array), markup=False)
             if name in labels:
@@ -87,8 +88,11 @@ def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
 
     import numpy as np
 
+    from neo.contract.strings import STRING, dtype_name
     from neo.store.durable import replace_file
 
     buffer = io.BytesIO()
-    np.savez(buffer, **outputs)  # type: ignore[arg-type]  # the stub takes one array only
+    # numpy's own arrays of text, as a person would store them
+    plain = {n: a.astype(str) if dtype_name(a) == STRING else a for n, a in outputs.items()}
+    np.savez(buffer, **plain)  # type: ignore[arg-type]  # the stub takes one array only
     replace_file(path, buffer.getvalue())

@@ -2,7 +2,8 @@
 
 The same frames travel between the agent and its worker process. A frame is a JSON header followed by the raw
 little-endian bytes of every tensor that has ``binary_data_size``; over HTTP the length of the header stands in
-``Inference-Header-Content-Length`` (absent: the whole body is JSON).
+``Inference-Header-Content-Length`` (absent: the whole body is JSON). A string is its length in 4 bytes and its UTF-8;
+the datatype is called BYTES.
 
 Source: https://github.com/kserve/open-inference-protocol, inference_rest.md, and Triton's extension_binary_data.md.
 """
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from neo.contract.fields import ContractError, as_object, as_string, dump_object, get, get_size, parse_object
 from neo.contract.labels import OutputLabels
-from neo.contract.tensors import DTYPES, TensorSpec
+from neo.contract.strings import STRING, StringBudget, as_dtype, dtype_name, list_strings, pack_strings, unpack_strings
+from neo.contract.tensors import NUMBERS, TensorSpec
 
 Array = NDArray[Any]
 
@@ -28,7 +30,7 @@ MAX_BODY_BYTES = 256 << 20
 MAX_ELEMENTS = 1 << 59
 
 # V2 says FP32 and INT64 where numpy says float32 and int64
-_TO_V2 = {name: name.upper().replace("FLOAT", "FP") for name in DTYPES}
+_TO_V2 = {name: name.upper().replace("FLOAT", "FP") for name in NUMBERS} | {STRING: "BYTES"}
 _FROM_V2 = {v2: name for name, v2 in _TO_V2.items()}
 
 
@@ -43,7 +45,7 @@ class InferRequest:
 
 
 def v2_dtype(dtype: str) -> str:
-    """Numpy's name of a dtype -> V2's: float32 -> FP32."""
+    """The contract's name of a dtype -> V2's: float32 -> FP32, string -> BYTES."""
     return _TO_V2[dtype]
 
 
@@ -68,16 +70,21 @@ def encode_tensors(
     """A frame with tensors under kind ("inputs" or "outputs"). -> (frame, length of its JSON header).
 
     labels: by tensor name; such a tensor gets ``parameters.labels``, flat as its data, null where there is none.
+    Raises ContractError for a dtype that the protocol lacks, and for more strings than ``decode_tensors`` reads.
     """
     entries, blobs = [], []
+    budget = StringBudget()
     for name, tensor in tensors.items():
         array = np.asarray(tensor)
-        dtype = str(array.dtype)
+        dtype = dtype_name(array)
         if dtype not in _TO_V2:
             raise ContractError(f"tensor {name!r} has dtype {dtype}, which the protocol does not carry")
         entry: dict[str, Any] = {"name": name, "datatype": _TO_V2[dtype], "shape": list(array.shape)}
+        if dtype == STRING:
+            packed = pack_strings(as_dtype(array, STRING), f"tensor {name!r}", budget)
         if binary:
-            blob = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+            little = array.dtype.newbyteorder("<")
+            blob = packed if dtype == STRING else np.ascontiguousarray(array, dtype=little).tobytes()
             entry["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
@@ -96,13 +103,15 @@ def decode_tensors(kind: str, body: bytes, header_length: int | None) -> tuple[d
     """-> (arrays by name, the JSON header). Arrays of a binary frame are read-only views of body.
 
     JSON's null is read as NaN where the datatype has one. Raises ContractError for anything malformed: sizes that
-    do not fit, unknown datatypes, values that the datatype cannot hold, data left over.
+    do not fit, unknown datatypes, values that the datatype cannot hold, data left over; and for too many or too long
+    strings, see ``StringBudget``.
     """
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
         raise ContractError(f"{HEADER_LENGTH} is {length}, the body has {len(body)} bytes")
     header = parse_object(body[:length], what="inference header", max_bytes=MAX_BODY_BYTES)
     arrays: dict[str, Array] = {}
+    budget = StringBudget()
     offset = length
     for item in get(header, kind, list, "inference header"):
         entry = as_object(item, "tensor")
@@ -113,10 +122,16 @@ def decode_tensors(kind: str, body: bytes, header_length: int | None) -> tuple[d
         parameters = as_object(entry.get("parameters", {}), f"tensor {name!r}.parameters")
         if "binary_data_size" in parameters:
             size = get_size(parameters, "binary_data_size", f"tensor {name!r}.parameters")
-            arrays[name] = _from_bytes(name, dtype, shape, memoryview(body)[offset:], size)
+            rest = memoryview(body)[offset:]
+            if dtype == STRING:
+                arrays[name] = _strings_from_bytes(name, shape, rest, size, budget)
+            else:
+                arrays[name] = _from_bytes(name, np.dtype(dtype), shape, rest, size)
             offset += size
+        elif dtype == STRING:
+            arrays[name] = list_strings(entry.get("data"), shape, f"tensor {name!r}", budget)
         else:
-            arrays[name] = _from_list(name, dtype, shape, entry)
+            arrays[name] = _from_list(name, np.dtype(dtype), shape, entry)
     if offset != len(body):
         raise ContractError(f"{len(body) - offset} bytes follow the last tensor")
     return arrays, header
@@ -155,15 +170,16 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> di
         if not isinstance(array, np.ndarray):
             raise ContractError(
                 f"input {spec.name!r} is a {type(array).__name__}, not a numpy array",
-                hint=f"give numpy.asarray(..., dtype={spec.dtype!r})",
+                hint=f"give numpy.asarray(..., dtype={'str' if spec.dtype == STRING else repr(spec.dtype)})",
             )
         fits = len(spec.shape) == array.ndim and all(
             dim == size if isinstance(dim, int) else sizes.setdefault(dim, size) == size
             for dim, size in zip(spec.shape, array.shape, strict=True)
         )
-        if not fits or str(array.dtype) != spec.dtype:
+        dtype = dtype_name(array)
+        if not fits or dtype != spec.dtype:
             want = f"{spec.dtype} [{', '.join(map(str, spec.shape))}]"
-            got = f"{array.dtype} [{', '.join(map(str, array.shape))}]"
+            got = f"{dtype} [{', '.join(map(str, array.shape))}]"
             raise ContractError(f"input {spec.name!r} wants {want}, got {got}", hint=_shape_hint(spec, array))
     return sizes
 
@@ -175,16 +191,18 @@ def _shape_hint(spec: TensorSpec, array: Array) -> str:
             return "is it NHWC? transpose it with x.transpose(0, 3, 1, 2)"
         if array.shape == (n, w, c, h):
             return "is it NCHW? transpose it with x.transpose(0, 2, 3, 1)"
+    if spec.dtype == STRING and array.dtype.kind == "O":
+        return "it has objects that are no str"
     if array.shape == spec.shape:
-        return f"convert it with x.astype({spec.dtype!r})"
+        return f"convert it with x.astype({'str' if spec.dtype == STRING else repr(spec.dtype)})"
     return ""
 
 
-def _dtype(entry: dict[str, Any], name: str) -> np.dtype[Any]:
+def _dtype(entry: dict[str, Any], name: str) -> str:
     datatype = as_string(entry.get("datatype"), f"tensor {name!r}.datatype")
     if datatype not in _FROM_V2:
         raise ContractError(f"tensor {name!r} has datatype {datatype[:20]!r}; known are {', '.join(sorted(_FROM_V2))}")
-    return np.dtype(_FROM_V2[datatype])
+    return _FROM_V2[datatype]
 
 
 def _shape(entry: dict[str, Any], name: str) -> tuple[int, ...]:
@@ -205,6 +223,12 @@ def _from_bytes(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], rest: m
     if dtype.kind == "b" and array.view(np.uint8).max() > 1:
         raise ContractError(f"tensor {name!r} has bytes other than 0 and 1, which are no bool")
     return array.astype(dtype, copy=False)
+
+
+def _strings_from_bytes(name: str, shape: tuple[int, ...], rest: memoryview, size: int, budget: StringBudget) -> Array:
+    if size > len(rest):
+        raise ContractError(f"tensor {name!r} does not have {size} bytes of data")
+    return unpack_strings(rest[:size], math.prod(shape), f"tensor {name!r}", budget).reshape(shape)
 
 
 def _from_list(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], entry: dict[str, Any]) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo.contract.fields import ContractError, as_object, get_number
+from neo.contract.strings import STRING, dtype_name
 
 Array = NDArray[Any]
 
@@ -17,7 +18,7 @@ Array = NDArray[Any]
 @dataclass(frozen=True, slots=True)
 class Parity:
     """max_abs: the largest |actual - expected|. max_rel: per output, that divided by the largest |expected| of
-    the output; the worst output counts. Both are inf where shapes differ or only one side is finite.
+    the output; the worst output counts. Both are inf where shapes differ, only one side is finite, or a string differs.
     """
 
     max_abs: float
@@ -73,6 +74,10 @@ def _compare_one(want: Array, got: Array) -> Parity:
         return Parity(np.inf, np.inf)
     if want.size == 0:
         return Parity(0.0, 0.0)
+    if STRING in (dtype_name(want), dtype_name(got)):
+        # there is no small difference between two strings
+        distance = 0.0 if bool(np.all(want == got)) else np.inf
+        return Parity(distance, distance)
     a, b = want.astype(np.float64), got.astype(np.float64)
     finite = np.isfinite(a)
     # NaN must meet NaN and an infinity its own sign; what is left is compared by size

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from neo.contract.fields import ContractError, as_object, as_string, get
+from neo.contract.strings import STRING
 
-DTYPES = frozenset(
+NUMBERS = frozenset(
     ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"]
 )
+DTYPES = NUMBERS | {STRING}
 MAX_RANK = 32
 MAX_DIM = 1 << 40
 
@@ -23,7 +25,7 @@ Dim = int | str
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """name; dtype as numpy names it; shape with a whole number or a name (dynamic) per dimension.
+    """name; dtype as numpy names it, or "string"; shape with a whole number or a name (dynamic) per dimension.
 
     Two dimensions with one name have one size. Raises ContractError for an unknown dtype, an empty name, a
     negative dimension or more than 32 dimensions.
@@ -51,7 +53,7 @@ class TensorSpec:
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
-        """'x=float32[1,3,224,224]' or 'ids=int64[N,128]'; 'x=float32[]' is a scalar."""
+        """'x=float32[1,3,224,224]' or 'ids=int64[N,128]' or 'words=string[N]'; 'x=float32[]' is a scalar."""
         match = _TEXT.fullmatch(text.strip())
         if match is None:
             raise ContractError(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.contract.strings import from_plain, to_plain
 from neo.contract.tensors import TensorSpec
 from neo.errors import EngineError, InputSpecError, MissingDependency, ModelError
 from neo.evaluation.dataset import Arrays, Dataset, read_dataset
@@ -119,9 +120,10 @@ def _answered(work: Work, content: dict[str, Any], request: DataRequest, scratch
     limits = Limits(usual.memory_bytes, TIME_LIMIT_S, usual.file_bytes)
     with ThreadPoolExecutor(1) as pool:
         answer = _watched(pool.submit(isolated, work, scratch, limits), work, scratch / PROGRESS_FILE, progress)
-    with np.load(scratch / ANSWERS_FILE, allow_pickle=False) as arrays:
-        outputs = {name: arrays[f"out-{index}"] for index, name in enumerate(answer["outputs"])}
-        return Answers(outputs, arrays["labels"], arrays["ms"], int(answer["batch"]), str(answer["by"]))
+    with np.load(scratch / ANSWERS_FILE, allow_pickle=False) as file:
+        arrays = from_plain(file)
+    outputs = {name: arrays[f"out-{index}"] for index, name in enumerate(answer["outputs"])}
+    return Answers(outputs, arrays["labels"], arrays["ms"], int(answer["batch"]), str(answer["by"]))
 
 
 def _watched(running: Future[dict[str, Any]], work: Work, file: Path, progress: Progress) -> dict[str, Any]:
@@ -150,7 +152,8 @@ def _run(
             (scratch / PROGRESS_FILE).write_text(f"{done} of {dataset.count}", encoding="ascii")
             told = end
     arrays = {f"out-{index}": np.concatenate(collected[spec.name]) for index, spec in enumerate(specs)}
-    np.savez(scratch / ANSWERS_FILE, labels=dataset.labels, ms=np.array(times), **arrays)  # type: ignore[arg-type]  # the stub takes no dict of arrays
+    plain = to_plain({"labels": dataset.labels, "ms": np.array(times), **arrays})
+    np.savez(scratch / ANSWERS_FILE, **plain)  # type: ignore[arg-type]  # the stub takes no dict of arrays
     return {"outputs": [spec.name for spec in specs], "batch": dataset.batch, "by": by}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from neo.contract.strings import STRING, as_dtype, dtype_name
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError
 
@@ -26,8 +27,8 @@ _HOW_TO_WRITE = "write it with numpy.savez('data.npz', x=images, labels=classes)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """inputs: by name, the samples along the first axis. labels: the true answers, as many. batch: samples that the
-    model takes at a time.
+    """inputs: by name, the samples along the first axis. labels: the true answers, as many, numbers or words. batch:
+    samples that the model takes at a time.
     """
 
     inputs: Arrays
@@ -62,7 +63,7 @@ def read_dataset(path: Path, specs: tuple[TensorSpec, ...], labels: str | None) 
             )
         answers = _read(path, archive, _labels_name(path, names, specs, labels))
         inputs = {spec.name: _fitting(path, spec, _read(path, archive, spec.name)) for spec in specs}
-    if answers.ndim == 0 or answers.dtype.kind not in "biuf" or not len(answers):
+    if answers.ndim == 0 or answers.dtype.kind not in "biufU" or not len(answers):
         raise InputSpecError(f"the labels in {path} are {answers.dtype}{list(answers.shape)}", hint=_HOW_TO_WRITE)
     for name, array in inputs.items():
         if len(array) != len(answers):
@@ -124,6 +125,13 @@ def _fitting(path: Path, spec: TensorSpec, array: Array) -> Array:
             f"{path}: {spec.name!r} is {array.dtype}{list(array.shape)}; the model wants {want}",
             hint=_hint(spec, array),
         )
+    if STRING in (spec.dtype, dtype_name(array)):
+        if dtype_name(array) != spec.dtype:
+            raise InputSpecError(
+                f"{path}: {spec.name!r} is {array.dtype}; the model wants {spec.dtype}",
+                hint=f"store it with .astype({'str' if spec.dtype == STRING else repr(spec.dtype)})",
+            )
+        return as_dtype(array, STRING)
     if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
         raise InputSpecError(
             f"{path}: {spec.name!r} is {array.dtype}, which does not become the model's {spec.dtype} without loss",

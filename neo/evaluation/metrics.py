@@ -5,36 +5,50 @@ What an answer means is told from its dtype and shape:
 - whole numbers of the labels' shape are classes (argmax); with one more axis, classes from best to worst (top-k);
 - floats with one more axis than the labels are a score for each class; that axis is the last, or the first behind the
   samples (maps);
+- words of the labels' shape are classes, where the labels are words too;
 - floats of the labels' shape are values for regression; for classification they are the second class's probability,
   or its score if they leave 0 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.contract.strings import STRING, dtype_name
 from neo.errors import MissingDependency, UsageError
 
 Array = NDArray[Any]
 
 TOP = 5
+_MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """labels: (samples, ...). answers: of one output, for the same samples."""
+    """labels: (samples, ...). answers: of one output, for the same samples. Numbers: words are positions by now."""
 
     labels: Array
     answers: Array
 
     @classmethod
-    def of(cls, labels: Array, answers: Array) -> Answered:
-        """Axes of size 1 are dropped where only they tell the shapes apart: (N, 1) beside (N,)."""
+    def of(cls, labels: Array, answers: Array, words: tuple[str, ...] = ()) -> Answered:
+        """Axes of size 1 are dropped where only they tell the shapes apart: (N, 1) beside (N,). words: the classes, if
+        the labels are words, see ``vocabulary``.
+
+        Raises UsageError for words on one side only.
+        """
+        if words:
+            labels, answers = _positions(labels, words), _positions(answers, words)
+        if STRING in (dtype_name(labels), dtype_name(answers)):
+            raise UsageError(
+                f"the labels are {dtype_name(labels)}, and the output's answers are {dtype_name(answers)}",
+                hint="choose another output with --output, or give labels of its kind",
+            )
         if labels.ndim > 1 and labels.shape[-1] == 1:
             labels = labels[..., 0]
         if answers.ndim == labels.ndim + 1 and answers.shape[-1] == 1:
@@ -89,6 +103,33 @@ class Answered:
             f" {self.labels.dtype}{list(self.labels.shape)}",
             hint="choose another output with --output, or another metric with --metric",
         )
+
+
+def vocabulary(labels: Array, answers: Iterable[Array], texts: tuple[str, ...]) -> tuple[str, ...]:
+    """What numbers words get, in labels and answers alike: their positions here. () if the labels are no words.
+
+    texts: of the output's classes, in its order, if it has such; an output of words needs none. Raises UsageError for
+    a label that is none of texts.
+    """
+    if dtype_name(labels) != STRING:
+        return ()
+    said = [array for array in answers if dtype_name(array) == STRING]
+    if said or not texts:
+        return tuple(sorted({word for array in (labels, *said) for word in array.ravel().tolist()}))
+    unknown = sorted(set(labels.ravel().tolist()) - set(texts))
+    if unknown:
+        raise UsageError(
+            f"the label {unknown[0]!r} is no class of the model",
+            hint=f"its classes are: {', '.join(texts[:_MOST_SHOWN])}",
+        )
+    return texts
+
+
+def _positions(array: Array, words: tuple[str, ...]) -> Array:
+    if dtype_name(array) != STRING:
+        return array
+    position = {word: number for number, word in enumerate(words)}
+    return np.array([position[word] for word in array.ravel().tolist()], np.int64).reshape(array.shape)
 
 
 def _sklearn() -> Any:
@@ -177,5 +218,5 @@ def confusion(answered: Answered, classes: int) -> NDArray[np.int64]:
 
 
 def usual_metric(labels: Array) -> str:
-    """For labels that nobody said anything about: whole numbers are classes."""
-    return "accuracy" if labels.dtype.kind in "biu" else "rmse"
+    """For labels that nobody said anything about: whole numbers and words are classes."""
+    return "accuracy" if labels.dtype.kind in "biu" or dtype_name(labels) == STRING else "rmse"

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neo.contract.labels import OutputLabels
 from neo.contract.manifest import Manifest
 from neo.errors import InputSpecError, UsageError
 from neo.evaluation.answers import Answers, DataRequest, Progress, bundle_answers, source_answers
-from neo.evaluation.metrics import CONFUSION, METRICS, Answered, confusion, usual_metric
+from neo.evaluation.metrics import CONFUSION, METRICS, Answered, confusion, usual_metric, vocabulary
 from neo.evaluation.picture import check_picture, draw_confusion
 from neo.frontends.base import ConversionRequest
 
@@ -98,11 +97,13 @@ def evaluate(request: EvaluationRequest, progress: Progress = lambda _: None) ->
     answers = {"bundle": _of_bundle(request, progress)}
     if request.source is not None:
         answers["source"] = _of_source(request, request.source, output, progress)
-    answered = {who: Answered.of(given.labels, given.outputs[output]) for who, given in answers.items()}
+    texts: tuple[str, ...] = next((e.texts for e in request.manifest.labels if e.output == output), ())
+    words = vocabulary(answers["bundle"].labels, [given.outputs[output] for given in answers.values()], texts)
+    answered = {who: Answered.of(given.labels, given.outputs[output], words) for who, given in answers.items()}
     metrics = tuple(dict.fromkeys(request.metrics)) or (usual_metric(answers["bundle"].labels),)
     names: tuple[str, ...] = ()
     if CONFUSION in metrics or request.picture is not None:
-        names = _class_names(request.manifest, output, list(answered.values()))
+        names = _class_names(words or texts, list(answered.values()))
     judged = {who: _judge(answers[who], answered[who], metrics, len(names)) for who in answers}
     if request.picture is not None:
         titles = {"bundle": request.manifest.reference, "source": judged.get("source", judged["bundle"]).by}
@@ -151,8 +152,8 @@ def _judge(answers: Answers, answered: Answered, metrics: tuple[str, ...], class
     return Judged(answers.by, numbers, matrix, median, p90, answers.batch)
 
 
-def _class_names(manifest: Manifest, output: str, answered: list[Answered]) -> tuple[str, ...]:
-    """The bundle's labels, or numbers up to the highest class that is meant or predicted."""
+def _class_names(texts: tuple[str, ...], answered: list[Answered]) -> tuple[str, ...]:
+    """The texts, or numbers up to the highest class that is meant or predicted."""
     highest = max(int(max(one.true_classes().max(), one.classes().max())) for one in answered)
     lowest = min(int(min(one.true_classes().min(), one.classes().min())) for one in answered)
     if lowest < 0 or highest >= MOST_CLASSES:
@@ -160,12 +161,7 @@ def _class_names(manifest: Manifest, output: str, answered: list[Answered]) -> t
             f"classes from {lowest} to {highest}; a confusion matrix is made of 0 to {MOST_CLASSES - 1}",
             hint="choose another metric with --metric",
         )
-    texts: tuple[str, ...] = next((e.texts for e in manifest.labels if _names_classes(e, output)), ())
     return tuple(texts[i] if i < len(texts) else str(i) for i in range(max(highest + 1, len(texts))))
-
-
-def _names_classes(labels: OutputLabels, output: str) -> bool:
-    return labels.output == output
 
 
 def _agreement(answered: dict[str, Answered]) -> float | None:

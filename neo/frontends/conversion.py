@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo.contract.parity import Parity, Tolerance, compare
+from neo.contract.strings import STRING, dtype_name
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, ParityError, UsageError
 from neo.frontends import FRONTENDS
@@ -130,13 +131,15 @@ def _samples(
 
 
 def _answered(request: ConversionRequest, source: SourceModel, run: Callable[[Arrays], Arrays]) -> tuple[Sample, ...]:
-    integers = any("int" in spec.dtype and spec.dtype not in {"int8", "uint8"} for spec in source.inputs)
+    choosy = any(
+        spec.dtype == STRING or ("int" in spec.dtype and spec.dtype not in {"int8", "uint8"}) for spec in source.inputs
+    )
     try:
         return _run_all(request, source, run, MAX_INTEGER)
     except Exception:
-        if not integers:
+        if not choosy:
             raise
-        # an integer can index a table of two entries, as token types do
+        # an integer can index a table of two entries, as token types do; a string can be the text of a number
         return _run_all(request, source, run, 1)
 
 
@@ -170,6 +173,10 @@ def _check_parity(
 def _difference(want: NDArray[Any], got: NDArray[Any], parity: Parity) -> str:
     if want.shape != got.shape:
         return f"has the shape {list(got.shape)} instead of {list(want.shape)}"
+    if dtype_name(want) == STRING:
+        pairs = zip(want.ravel().tolist(), got.ravel().tolist(), strict=True)
+        one, other = next((one, other) for one, other in pairs if one != other)
+        return f"has {other!r:.80} instead of {one!r:.80}"
     if not np.isfinite(parity.max_abs):
         return "is not finite where the source model's is, or the other way round"
     return f"differs by {parity.max_abs:.3g}, {parity.max_rel:.3g} of its largest value"

@@ -15,6 +15,7 @@ import numpy as np
 from neo.contract.fields import ContractError, as_object, get, get_list, get_number, get_strings, parse_object
 from neo.contract.labels import OutputLabels
 from neo.contract.parity import Parity, Tolerance
+from neo.contract.strings import from_plain, to_plain
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError
 from neo.frontends.base import Arrays, Conversion, ConversionRequest, Factory, Sample
@@ -23,6 +24,8 @@ from neo.processing.documents import Processing
 REQUEST_FILE = "request.json"
 SAMPLES_FILE = "samples.npz"
 WORK_FOLDER = "work"
+# with a vocabulary in it
+MAX_REQUEST_BYTES = 32 << 20
 
 
 def write_request(request: ConversionRequest) -> None:
@@ -48,7 +51,7 @@ def write_request(request: ConversionRequest) -> None:
 
 
 def read_request(scratch: Path) -> ConversionRequest:
-    obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="request")
+    obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="request", max_bytes=MAX_REQUEST_BYTES)
     return ConversionRequest(
         source=Path(obj["source"]),
         framework=obj["framework"],
@@ -85,7 +88,7 @@ def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
     for number, sample in enumerate(conversion.samples):
         arrays |= {f"{number}-in-{i}": sample.inputs[spec.name] for i, spec in enumerate(conversion.inputs)}
         arrays |= {f"{number}-out-{i}": sample.outputs[spec.name] for i, spec in enumerate(conversion.outputs)}
-    np.savez(scratch / SAMPLES_FILE, **arrays)  # type: ignore[arg-type]  # numpy's stub takes any keyword for allow_pickle
+    np.savez(scratch / SAMPLES_FILE, **to_plain(arrays))  # type: ignore[arg-type]  # numpy's stub takes any keyword for allow_pickle
     return {
         "onnx": str(conversion.onnx.relative_to(scratch)),
         "framework": conversion.framework,
@@ -115,14 +118,15 @@ def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
         raise ContractError("answer.onnx should be a file in the scratch folder")
     inputs = get_list(obj, "inputs", TensorSpec.from_json, "answer")
     outputs = get_list(obj, "outputs", TensorSpec.from_json, "answer")
-    with np.load(scratch / SAMPLES_FILE, allow_pickle=False) as arrays:
-        samples = tuple(
-            Sample(
-                {spec.name: arrays[f"{number}-in-{i}"] for i, spec in enumerate(inputs)},
-                {spec.name: arrays[f"{number}-out-{i}"] for i, spec in enumerate(outputs)},
-            )
-            for number in range(get(obj, "samples", int, "answer"))
+    with np.load(scratch / SAMPLES_FILE, allow_pickle=False) as file:
+        arrays = from_plain(file)
+    samples = tuple(
+        Sample(
+            {spec.name: arrays[f"{number}-in-{i}"] for i, spec in enumerate(inputs)},
+            {spec.name: arrays[f"{number}-out-{i}"] for i, spec in enumerate(outputs)},
         )
+        for number in range(get(obj, "samples", int, "answer"))
+    )
     parity = None
     if obj.get("parity") is not None:
         values = as_object(obj["parity"], "parity")

@@ -17,7 +17,9 @@ from neo.frontends.onnx_file import check, fix_shapes, interface, open_in_onnxru
 from neo.frontends.onnx_names import refuse_unknown_operators
 from neo.frontends.onnx_portable import answer, make_portable, reference_evaluator
 from neo.frontends.recognise import require_format
+from neo.frontends.samples import random_inputs
 from neo.frontends.shapes import fix_inputs
+from neo.frontends.words import known_words
 
 
 def convert(request: ConversionRequest) -> SourceModel:
@@ -39,7 +41,8 @@ def convert(request: ConversionRequest) -> SourceModel:
     run, reference = _original(request.source, path, inputs)
     fix_shapes(path, inputs)
     _inputs, outputs = interface(path)
-    return SourceModel(path, "onnx", inputs, outputs, run, reference)
+    draw = functools.partial(random_inputs, inputs, words=known_words(path))
+    return SourceModel(path, "onnx", inputs, outputs, run, reference, draw=draw)
 
 
 def _original(

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 
+from neo.contract.strings import STRING
 from neo.contract.tensors import DTYPES, Dim, TensorSpec
 from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.failures import first_line
 from neo.frontends.shapes import dim_name
+from neo.runtime.extensions import extensions_library, register_extensions
 
 # from this version on, weights need not be listed among the inputs
 _IR_WITH_PLAIN_CONSTANTS = 4
@@ -52,6 +54,8 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _dtype_name(elem_type: int) -> str:
+    if elem_type == onnx.TensorProto.STRING:
+        return STRING
     try:
         return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).name)
     except (KeyError, TypeError):
@@ -155,6 +159,8 @@ def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if extensions_library() is not None:  # a model that reads text may have them put before it
+        register_extensions(options)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidArgument, InvalidGraph, NotImplementedByRuntime) as error:

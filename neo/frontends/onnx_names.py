@@ -8,10 +8,12 @@ from typing import Any
 
 import onnx
 
-from neo.errors import ModelError, UnsupportedModel
+from neo.errors import MissingDependency, ModelError, UnsupportedModel
+from neo.processing.tokenizers.state import DOMAIN
+from neo.runtime.extensions import DISTRIBUTION, extensions_library
 
 # operators of ONNX Runtime's own; whether a given one exists, it says when it opens the model
-_RUNTIME_DOMAINS = frozenset(["com.microsoft", "com.microsoft.nchwc", "ai.onnx.contrib"])
+_RUNTIME_DOMAINS = frozenset(["com.microsoft", "com.microsoft.nchwc", DOMAIN])
 
 
 def rename_interface(path: Path, inputs: Sequence[tuple[str, str]], outputs: Sequence[tuple[str, str]]) -> None:
@@ -77,13 +79,20 @@ def drop_repeated_names(graph: onnx.GraphProto) -> None:
 
 
 def refuse_unknown_operators(path: Path, hint: str) -> None:
-    """Raises UnsupportedModel naming each operator that neither ONNX, the model itself, nor ONNX Runtime defines."""
+    """Raises UnsupportedModel naming each operator that neither ONNX, the model itself, nor ONNX Runtime defines;
+    MissingDependency for those of its extensions, where these are not installed.
+    """
     model = onnx.load(path, load_external_data=False)
     own = {(function.domain, function.name) for function in model.functions}
     unknown: dict[str, str] = {}
     bodies = [model.graph.node, *(function.node for function in model.functions)]
     for node in (node for body in bodies for node in all_nodes(body)):
         domain = "" if node.domain == "ai.onnx" else node.domain
+        if domain == DOMAIN and extensions_library() is None:
+            raise MissingDependency(
+                f"the operator {node.op_type} is of {DISTRIBUTION}, which is not installed",
+                hint="pip install 'neo-edge[text]'",
+            )
         if (node.domain, node.op_type) in own or domain in _RUNTIME_DOMAINS or _is_standard(path, node.op_type, domain):
             continue
         unknown.setdefault(f"{domain}:{node.op_type}" if domain else node.op_type, node.name or ", ".join(node.output))

@@ -15,6 +15,7 @@ import onnx
 from onnx.inliner import inline_selected_functions
 from onnx.reference import ReferenceEvaluator
 
+from neo.contract.strings import STRING, as_dtype, dtype_name
 from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.frontends.base import Arrays
@@ -107,4 +108,5 @@ def reference_evaluator(path: Path, inputs: tuple[TensorSpec, ...]) -> Reference
 
 
 def answer(evaluator: ReferenceEvaluator, inputs: Arrays) -> Arrays:
-    return dict(zip(evaluator.output_names, evaluator.run(None, inputs), strict=True))
+    found = dict(zip(evaluator.output_names, evaluator.run(None, inputs), strict=True))
+    return {name: as_dtype(a, STRING) if dtype_name(a) == STRING else a for name, a in found.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neo.errors import MissingDependency
 from neo.frontends.base import Arrays, SourceModel
 from neo.frontends.onnx_file import open_in_onnxruntime
 from neo.frontends.samples import random_inputs
@@ -14,13 +15,20 @@ from neo.processing.attach import attach
 from neo.processing.documents import Processing
 from neo.processing.plan import plan
 from neo.processing.reference import Reference
+from neo.processing.text import TextPreprocess
+from neo.runtime.extensions import DISTRIBUTION, extensions_library
 
 
 def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
     """Run becomes: numpy, the source framework, numpy; nothing of ONNX, where the framework is at hand.
 
-    Raises InputSpecError or UsageError if the documents do not fit the model.
+    Raises InputSpecError or UsageError if the documents do not fit the model, MissingDependency for text without ONNX
+    Runtime's extensions.
     """
+    if isinstance(processing.preprocess, TextPreprocess) and extensions_library() is None:
+        raise MissingDependency(
+            f"text is split by {DISTRIBUTION}, which is not installed", hint="pip install 'neo-edge[text]'"
+        )
     planned = plan(processing, source.inputs, source.outputs)
     path = _free_name(source.onnx)
     attach(source.onnx, processing, planned, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -10,25 +10,36 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from neo.contract.strings import STRING, as_dtype, dtype_name, numpy_dtype
 from neo.contract.tensors import Dim, TensorSpec
 from neo.errors import InputSpecError
 from neo.frontends.base import Arrays, Sample
 
 # small enough for any vocabulary or table of a real model, large enough to tell entries apart
 MAX_INTEGER = 9
+# for strings that nothing is known about; in the second attempt numbers, which a Cast can read
+WORDS = ("red", "green", "blue", "small", "large", "Yes", "no", "two words", "1", "")
+DIGITS = ("0", "1")
 _HOW_TO_WRITE = "write it with numpy.savez(path, x=..., output=...)"
 
 
 def random_inputs(
-    specs: tuple[TensorSpec, ...], count: int, seed: int, max_integer: int = MAX_INTEGER
+    specs: tuple[TensorSpec, ...],
+    count: int,
+    seed: int,
+    max_integer: int = MAX_INTEGER,
+    words: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Arrays, ...]:
     """``count`` inputs that depend on nothing but the arguments.
 
     Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, int8 (quantised data) -128 to
-    127, other integers 0 to ``max_integer``: they are mostly indices and masks. A dimension that is still dynamic gets
+    127, other integers 0 to ``max_integer``: they are mostly indices and masks. Strings are of ``words``, by input;
+    where that says nothing, short ones, or digits if ``max_integer`` is below 9. A dimension that is still dynamic gets
     the size 1.
     """
-    return tuple(_one_input(specs, np.random.default_rng([seed, number]), max_integer) for number in range(count))
+    return tuple(
+        _one_input(specs, np.random.default_rng([seed, number]), max_integer, words or {}) for number in range(count)
+    )
 
 
 def drawn_by(one: Callable[[np.random.Generator], Arrays]) -> Callable[[int, int, int], tuple[Arrays, ...]]:
@@ -40,18 +51,37 @@ def drawn_by(one: Callable[[np.random.Generator], Arrays]) -> Callable[[int, int
     return draw
 
 
-def _one_input(specs: tuple[TensorSpec, ...], rng: np.random.Generator, max_integer: int) -> Arrays:
-    return {spec.name: np.asarray(_random_array(spec, rng, max_integer), dtype=spec.dtype) for spec in specs}
+def _one_input(
+    specs: tuple[TensorSpec, ...], rng: np.random.Generator, max_integer: int, words: Mapping[str, tuple[str, ...]]
+) -> Arrays:
+    usual = WORDS if max_integer >= MAX_INTEGER else DIGITS
+    return {
+        spec.name: np.asarray(
+            _random_strings(spec, rng, words.get(spec.name) or usual)
+            if spec.dtype == STRING
+            else _random_array(spec, rng, max_integer),
+            dtype=numpy_dtype(spec.dtype),
+        )
+        for spec in specs
+    }
+
+
+def _random_strings(spec: TensorSpec, rng: np.random.Generator, words: tuple[str, ...]) -> NDArray[np.object_]:
+    return np.array(words, object)[rng.integers(0, len(words), _sizes(spec))]
 
 
 def _random_array(spec: TensorSpec, rng: np.random.Generator, max_integer: int) -> NDArray[np.generic]:
-    shape = tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape)
+    shape = _sizes(spec)
     if spec.dtype.startswith("float"):
         return np.asarray(rng.standard_normal(shape))
     if spec.dtype == "bool":
         return np.asarray(rng.integers(0, 1, shape, endpoint=True))
     least, largest = {"uint8": (0, 255), "int8": (-128, 127)}.get(spec.dtype, (0, max_integer))
     return np.asarray(rng.integers(least, largest, shape, endpoint=True))
+
+
+def _sizes(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else 1 for dim in spec.shape)
 
 
 def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Sample:
@@ -69,9 +99,12 @@ def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tenso
         )
     for spec in inputs:
         _check_array(path, spec, arrays[spec.name])
+    for spec in outputs:
+        if (dtype_name(arrays[spec.name]) == STRING) != (spec.dtype == STRING):
+            raise InputSpecError(f"{path}: {spec.name!r} is {arrays[spec.name].dtype}, the model answers {spec}")
     return Sample(
-        {spec.name: arrays[spec.name] for spec in inputs},
-        {spec.name: arrays[spec.name].astype(spec.dtype) for spec in outputs},
+        {spec.name: as_dtype(arrays[spec.name], spec.dtype) for spec in inputs},
+        {spec.name: as_dtype(arrays[spec.name], spec.dtype) for spec in outputs},
     )
 
 
@@ -89,10 +122,10 @@ def _read_npz(path: Path) -> Arrays:
 
 def _check_array(path: Path, spec: TensorSpec, array: NDArray[np.generic]) -> None:
     fits = array.ndim == len(spec.shape) and all(map(_same_size, spec.shape, array.shape))
-    if array.dtype != np.dtype(spec.dtype) or not fits:
+    if dtype_name(array) != spec.dtype or not fits:
         raise InputSpecError(
             f"{path}: {spec.name!r} is {array.dtype}{list(array.shape)}, the model wants {spec}",
-            hint=f"store it with .astype({spec.dtype!r}) and this shape",
+            hint=f"store it with .astype({'str' if spec.dtype == STRING else repr(spec.dtype)}) and this shape",
         )
 
 

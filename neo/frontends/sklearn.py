@@ -18,32 +18,43 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from neo.contract.strings import STRING
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.factories import in_folder
 from neo.frontends.failures import first_line
 from neo.frontends.pickled import TRUST
 from neo.frontends.recognise import require_format
-from neo.frontends.sklearn_columns import columns_of, refuse_strings, with_positions
-from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, table_source
+from neo.frontends.sklearn_columns import (
+    column_names,
+    columns_of,
+    takes_text,
+    vectorizers,
+    with_positions,
+)
+from neo.frontends.tabular import COLUMN, INPUT, OPSETS, Answer, Column, Table, drawn_rows, table_source
 
 # what skl2onnx calls the only output of a regressor or transformer
 _VARIABLE = "variable"
-# scikit-learn's own holders of numbers, which skops does not vouch for since a forged one can crash the process; that
-# is what this one is confined for
+# what CountVectorizer takes for a word, and the same in the syntax that ONNX Runtime reads (RE2)
+_USUAL_PATTERN = r"(?u)\b\w\w+\b"
+_WORD = r"[\p{L}\p{N}_]{2,}"
+# scikit-learn's own holders of numbers, and numpy's of a type (in an imputer), which skops does not vouch for since a
+# forged one can crash the process; that is what this one is confined for
 _HOLDERS = re.compile(
-    r"sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
+    r"numpy\.dtype|sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
     r"|metrics\._dist_metrics\.\w+|neighbors\._(kd|ball)_tree\.\w+|neural_network\._stochastic_optimizers\.\w+)"
 )
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError)
 
 
 def convert(request: ConversionRequest) -> SourceModel:
-    """request.source: a fitted estimator or pipeline. Input: x, float32 (N, features), in the order of training.
+    """request.source: a fitted estimator or pipeline. Input: x, float32 (N, features), in the order of training; if
+    there are words among the columns, one input (N, 1) for each column that is read, with the data frame's names.
     Outputs: label and probabilities (or scores) of a classifier, prediction, transformed, label and scores.
 
     Raises UntrustedModel for a pickle, or types that skops does not trust, unless request.trust_pickle; ModelError for
-    what is no fitted model; UnsupportedModel for a step that skl2onnx lacks and for columns of strings.
+    what is no fitted model; UnsupportedModel for a step that skl2onnx lacks.
     """
     found = require_format(request.source, "skops", "pickle", trust_pickle=request.trust_pickle)
     read = _read_skops if found == "skops" else _read_pickle
@@ -51,22 +62,30 @@ def convert(request: ConversionRequest) -> SourceModel:
         warnings.simplefilter("always")
         estimator = read(request.source, request.trust_pickle)
     model = with_positions(_fitted(estimator, request.source))
-    refuse_strings(model, estimator)
     answers, methods = _answers(model)
+    columns = columns_of(model)
+    names = column_names(estimator, columns, [answer.name for answer in answers])
+    converted = _to_onnx(model, columns, names)
+    reached = {name for node in converted.graph.node for name in node.input}
 
     def run(x: Any) -> Sequence[Any]:
-        return [getattr(model, method)(x) for method in methods]
+        return [getattr(model, method)(_as_fitted(model, x)) for method in methods]
 
     table = Table(
         framework=f"scikit-learn {sklearn.__version__}",
-        features=int(model.n_features_in_),
+        features=len(columns),
         answers=answers,
         classes=tuple(np.asarray(model.classes_).tolist()) if is_classifier(model) else (),
-        columns=columns_of(model),
+        columns=columns,
         run=run,
         notes=_version_notes(caught),
+        names=tuple(name if COLUMN.format(i) in reached else None for i, name in enumerate(names)),
     )
-    return table_source(table, _to_onnx(model), request)
+    return table_source(table, converted, request)
+
+
+def _as_fitted(model: Any, rows: Any) -> Any:
+    return rows[:, 0] if takes_text(model) else rows
 
 
 def _read_skops(path: Path, trust: bool) -> Any:
@@ -153,7 +172,8 @@ def _answers(model: Any) -> tuple[tuple[Answer, ...], tuple[str, ...]]:
 
 
 def _classifier_answers(model: Any) -> tuple[tuple[Answer, ...], tuple[str, ...]]:
-    label = Answer("label", "label", "int64", 0)
+    words = any(isinstance(name, str) for name in np.asarray(model.classes_).tolist())
+    label = Answer("label", "label", STRING if words else "int64", 0)
     if hasattr(model, "predict_proba"):
         return (label, Answer("probabilities", "probabilities", "float32", len(model.classes_))), (
             "predict",
@@ -166,8 +186,8 @@ def _classifier_answers(model: Any) -> tuple[tuple[Answer, ...], tuple[str, ...]
 
 
 def _width(method: Callable[[Any], Any], model: Any) -> int:
-    row = np.stack([column.draw(np.random.default_rng(0), 1) for column in columns_of(model)], axis=1)
-    shape = np.shape(method(row.astype(np.float32)))
+    row = drawn_rows(columns_of(model), np.random.default_rng(0), 1)
+    shape = np.shape(method(_as_fitted(model, row)))
     return int(shape[1]) if len(shape) > 1 else 0
 
 
@@ -175,11 +195,14 @@ def _last(model: Any) -> Any:
     return _last(model.steps[-1][1]) if isinstance(model, Pipeline) else model
 
 
-def _to_onnx(model: Any) -> onnx.ModelProto:
+def _to_onnx(model: Any, columns: Sequence[Column], names: Sequence[str]) -> onnx.ModelProto:
     from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
-    inputs = [(INPUT, FloatTensorType([None, int(model.n_features_in_)]))]
+    inputs = [(INPUT, FloatTensorType([None, len(columns)]))]
+    if names:
+        types = [StringTensorType if column.dtype == STRING else FloatTensorType for column in columns]
+        inputs = [(COLUMN.format(i), tensor_type([None, 1])) for i, tensor_type in enumerate(types)]
     for options in _options(model):
         try:
             with _integers_for_booleans():
@@ -197,14 +220,17 @@ def _to_onnx(model: Any) -> onnx.ModelProto:
     raise UnsupportedModel(f"skl2onnx gives no plain tensors for a {type(_last(model)).__name__}")
 
 
-def _options(model: Any) -> Iterator[dict[int, dict[str, bool]]]:
-    """Tensors instead of dictionaries, scores as decision_function gives them; not every converter knows both."""
+def _options(model: Any) -> Iterator[dict[int, dict[str, Any]]]:
+    """Tensors instead of dictionaries, scores as decision_function gives them; not every converter knows both. Words
+    as scikit-learn splits them, unless the model has a pattern of its own.
+    """
+    text = {id(step): {"tokenexp": _WORD} for step in vectorizers(model) if step.token_pattern == _USUAL_PATTERN}
     if not is_classifier(model):
-        yield {}
+        yield text
         return
     scores = {} if hasattr(model, "predict_proba") else {"raw_scores": True}
-    yield {id(_last(model)): {"zipmap": False, **scores}}
-    yield {id(_last(model)): scores}
+    yield {**text, id(_last(model)): {"zipmap": False, **scores}}
+    yield {**text, id(_last(model)): scores}
 
 
 @contextmanager

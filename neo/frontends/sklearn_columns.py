@@ -1,10 +1,11 @@
-"""The columns of a scikit-learn model's table: by position, what they may hold, and that they hold no strings."""
+"""The columns of a scikit-learn model's table: by position, and what they may hold."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from neo.errors import UnsupportedModel
+from neo.contract.strings import STRING
 from neo.frontends.tabular import Column, around
 
-_MAX_CHOICES_SHOWN = 3
+_MOST_WORDS = 500
 _WIDTH = 3.0
 
 
@@ -35,10 +36,12 @@ def with_positions(estimator: Any) -> Any:
 
 
 def _positions(columns: Any, names: Any) -> Any:
-    if isinstance(columns, str):
-        return [list(names).index(columns)]
+    if isinstance(columns, str):  # one column as a vector, which is what takes text
+        return list(names).index(columns)
     if isinstance(columns, slice):
         return list(range(len(names)))[columns] if names is not None and not isinstance(columns.start, str) else columns
+    if isinstance(columns, int):
+        return columns
     listed = list(columns)
     return [list(names).index(column) if isinstance(column, str) else column for column in listed]
 
@@ -54,65 +57,90 @@ def _parts(model: Any) -> Iterator[Any]:
             yield from _parts(step) if isinstance(step, BaseEstimator) else ()
 
 
-def refuse_strings(model: Any, estimator: Any) -> None:
-    """Raises UnsupportedModel naming the columns in which an encoder expects strings, or for text."""
-    names = getattr(estimator, "feature_names_in_", None)
-    for position, categories in _categories(model, list(range(int(getattr(model, "n_features_in_", 0))))):
-        if any(isinstance(value, str) for value in categories):
-            shown = ", ".join(repr(value) for value in categories[:_MAX_CHOICES_SHOWN])
-            column = repr(str(names[position])) if names is not None else str(position)
-            raise UnsupportedModel(
-                f"column {column} of the model holds strings ({shown}{', ...' if len(categories) > 3 else ''});"
-                " a tensor holds numbers only",
-                hint="encode the column as numbers before the pipeline, fit it on these, and do the same on the device",
-                details={"column": position, "categories": [str(value) for value in categories]},
-            )
-    for part in _parts(model):
-        if hasattr(part, "vocabulary_"):
-            raise UnsupportedModel(
-                f"the model reads text ({type(part).__name__}); a tensor holds numbers only",
-                hint="compile what follows that step, and run the step itself where the text is",
-            )
+def width_of(model: Any) -> int:
+    """How many columns it takes: a vectorizer, which does not say, takes one of text."""
+    try:
+        return int(model.n_features_in_)
+    except AttributeError:
+        return 1
 
 
-def _categories(model: Any, positions: list[int]) -> Iterator[tuple[int, list[Any]]]:
-    """(column of the table, categories) of every encoder that sees columns as they come in."""
+def takes_text(model: Any) -> bool:
+    """Whether it takes a vector of texts, not a table."""
+    if hasattr(model, "n_features_in_"):
+        return False
+    return any(hasattr(step, "vocabulary_") for step, _ in _readers(model, [0]))
+
+
+def column_names(estimator: Any, columns: tuple[Column, ...], taken: Sequence[str]) -> tuple[str, ...]:
+    """Those of the data frame that it was fitted on, or numbers; () if it holds numbers only, which are one table.
+
+    taken: names of outputs, which an input cannot have.
+    """
+    if all(column.dtype != STRING for column in columns):
+        return ()
+    given = getattr(estimator, "feature_names_in_", None)
+    if given is None:
+        given = ["text"] if takes_text(estimator) else [f"column_{i}" for i in range(len(columns))]
+    return tuple(f"{name}_in" if name in taken else str(name) for name in given)
+
+
+def _readers(model: Any, positions: list[int]) -> Iterator[tuple[Any, list[int]]]:
+    """(step, columns of the table) of every step that sees columns as they come in."""
     if isinstance(model, Pipeline):
         for _name, step in model.steps:
             if isinstance(step, BaseEstimator):
-                yield from _categories(step, positions)
+                yield from _readers(step, positions)
                 # an imputer keeps the columns, all others make new ones
                 if not hasattr(step, "statistics_"):
                     return
     elif isinstance(model, ColumnTransformer):
         for _name, step, columns in model.transformers_:
             if isinstance(step, BaseEstimator):
-                yield from _categories(step, [positions[i] for i in _chosen(columns, positions)])
-    elif hasattr(model, "categories_"):
-        for position, categories in zip(positions, model.categories_, strict=False):
-            yield position, list(np.asarray(categories).tolist())
+                yield from _readers(step, [positions[i] for i in _chosen(columns, positions)])
+    else:
+        yield model, positions
+
+
+def vectorizers(model: Any) -> Iterator[Any]:
+    """The steps that split text."""
+    return (step for step, _ in _readers(model, list(range(width_of(model)))) if hasattr(step, "vocabulary_"))
 
 
 def _chosen(columns: Any, positions: list[int]) -> list[int]:
     if isinstance(columns, slice):
         return list(range(len(positions)))[columns]
-    listed = list(columns)
+    listed = [columns] if isinstance(columns, int) else list(columns)
     if listed and isinstance(listed[0], bool | np.bool_):
         return [i for i, chosen in enumerate(listed) if chosen]
     return [int(i) for i in listed]
 
 
 def columns_of(model: Any) -> tuple[Column, ...]:
-    """What the training left behind about the values of each column: means, bounds, thresholds, categories."""
-    features = int(model.n_features_in_)
-    found = _known(model, features) or (Column(),) * features
-    choices = dict(_categories(model, list(range(features))))
-    return tuple(
-        replace(column, choices=tuple(float(value) for value in choices[i] if value is not None))
-        if i in choices and not any(isinstance(value, str) for value in choices[i])
-        else column
-        for i, column in enumerate(found)
-    )
+    """What the training left behind about the values of each column: means, bounds, thresholds, categories, words."""
+    features = width_of(model)
+    columns = list(_known(model, features) or (Column(),) * features)
+    for step, positions in _readers(model, list(range(features))):
+        if hasattr(step, "vocabulary_"):
+            columns[positions[0]] = Column(words=_told_apart(step), text=True)
+        for position, categories in zip(positions, getattr(step, "categories_", ()), strict=False):
+            values = np.asarray(categories).tolist()
+            words = tuple(value for value in values if isinstance(value, str))
+            numbers = () if words else tuple(float(value) for value in values if value is not None)
+            columns[position] = replace(columns[position], words=words, choices=numbers)
+    return tuple(columns)
+
+
+def _told_apart(vectorizer: Any) -> tuple[str, ...]:
+    """What it counts, words and sequences of words, also with stop words in between; of very many, some from all over.
+
+    A text of these shows whether another program splits it alike.
+    """
+    counted = sorted(map(str, vectorizer.vocabulary_))
+    stops = sorted(vectorizer.get_stop_words() or ())
+    across = [entry.replace(" ", f" {stop} ") for entry, stop in zip(counted, cycle(stops), strict=False)]
+    words = [*counted, *stops, *across]
+    return tuple(words[:: len(words) // _MOST_WORDS + 1])
 
 
 def _known(model: Any, features: int) -> tuple[Column, ...] | None:

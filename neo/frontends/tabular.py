@@ -1,6 +1,7 @@
-"""What the frontends of classical models share: one table of numbers in; labels, probabilities or predictions out.
+"""What the frontends of classical models share: a table in; labels, probabilities or predictions out.
 
-The tensor contract has no strings: a classifier whose classes are strings answers with their positions.
+A table of numbers is one input, float32 (N, columns). With words in it, every column that is read is an input of its
+own, (N, 1), float32 or string: one tensor cannot hold both.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from neo.contract.labels import BY_POSITION, OutputLabels
+from neo.contract.strings import STRING, numpy_dtype
 from neo.contract.tensors import Dim, TensorSpec
 from neo.frontends.base import Arrays, ConversionRequest, SourceModel
 from neo.frontends.onnx_file import interface
@@ -22,22 +25,43 @@ from neo.frontends.samples import drawn_by
 from neo.frontends.shapes import fix_inputs
 
 INPUT = "x"
+# what the converter is told that a column is called: it writes other names than a data frame may have
+COLUMN = "column_{}"
 # what onnxmltools 1.16 writes at most, and what ONNX Runtime has had for years
 OPSETS = {"": 15, "ai.onnx.ml": 3}
+# ONNX Runtime's own, for text
+_MORE_OPSETS = {"com.microsoft": 1}
+# one that every Linux of today brings along; ONNX Runtime's own choice, en_US.UTF-8, has to be installed
+_LOCALE = "C.UTF-8"
 # before the converter's names, so that it takes none of ours
 _PREFIX = "converted_"
 _MAX_CLASSES_SHOWN = 32
+_TEXT_LENGTH = 8
+# what any text has between the words that a model knows, and what splits words in more than one way
+_ANY_WORDS = ("a", "I", "don't", "Über-naïve,", "42", "x_1", "end.", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The values of one column lie between low and high, or are choices."""
+    """The values of one column lie between low and high, or are choices, or words; of a text, several words each."""
 
     low: float = -3.0
     high: float = 3.0
     choices: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()
+    text: bool = False
+
+    @property
+    def dtype(self) -> str:
+        return STRING if self.words or self.text else "float32"
 
     def draw(self, rng: np.random.Generator, rows: int) -> NDArray[Any]:
+        """Float64 or object (rows,)."""
+        if self.text:
+            words = np.array([*self.words, *_ANY_WORDS], object)
+            return np.array([" ".join(rng.choice(words, _TEXT_LENGTH)) for _ in range(rows)], object)
+        if self.words:
+            return np.array(self.words, object)[rng.integers(0, len(self.words), rows)]
         if self.choices:
             return np.asarray(rng.choice(np.array(self.choices), rows))
         return rng.uniform(self.low, self.high, rows)
@@ -59,8 +83,8 @@ def _around(thresholds: list[float]) -> Column:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One output. converted: its name in what the converter wrote. name: for the user. dtype: "int64" or "float32".
-    columns: 0 for one number per row. only_column: of the converter's table, the one that counts.
+    """One output. converted: its name in what the converter wrote. name: for the user. dtype: "int64", "float32" or
+    "string". columns: 0 for one number per row. only_column: of the converter's table, the one that counts.
     """
 
     converted: str
@@ -73,8 +97,9 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Table:
     """A classical model. framework: with its version. features: how many columns. answers: the outputs to keep.
-    classes: of a classifier. columns: what the model knows about the values of each. run: float32 (N, features) to
-    one array per answer.
+    classes: of a classifier. columns: what the model knows about the values of each. run: float32 (N, features), or
+    object if there are words among them, to one array per answer. names: of the columns, each an input of its own; None
+    for a column that the model does not read. () for one input x.
     """
 
     framework: str
@@ -84,69 +109,108 @@ class Table:
     columns: tuple[Column, ...]
     run: Callable[[Any], Sequence[Any]]
     notes: tuple[str, ...] = ()
+    names: tuple[str | None, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        if not self.names:
+            return (TensorSpec(INPUT, "float32", ("N", self.features)),)
+        named = zip(self.names, self.columns, strict=True)
+        return tuple(TensorSpec(name, column.dtype, ("N", 1)) for name, column in named if name is not None)
+
+    def rows(self, arrays: Arrays) -> NDArray[Any]:
+        """What run takes, of the inputs."""
+        if not self.names:
+            return arrays[INPUT]
+        count = len(next(iter(arrays.values())))
+        rows = np.zeros((count, self.features), object)
+        for position, name in enumerate(self.names):
+            if name is not None:
+                rows[:, position] = arrays[name][:, 0]
+        return rows
+
+
+def drawn_rows(columns: Sequence[Column], rng: np.random.Generator, rows: int) -> NDArray[Any]:
+    """Float32 (rows, columns), or object if there are words among them."""
+    drawn = np.stack([column.draw(rng, rows) for column in columns], axis=1)
+    return drawn if drawn.dtype == object else drawn.astype(np.float32)
 
 
 def table_source(table: Table, converted: onnx.ModelProto, request: ConversionRequest) -> SourceModel:
     """Raises InputSpecError for an --input that is not the table."""
-    spec = TensorSpec(INPUT, "float32", ("N", table.features))
-    inputs = fix_inputs((spec,), request.inputs, request.dims)
+    inputs = fix_inputs(table.inputs, request.inputs, request.dims)
     path = request.scratch / "model.onnx"
-    _write(table, converted, inputs[0], path)
+    _write(table, converted, inputs, path)
     _inputs, outputs = interface(path)
-    strings = any(isinstance(name, str) for name in table.classes)
 
     def run(arrays: Arrays) -> Arrays:
-        found = table.run(arrays[INPUT])
-        answers = dict(zip((answer.name for answer in table.answers), map(np.asarray, found), strict=True))
-        if strings:
-            answers["label"] = _positions(answers["label"], table.classes)
-        return {answer.name: _fitting(answers[answer.name], answer) for answer in table.answers}
+        found = table.run(table.rows(arrays))
+        return {a.name: _fitting(np.asarray(array), a) for a, array in zip(table.answers, found, strict=True)}
 
     def draw(rng: np.random.Generator) -> Arrays:
-        rows = inputs[0].shape[0]
-        drawn = [column.draw(rng, rows if isinstance(rows, int) else 1) for column in table.columns]
-        return {INPUT: np.stack(drawn, axis=1).astype(np.float32)}
+        count = inputs[0].shape[0]
+        rows = drawn_rows(table.columns, rng, count if isinstance(count, int) else 1)
+        if not table.names:
+            return {INPUT: rows}
+        return {
+            name: rows[:, [position]].astype(numpy_dtype(table.columns[position].dtype))
+            for position, name in enumerate(table.names)
+            if name is not None
+        }
 
     notes = (*table.notes, *_class_notes(table.classes))
-    return SourceModel(path, table.framework, inputs, outputs, run, notes=notes, draw=drawn_by(draw))
+    return SourceModel(
+        path, table.framework, inputs, outputs, run, notes=notes, draw=drawn_by(draw), labels=_class_labels(table)
+    )
 
 
 def _fitting(array: Any, answer: Answer) -> Any:
     rows = array.shape[0]
-    return array.reshape((rows, answer.columns) if answer.columns else (rows,)).astype(answer.dtype)
+    return array.reshape((rows, answer.columns) if answer.columns else (rows,)).astype(numpy_dtype(answer.dtype))
 
 
-def _positions(labels: Any, classes: Sequence[Any]) -> Any:
-    positions = {name: position for position, name in enumerate(classes)}
-    return np.array([positions[str(label)] for label in labels], np.int64)
+def _class_labels(table: Table) -> tuple[OutputLabels, ...]:
+    """The words of the columns of probabilities, where the classes are words."""
+    if not table.classes or not isinstance(table.classes[0], str):
+        return ()
+    per_class = [answer.name for answer in table.answers if answer.columns == len(table.classes)]
+    return tuple(OutputLabels(name, BY_POSITION, tuple(table.classes)) for name in per_class)
 
 
 def _class_notes(classes: tuple[Any, ...]) -> tuple[str, ...]:
     if not classes or classes == tuple(range(len(classes))):
         return ()
     shown = ", ".join(map(str, classes[:_MAX_CLASSES_SHOWN])) + (", ..." if len(classes) > _MAX_CLASSES_SHOWN else "")
-    if isinstance(classes[0], str):
-        return (f"label is the position among the classes: {shown}",)
     return (f"the columns of probabilities or scores are the classes: {shown}",)
 
 
-def _write(table: Table, converted: onnx.ModelProto, spec: TensorSpec, path: Path) -> None:
-    """Names and shapes the interface as spec and table.answers say; strings become positions."""
+def _write(table: Table, converted: onnx.ModelProto, inputs: Sequence[TensorSpec], path: Path) -> None:
+    """Names and shapes the interface as inputs and table.answers say."""
     model = onnx.compose.add_prefix(converted, _PREFIX, rename_inputs=False)
     # each converter names the domains that it used itself, and some an older version than it meant
     del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in OPSETS.items())
     graph = model.graph
+    called = {COLUMN.format(i): name for i, name in enumerate(table.names) if name is not None}
+    for node in graph.node:
+        node.input[:] = [called.get(name, name) for name in node.input]
+    used = {node.domain for node in graph.node}
+    opsets = OPSETS | {domain: version for domain, version in _MORE_OPSETS.items() if domain in used}
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets.items())
+    for node in graph.node:
+        if node.op_type == "StringNormalizer" and not any(a.name == "locale" for a in node.attribute):
+            node.attribute.append(helper.make_attribute("locale", _LOCALE))
     # the converters state some shapes wrongly, and ONNX's inference knows too little of ai.onnx.ml to work them out
     for values in (graph.input, graph.output, graph.value_info):
         del values[:]
-    graph.input.append(helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, spec.shape))
+    for spec in inputs:
+        dtype = helper.np_dtype_to_tensor_dtype(numpy_dtype(spec.dtype))
+        graph.input.append(helper.make_tensor_value_info(spec.name, dtype, spec.shape))
     for answer in table.answers:
-        _add_output(graph, answer, table.classes, spec.shape[0])
+        _add_output(graph, answer, inputs[0].shape[0])
     onnx.save_model(model, path)
 
 
-def _add_output(graph: onnx.GraphProto, answer: Answer, classes: Sequence[Any], rows: Dim) -> None:
+def _add_output(graph: onnx.GraphProto, answer: Answer, rows: Dim) -> None:
     name, prefix = _PREFIX + answer.converted, f"answer_{answer.name}"
 
     def add(operator: str, inputs: list[str], step: str, **attributes: Any) -> str:
@@ -154,11 +218,6 @@ def _add_output(graph: onnx.GraphProto, answer: Answer, classes: Sequence[Any], 
         graph.node.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
-    if answer.name == "label" and classes and isinstance(classes[0], str):
-        positions = list(range(len(classes)))
-        name = add(
-            "LabelEncoder", [name], "position", domain="ai.onnx.ml", keys_strings=list(classes), values_int64s=positions
-        )
     if answer.only_column is not None:
         graph.initializer.append(
             helper.make_tensor(f"{prefix}_index", onnx.TensorProto.INT64, [], [answer.only_column])
@@ -167,7 +226,7 @@ def _add_output(graph: onnx.GraphProto, answer: Answer, classes: Sequence[Any], 
     shape = [-1, answer.columns] if answer.columns else [-1]
     graph.initializer.append(helper.make_tensor(f"{prefix}_shape", onnx.TensorProto.INT64, [len(shape)], shape))
     name = add("Reshape", [name, f"{prefix}_shape"], "shaped")
-    dtype = onnx.TensorProto.INT64 if answer.dtype == "int64" else onnx.TensorProto.FLOAT
+    dtype = helper.np_dtype_to_tensor_dtype(numpy_dtype(answer.dtype))
     graph.node.append(helper.make_node("Cast", [name], [answer.name], name=f"{prefix}_cast", to=dtype))
     dims: list[str | int] = [rows, answer.columns] if answer.columns else [rows]
     graph.output.append(helper.make_tensor_value_info(answer.name, dtype, dims))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils import _pytree as pytree
 
-from neo.contract.tensors import DTYPES, Dim, TensorSpec
+from neo.contract.tensors import NUMBERS, Dim, TensorSpec
 from neo.errors import UnsupportedModel
 
 
@@ -20,10 +20,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def tensor_spec(name: str, dtype: torch.dtype, shape: Sequence[Dim]) -> TensorSpec:
     """Raises UnsupportedModel for a dtype that the contract lacks, such as bfloat16 or complex64."""
-    if dtype_name(dtype) not in DTYPES:
+    if dtype_name(dtype) not in NUMBERS:
         raise UnsupportedModel(
             f"input {name!r} has the dtype {dtype_name(dtype)}",
-            hint=f"an input can be: {', '.join(sorted(DTYPES))}; convert inside the model's forward",
+            hint=f"an input can be: {', '.join(sorted(NUMBERS))}; convert inside the model's forward",
         )
     return TensorSpec(name, dtype_name(dtype), tuple(shape))
 

@@ -15,6 +15,7 @@ import onnxruntime
 
 from neo.errors import EngineError
 from neo.graph.embed_weights import LARGEST_EMBEDDED_BYTES, MODEL_FILE, WEIGHTS_FILE
+from neo.runtime.extensions import extensions_library, register_extensions
 
 _ERRORS_ONLY = 3
 
@@ -27,6 +28,8 @@ def fold(model: Path, folder: Path) -> Path:
     options.log_severity_level = _ERRORS_ONLY
     if sum(path.stat().st_size for path in model.parent.iterdir()) > LARGEST_EMBEDDED_BYTES:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS_FILE)
+    if extensions_library() is not None:
+        register_extensions(options)
     try:
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of their own

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import helper
 
+from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.processing.documents import Processing
 from neo.processing.graph import Graph
-from neo.processing.plan import Plan
+from neo.processing.plan import IMAGE, Plan
+from neo.processing.text import TextPreprocess
+from neo.processing.tokenizers.state import DOMAIN
 
 # the first one in which everything that the steps write has today's form
 OPSET = 13
@@ -31,11 +33,15 @@ def attach(model: Path, processing: Processing, planned: Plan, path: Path) -> No
     used = set(_names(graph))
     inner = _make_way(graph, planned, used)
     before, after = Graph("preprocess", used), Graph("postprocess", used)
-    if processing.preprocess is not None and planned.fed is not None:
+    if isinstance(processing.preprocess, TextPreprocess):
+        loaded.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+        for name, value in processing.preprocess.emit(before, processing.preprocess.name, planned.fed).items():
+            before.name_last(value, inner[name])
+    elif processing.preprocess is not None:
         value = processing.preprocess.name
         for step, image in zip(processing.preprocess.steps, planned.images, strict=False):
             value = step.emit(before, value, image)
-        before.name_last(value, inner[planned.fed.name])
+        before.name_last(value, inner[planned.fed[IMAGE].name])
     if processing.postprocess is not None:
         values = tuple(inner[spec.name] for spec in planned.taken)
         for answer_step, answers in zip(processing.postprocess.steps, planned.answers, strict=False):
@@ -86,8 +92,7 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def _make_way(graph: onnx.GraphProto, planned: Plan, used: set[str]) -> dict[str, str]:
     """Rename the ends that the steps are put to, and whatever has a name that is wanted; -> old name to new."""
     wanted = {spec.name for spec in planned.taken} | set(planned.new_names)
-    if planned.fed is not None:
-        wanted.add(planned.fed.name)
+    wanted |= {spec.name for spec in planned.fed.values()}
     inner = {}
     for name in sorted(wanted & used):
         inner[name] = _INNER + name
@@ -115,7 +120,7 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 def _set_interface(graph: onnx.GraphProto, planned: Plan, inner: Mapping[str, str]) -> None:
     """The inputs and outputs of the whole; those of the model itself keep their types as values within."""
-    within = (*planned.taken, *(() if planned.fed is None else (planned.fed,)))
+    within = (*planned.taken, *planned.fed.values())
     graph.value_info.extend(_value_info(spec, inner[spec.name]) for spec in within)
     initial = {tensor.name for tensor in graph.initializer}
     learnt = [value for value in graph.input if value.name in initial]
@@ -125,4 +130,4 @@ def _set_interface(graph: onnx.GraphProto, planned: Plan, inner: Mapping[str, st
 
 
 def _value_info(spec: TensorSpec, name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), spec.shape)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(numpy_dtype(spec.dtype)), spec.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from neo.processing import answer, image
 from neo.processing.answer.state import AnswerStep
 from neo.processing.image.state import COLOURS, MAX_SIDE, ImageStep
 from neo.processing.tables import Table, load_toml, read_step
+from neo.processing.text import TextPreprocess
+
+# a vocabulary of 250,000 pieces, as multilingual models have, takes 3 MB
+MAX_VOCABULARY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,17 @@ class Postprocess:
 class Processing:
     """What goes around a model; None: nothing on that side."""
 
-    preprocess: Preprocess | None
+    preprocess: Preprocess | TextPreprocess | None
     postprocess: Postprocess | None
+
+    def summary(self) -> dict[str, Any]:
+        """For a report: as ``to_json``, with the size of a vocabulary in its place."""
+        obj = self.to_json()
+        if isinstance(self.preprocess, TextPreprocess):
+            text = self.preprocess.document["text"]
+            shown = {key: f"{len(value)} lines" if isinstance(value, list) else value for key, value in text.items()}
+            obj["preprocess"] = {"text": shown}
+        return obj
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -86,7 +100,7 @@ class Processing:
     def from_json(cls, obj: dict[str, Any]) -> Processing:
         before, after = obj["preprocess"], obj["postprocess"]
         return cls(
-            None if before is None else Preprocess.from_document(before, "the pre-processing"),
+            None if before is None else _preprocess(before, "the pre-processing"),
             None if after is None else Postprocess.from_document(after, "the post-processing"),
         )
 
@@ -96,28 +110,56 @@ def read_processing(preprocess: Path | None, postprocess: Path | None) -> Proces
     if preprocess is None and postprocess is None:
         return None
     return Processing(
-        None if preprocess is None else Preprocess.from_document(load_toml(preprocess), preprocess.name),
+        None if preprocess is None else _read_preprocess(preprocess),
         None if postprocess is None else _read_postprocess(postprocess),
     )
+
+
+def _preprocess(document: dict[str, Any], where: str) -> Preprocess | TextPreprocess:
+    return (TextPreprocess if "text" in document else Preprocess).from_document(document, where)
+
+
+def _read_preprocess(path: Path) -> Preprocess | TextPreprocess:
+    document = load_toml(path)
+    text = document.get("text")
+    for key in ("vocabulary", "merges"):
+        if isinstance(text, dict) and isinstance(text.get(key), str):
+            content = _read_text(path.parent / text[key], key, MAX_VOCABULARY_BYTES)
+            lines = content.rstrip("\r\n").split("\n")  # a piece may be a sign that Python takes for a line's end
+            text[key] = _numbered(path, content) if text[key].endswith(".json") else [x.rstrip("\r") for x in lines]
+    return _preprocess(document, path.name)
 
 
 def _read_postprocess(path: Path) -> Postprocess:
     document = load_toml(path)
     if isinstance(document.get("labels"), str):
-        document["labels"] = _read_labels(path.parent / document["labels"])
+        content = _read_text(path.parent / document["labels"], "labels", MAX_LABEL_BYTES)
+        document["labels"] = [line.strip() for line in content.rstrip().splitlines()]
     return Postprocess.from_document(document, path.name)
 
 
-def _read_labels(path: Path) -> list[str]:
-    """One label on each line; empty lines at the end do not count."""
+def _numbered(path: Path, content: str) -> list[str]:
+    """A JSON object of pieces and their numbers, 0, 1, 2 and so on. -> the pieces in this order."""
+    try:
+        pieces = json.loads(content)
+        ordered = sorted(pieces, key=pieces.get)
+        whole = [pieces[piece] for piece in ordered] == list(range(len(ordered)))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise UsageError(f"{path.name}: vocabulary should name a JSON object of pieces and their numbers from 0 on")
+    return ordered
+
+
+def _read_text(path: Path, what: str, most_bytes: int) -> str:
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_LABEL_BYTES + 1)
+            content = file.read(most_bytes + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot read the labels in {path}: {error}", hint="labels names a UTF-8 text file beside the document"
+            f"cannot read the {what} in {path}: {error}", hint=f"{what} names a UTF-8 text file beside the document"
         ) from error
-    if len(content) > MAX_LABEL_BYTES:
-        raise UsageError(f"the labels in {path} take more than {MAX_LABEL_BYTES} bytes", hint="shorten them")
-    return [line.strip() for line in text.rstrip().splitlines()]
+    if len(content) > most_bytes:
+        raise UsageError(f"the {what} in {path} take more than {most_bytes} bytes", hint="shorten them")
+    return text

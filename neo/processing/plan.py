@@ -12,21 +12,24 @@ from neo.errors import InputSpecError, UsageError
 from neo.processing.answer.state import Answer
 from neo.processing.documents import Postprocess, Preprocess, Processing
 from neo.processing.image.state import Image
+from neo.processing.text import TextPreprocess
 
 Specs = tuple[TensorSpec, ...]
+# the role of what is fed by an image
+IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a document comes to for one model. inputs, outputs: of the whole. images, answers: before the first step,
-    and behind each. raw: the input that is an image; fed: the model's input that gets what the steps make of it.
-    taken: the model's outputs that are worked on.
+    and behind each. raw: the input that is an image, or a text; fed: the model's inputs that get what becomes of it, by
+    role for a text. taken: the model's outputs that are worked on.
     """
 
     inputs: Specs
     outputs: Specs
     raw: TensorSpec | None
-    fed: TensorSpec | None
+    fed: dict[str, TensorSpec]
     images: tuple[Image, ...]
     taken: Specs
     answers: tuple[tuple[Answer, ...], ...]
@@ -45,13 +48,18 @@ def plan(processing: Processing, inputs: Specs, outputs: Specs) -> Plan:
     """
     new_inputs, new_outputs = inputs, outputs
     raw: TensorSpec | None = None
-    fed: TensorSpec | None = None
+    fed: dict[str, TensorSpec] = {}
     images: tuple[Image, ...] = ()
-    if processing.preprocess is not None:
-        fed = _fed(processing.preprocess, inputs)
-        images = _images(processing.preprocess, fed)
+    if isinstance(processing.preprocess, TextPreprocess):
+        fed = processing.preprocess.fed(inputs)
+        raw = processing.preprocess.raw()
+    elif processing.preprocess is not None:
+        picture = _fed(processing.preprocess, inputs)
+        fed = {IMAGE: picture}
+        images = _images(processing.preprocess, picture)
         raw = TensorSpec(processing.preprocess.name, images[0].dtype, images[0].shape)
-        new_inputs = tuple(raw if spec is fed else spec for spec in inputs)
+    if raw is not None:
+        new_inputs = _replaced(inputs, tuple(fed.values()), (raw,))
     taken: Specs = ()
     answers: tuple[tuple[Answer, ...], ...] = ()
     labels: tuple[OutputLabels, ...] = ()
@@ -155,21 +163,20 @@ def _labels(postprocess: Postprocess, answers: tuple[Answer, ...]) -> tuple[Outp
     return tuple(OutputLabels(a.spec.name, str(a.labelled_by), postprocess.labels) for a in labelled)
 
 
-def _replaced(outputs: Specs, taken: Specs, new: Specs) -> Specs:
-    """New outputs stand where the first of those that they are made of stood."""
-    place = min(outputs.index(spec) for spec in taken)
+def _replaced(specs: Specs, gone: Specs, new: Specs) -> Specs:
+    """New ones stand where the first of those that they come for stood."""
+    place = min(specs.index(spec) for spec in gone)
     return (
-        *(spec for spec in outputs[:place] if spec not in taken),
+        *(spec for spec in specs[:place] if spec not in gone),
         *new,
-        *(spec for spec in outputs[place:] if spec not in taken),
+        *(spec for spec in specs[place:] if spec not in gone),
     )
 
 
 def _refuse_taken_names(planned: Plan, inputs: Specs, outputs: Specs) -> None:
     """Within an ONNX model a name is one value: new ones must not meet those that stay."""
     staying = {spec.name for spec in (*inputs, *outputs)} - {spec.name for spec in planned.taken}
-    if planned.fed is not None:
-        staying.discard(planned.fed.name)
+    staying -= {spec.name for spec in planned.fed.values()}
     names = [spec.name for spec in (*planned.inputs, *planned.outputs)]
     for name in planned.new_names:
         if name in staying or names.count(name) > 1:

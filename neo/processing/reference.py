@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError
 from neo.processing.documents import Processing
-from neo.processing.plan import Plan
+from neo.processing.plan import IMAGE, Plan
+from neo.processing.text import TextPreprocess
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -48,7 +50,7 @@ class Reference:
         for number in range(tries):
             arrays = others(rng)
             if self.planned.raw is not None:
-                arrays[self.planned.raw.name] = random_image(self.planned.raw, rng)
+                arrays[self.planned.raw.name] = self._random(self.planned.raw, rng)
             if self._stands(self.run(self._prepare(arrays)), _SHAKES[number // _TRIES], rng):
                 return arrays
         raise InputSpecError(
@@ -56,15 +58,24 @@ class Reference:
             hint="give one that does, with its answer: --golden sample.npz",
         )
 
+    def _random(self, raw: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
+        preprocess = self.processing.preprocess
+        if isinstance(preprocess, TextPreprocess):
+            return preprocess.draw(self.planned.fed, rng)
+        return random_image(raw, rng)
+
     def _prepare(self, arrays: Arrays) -> Arrays:
         preprocess, planned = self.processing.preprocess, self.planned
-        if preprocess is None or planned.raw is None or planned.fed is None:
+        if preprocess is None or planned.raw is None:
             return arrays
-        pixels = arrays[planned.raw.name]
+        if isinstance(preprocess, TextPreprocess):
+            others = {name: array for name, array in arrays.items() if name != planned.raw.name}
+            return {**others, **preprocess.reference(arrays[planned.raw.name], planned.fed)}
+        fed, pixels = planned.fed[IMAGE], arrays[planned.raw.name]
         for step, image in zip(preprocess.steps, planned.images, strict=False):
             pixels = step.reference(pixels, image)
         rest = {name: array for name, array in arrays.items() if name != planned.raw.name}
-        return {**rest, planned.fed.name: np.ascontiguousarray(pixels, dtype=planned.fed.dtype)}
+        return {**rest, fed.name: np.ascontiguousarray(pixels, dtype=fed.dtype)}
 
     def _finish(self, outputs: Arrays) -> Arrays:
         postprocess, planned = self.processing.postprocess, self.planned
@@ -75,7 +86,7 @@ class Reference:
             values = step.reference(values)
         named = {answer.spec.name: value for answer, value in zip(planned.answers[-1], values, strict=True)}
         all_named = {**outputs, **named}
-        return {spec.name: np.asarray(all_named[spec.name], dtype=spec.dtype) for spec in planned.outputs}
+        return {spec.name: np.asarray(all_named[spec.name], dtype=numpy_dtype(spec.dtype)) for spec in planned.outputs}
 
     def _stands(self, outputs: Arrays, shake: float, rng: np.random.Generator) -> bool:
         expected = self._finish(outputs)

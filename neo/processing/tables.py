@@ -71,6 +71,13 @@ class Table:
             raise self.wrong(key, value, "a text of 1 to 200 characters")
         return value
 
+    def texts(self, key: str, expected: str) -> tuple[str, ...]:
+        """A list of texts, which stood in a file that the document names."""
+        value = self.any(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(key, value, expected)
+        return tuple(value)
+
     def flag(self, key: str, *, default: bool) -> bool:
         value = self.any(key, default)
         if not isinstance(value, bool):

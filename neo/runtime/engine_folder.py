@@ -29,6 +29,7 @@ from neo.contract.fields import (
     parse_object,
 )
 from neo.contract.manifest import parse_path
+from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError
 
@@ -52,8 +53,8 @@ class WeightEntry:
         obj = as_object(value, "weight")
         # TensorSpec knows which dtypes and dimensions are allowed
         spec = TensorSpec.from_json({"name": "weight", "dtype": obj.get("dtype"), "shape": obj.get("shape")})
-        if spec.dynamic_dims:
-            raise ContractError("a weight has whole numbers as its shape")
+        if spec.dynamic_dims or spec.dtype == STRING:
+            raise ContractError("a weight has numbers in it, and whole ones as its shape")
         file = as_string(obj.get("file"), "weight.file")
         parse_path(file)
         offset = get_size(obj, "offset", "weight")
@@ -97,6 +98,7 @@ class EngineFolder:
     """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only).
     segments: folders relative to this one.
     kernels: for those whose cost is known (tvm only); () in bundles from before it was written down.
+    extensions: whether the graph has operators of ONNX Runtime's extensions.
     """
 
     engine: str
@@ -105,6 +107,7 @@ class EngineFolder:
     weights: tuple[WeightEntry, ...] = ()
     segments: tuple[str, ...] = ()
     kernels: tuple[KernelCost, ...] = ()
+    extensions: bool = False
 
     def to_bytes(self) -> bytes:
         return dump_object(
@@ -115,6 +118,7 @@ class EngineFolder:
                 "weights": [weight.to_json() for weight in self.weights],
                 "segments": list(self.segments),
                 "kernels": [kernel.to_json() for kernel in self.kernels],
+                "extensions": self.extensions,
             }
         )
 
@@ -123,7 +127,7 @@ class EngineFolder:
         """Raises BundleError if engine.json is missing or not what this version writes."""
         try:
             written = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
-            obj = {"segments": [], "kernels": [], **written}  # older engines have neither
+            obj = {"segments": [], "kernels": [], "extensions": False, **written}  # older engines have none of them
             return cls(
                 get(obj, "engine", str, ENGINE_FILE),
                 get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
@@ -131,6 +135,7 @@ class EngineFolder:
                 get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
                 tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
                 get_list(obj, "kernels", KernelCost.from_json, ENGINE_FILE),
+                get(obj, "extensions", bool, ENGINE_FILE),
             )
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error

@@ -1,6 +1,7 @@
 """Golden samples: inputs with the source framework's outputs, and the test that a device can still give them.
 
-golden.npz holds ``<index>/input/<name>`` and ``<index>/output/<name>``.
+golden.npz holds ``<index>/input/<name>`` and ``<index>/output/<name>``; strings as ``neo.contract.strings.to_plain``
+writes them, under ``utf8/<index>/input/<name>`` and ``shape/<index>/input/<name>``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.contract.fields import ContractError
 from neo.contract.manifest import GOLDEN_PATH
 from neo.contract.parity import Parity, compare
+from neo.contract.strings import from_plain, to_plain
 from neo.errors import BundleError
 from neo.runtime.load import Predictor
 
@@ -34,7 +37,7 @@ def write_golden(path: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
         for name, array in tensors.items()
     }
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one array only
+        np.savez_compressed(file, **to_plain(arrays))  # type: ignore[arg-type]  # the stub takes one array only
 
 
 def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
@@ -60,6 +63,7 @@ def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
         zlib.error,
         struct.error,
         lzma.LZMAError,
+        ContractError,
     ) as error:
         raise BundleError(f"the golden samples in {folder} cannot be read: {error}") from error
     if not 0 < len(samples) <= MAX_SAMPLES:
@@ -72,10 +76,11 @@ def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
 def _read_samples(path: Path) -> dict[int, tuple[Arrays, Arrays]]:
     samples: dict[int, tuple[Arrays, Arrays]] = {}
     with np.load(path, allow_pickle=False) as archive:
-        for key in archive.files:
-            index, kind, name = key.split("/", 2)
-            sample = samples.setdefault(int(index), ({}, {}))
-            sample[("input", "output").index(kind)][name] = archive[key]
+        arrays = from_plain(archive)
+    for key, array in arrays.items():
+        index, kind, name = key.split("/", 2)
+        sample = samples.setdefault(int(index), ({}, {}))
+        sample[("input", "output").index(kind)][name] = array
     return samples
 
 

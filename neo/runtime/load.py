@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from neo.contract.fields import ContractError
 from neo.contract.inference import check_inputs
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
+from neo.contract.strings import as_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError, EngineError, InputSpecError
 from neo.runtime.engine_folder import EngineFolder
+from neo.runtime.extensions import DISTRIBUTION
 
 # engine -> (what opens its folder, the distribution whose version counts)
 ENGINES = {
@@ -31,6 +33,7 @@ class Engine(Protocol):
     """A loaded model. Not thread-safe; call it from the thread that loaded it.
 
     run: arrays in the order of ``inputs``, of exactly their dtype and shape, to arrays in the order of ``outputs``.
+    Strings are object arrays of ``str``.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -62,7 +65,7 @@ class Predictor:
             check_inputs(self.inputs, inputs)
         except ContractError as error:
             raise InputSpecError(error.message, hint=error.hint) from error
-        outputs = self._engine.run([inputs[spec.name] for spec in self.inputs])
+        outputs = self._engine.run([as_dtype(inputs[spec.name], spec.dtype) for spec in self.inputs])
         return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
 
     def close(self) -> None:
@@ -106,9 +109,12 @@ def load_engine(folder: Path, threads: int | None = None) -> Engine:
 
 
 def engine_versions() -> dict[str, str]:
-    """The engines that are installed here, with the version that counts for compatibility; nothing is imported."""
+    """The engines that are installed here, and what they can be extended by, with the version that counts for
+    compatibility; nothing is imported.
+    """
     versions = {}
-    for name, (_, distribution) in ENGINES.items():
+    distributions = {name: distribution for name, (_, distribution) in ENGINES.items()}
+    for name, distribution in {**distributions, DISTRIBUTION: DISTRIBUTION}.items():
         try:
             versions[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:

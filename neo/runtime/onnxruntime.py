@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neo.contract.tensors import TensorSpec
 from neo.errors import EngineError
 from neo.runtime.engine_folder import EngineFolder
+from neo.runtime.extensions import register_extensions
 
 MODEL_FILE = "model.onnx"
 _ERRORS_ONLY = 3
@@ -38,22 +39,25 @@ class OnnxRuntimeEngine:
 
 
 def open_engine(folder: Path, description: EngineFolder, threads: int) -> OnnxRuntimeEngine:
-    return OnnxRuntimeEngine(open_session(folder, threads), description)
+    return OnnxRuntimeEngine(open_session(folder, threads, extensions=description.extensions), description)
 
 
 def open_session(
-    folder: Path, threads: int, *, spin: bool = True, profile: Path | None = None
+    folder: Path, threads: int, *, spin: bool = True, profile: Path | None = None, extensions: bool = False
 ) -> onnxruntime.InferenceSession:
     """The graph is optimised for this processor here, at load: what that gives depends on the processor.
 
     spin: threads that have no work wait busily for a while. profile: ONNX Runtime's record of every node is kept, and
-    written to a file whose path begins so when profiling is ended. Raises EngineError.
+    written to a file whose path begins so when profiling is ended. extensions: the graph has operators of ONNX
+    Runtime's extensions. Raises EngineError.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    if extensions:
+        register_extensions(options)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError, EngineError
 from neo.runtime.engine_folder import RUNTIME_FILE, EngineFolder
@@ -87,6 +88,20 @@ class _Session:
             raise EngineError(f"onnxruntime failed: {error}") from error
 
 
+def _with_strings(session: onnxruntime.InferenceSession, description: EngineFolder) -> Run:
+    """ONNX Runtime binds no strings to memory: such a segment gets its results anew with every call."""
+    read, made = ([spec.name for spec in specs] for specs in (description.inputs, description.outputs))
+
+    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            results: list[NDArray[Any]] = session.run(made, dict(zip(read, arrays, strict=True)))
+        except Exception as error:  # as above
+            raise EngineError(f"onnxruntime failed: {error}") from error
+        return results
+
+    return run
+
+
 def open_engine(folder: Path, description: EngineFolder, threads: int) -> SegmentedEngine:
     """Raises BundleError if the segments do not fit together, EngineError if one cannot be loaded."""
     known = {spec.name for spec in description.inputs}
@@ -111,5 +126,7 @@ def _open_part(folder: Path, name: str, part: EngineFolder, threads: int) -> Run
         return open_tvm(folder / name, part, threads, folder / RUNTIME_FILE).run_in_place
     if part.engine == "onnxruntime":
         # its threads must not keep the cores from TVM's, which come next
-        return _Session(open_session(folder / name, threads, spin=False), part).run
+        session = open_session(folder / name, threads, spin=False, extensions=part.extensions)
+        strings = any(spec.dtype == STRING for spec in (*part.inputs, *part.outputs))
+        return _with_strings(session, part) if strings else _Session(session, part).run
     raise BundleError(f"{folder / name}: no segment is run by the engine {part.engine!r}")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError, EngineError
 from neo.runtime.engine_folder import ALIGNMENT_BYTES, LIBRARY_FILE, RUNTIME_FILE, EngineFolder, WeightEntry
@@ -117,10 +118,12 @@ def _map_weight(folder: Path, entry: WeightEntry) -> NDArray[Any]:
 
 
 def aligned_empty(spec: TensorSpec) -> NDArray[Any]:
-    """Memory for one tensor that the compiled code takes as it is. Raises EngineError for a dynamic shape."""
+    """Memory for one tensor that the compiled code takes as it is. Raises EngineError for dynamic shapes and words."""
     dims = [dim for dim in spec.shape if isinstance(dim, int)]
     if len(dims) != len(spec.shape):
         raise EngineError(f"the tvm engine has fixed shapes, and input {spec} has none")
+    if spec.dtype == STRING:
+        raise EngineError(f"the tvm engine has numbers only, and input {spec} has none")
     dtype = np.dtype(spec.dtype)
     size = math.prod(dims) * dtype.itemsize
     raw = np.zeros(size + ALIGNMENT_BYTES, np.uint8)

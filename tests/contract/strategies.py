@@ -14,7 +14,7 @@ from neo.contract.manifest import Manifest
 from neo.contract.messages import PHASES, Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
 from neo.contract.oci import MANIFEST_TYPE, Descriptor, ImageIndex, ImageManifest
 from neo.contract.parity import Tolerance
-from neo.contract.tensors import DTYPES, TensorSpec
+from neo.contract.tensors import DTYPES, NUMBERS, TensorSpec
 
 _letters = string.ascii_letters + string.digits
 # text that UTF-8 can carry: no lone surrogates
@@ -149,8 +149,7 @@ DOCUMENTS: dict[type, st.SearchStrategy] = {
     Chunk: chunks,
 }
 
-arrays = st.sampled_from(sorted(DTYPES)).flatmap(
-    lambda dtype: st_numpy.arrays(
-        np.dtype(dtype), st_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)
-    )
-)
+_array_shapes = st_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)
+number_arrays = st.sampled_from(sorted(NUMBERS)).flatmap(lambda dtype: st_numpy.arrays(np.dtype(dtype), _array_shapes))
+string_arrays = st_numpy.arrays(np.dtype(object), _array_shapes, elements=texts)
+arrays = number_arrays | string_arrays

@@ -15,9 +15,10 @@ from neo.engines.confined import build_engine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.errors import EngineError
+from neo.runtime import load_engine
 from neo.runtime.engine_folder import EngineFolder
 from neo.targets import load_target
-from tests.engines.conftest import Check
+from tests.engines.conftest import Check, build_engine_here
 from tests.engines.reference import specs
 from tests.models import build, classifier
 
@@ -108,6 +109,16 @@ def test_weights_are_files_of_their_own_and_shared_ones_are_stored_once(tmp_path
         ("weights/small.bin", (192,)),
     ]
     assert (tmp_path / "engine" / "model.so").stat().st_size < weights["w"].nbytes
+
+
+def test_a_constant_without_elements_is_an_output_like_others(tmp_path: Path) -> None:
+    node = helper.make_node("Identity", ["nothing"], ["y"])
+    keep = helper.make_node("Relu", ["x"], ["z"])
+    weights = {"nothing": np.zeros((0, 3), np.float32)}
+    model = build([node, keep], {"x": (2,)}, {"y": (0, 3), "z": (2,)}, weights)
+    build_engine_here("tvm", model, tmp_path)
+    nothing, _ = load_engine(tmp_path / "engine", 1).run([np.ones(2, np.float32)])
+    assert nothing.shape == (0, 3)
 
 
 def test_a_cross_compiled_library_is_for_the_target(tmp_path: Path) -> None:

@@ -42,3 +42,28 @@ def test_an_index_out_of_bounds_reads_no_foreign_memory(run_tvm: Check) -> None:
     got = run_tvm(build(nodes, {"x": (6,)}, {"y": (6, 4)}, {"table": table}), x)
     np.testing.assert_array_equal(got[:3], table[[0, 9, 9]])
     assert all(row in table for row in got)
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize(("axes", "keepdims"), [([2], 1), ([2], 0), ([0, -1], 0), (None, 0), (None, 1)])
+def test_the_extreme_of_infinities_is_infinite(
+    run_tvm: Check, operator: str, axes: list[int] | None, keepdims: int
+) -> None:
+    """A row that a mask takes out altogether holds nothing but -inf, and is found by its largest element."""
+    sign = -1 if operator == "ReduceMax" else 1
+    x = np.random.default_rng(0).normal(0, 1, (2, 3, 17)).astype(np.float32)
+    x[:, 1] = sign * np.inf
+    function = np.max if sign < 0 else np.min
+    wanted = function(x, axis=None if axes is None else tuple(axes), keepdims=bool(keepdims))
+    node = helper.make_node(operator, ["x"], ["y"], keepdims=keepdims, **({} if axes is None else {"axes": axes}))
+    got = run_tvm(build([node], {"x": x.shape}, {"y": wanted.shape}), x)
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("wanted", [[4, 1, 5, 1], [5, 2], [1]])
+def test_expand_broadcasts_both_ways(run_tvm: Check, wanted: list[int]) -> None:
+    x = np.arange(6, dtype=np.float32).reshape(3, 1, 2)
+    shape = np.broadcast_shapes(x.shape, tuple(wanted))
+    weights = {"shape": np.array(wanted, np.int64)}
+    model = build([helper.make_node("Expand", ["x", "shape"], ["y"])], {"x": x.shape}, {"y": shape}, weights)
+    np.testing.assert_array_equal(run_tvm(model, x), np.broadcast_to(x, shape))

@@ -116,3 +116,20 @@ def test_multiply_adds_are_counted(
     arrays = {name: np.zeros(dims, np.float32) for name, dims in weights.items()}
     graph = build([node], {"x": shape}, {"y": result}, arrays).graph
     assert multiply_adds(graph.node[0], read_facts(graph)) == count
+
+
+def test_the_remainder_with_the_divisors_sign_is_refused_of_floats() -> None:
+    def taken(**attributes: int) -> bool:
+        node = helper.make_node("Mod", ["x", "d"], ["y"], **attributes)
+        return not reasons(build([node], {"x": (4,)}, {"y": (4,)}, {"d": np.ones(4, np.float32)}))
+
+    assert taken(fmod=1)
+    graph = onnx.helper.make_graph(
+        [helper.make_node("Mod", ["x", "x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.INT64, [4])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [4])],
+    )
+    assert refused_operators(graph, read_facts(graph), OPERATORS) == {}
+    graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    assert "divisor" in refused_operators(graph, read_facts(graph), OPERATORS)[0]

@@ -271,3 +271,43 @@ def test_a_split_engine_agrees_with_the_whole_graph_in_either_engine(engine: str
         helper.make_node("MatMul", ["best", "w2"], ["y"]),
     ]
     agrees(engine, build(nodes, {"x": (3, 16)}, {"y": (3, 8)}, weights))
+
+
+def test_words_before_a_network_are_read_by_onnx_runtime(tmp_path: Path) -> None:
+    """Strings come in, are looked up by ONNX Runtime, go through a network of TVM's, and one comes out."""
+    ml = {"domain": "ai.onnx.ml", "keys_strings": ["a", "b"]}
+    nodes = [
+        helper.make_node("LabelEncoder", ["words"], ["codes"], values_floats=[1.0, -1.0], default_float=0.0, **ml),
+        helper.make_node("MatMul", ["codes", "w1"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "w2"], ["scores"]),
+        helper.make_node("LabelEncoder", ["words"], ["echo"], values_strings=["A", "B"], default_string="?", **ml),
+    ]
+    model = model_of(
+        nodes,
+        [value("words", [1, 16], TensorProto.STRING)],
+        [value("scores", [1, 4]), value("echo", [1, 16], TensorProto.STRING)],
+        {"w1": random(16, 256), "w2": random(256, 4)},
+    )
+    built = build_engine_here("tvm", model, tmp_path)
+    assert engines_of(tmp_path) == [ONNXRUNTIME, TVM]
+    assert "strings" in built.notes[0] or "ai.onnx.ml" in built.notes[0]
+    engine = load_engine(tmp_path / "engine", 2)
+    for words in (["a", "b"] * 8, ["c"] * 15 + ["a"]):
+        array = np.array([words], object)
+        scores, echo = engine.run([array])
+        wanted, echoed = reference_outputs(model, [array])
+        np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)
+        assert echo.tolist() == echoed.tolist()
+    engine.close()
+
+
+def test_a_standard_operator_on_strings_is_not_tvms(tmp_path: Path) -> None:
+    model = model_of(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [value("x", [2], TensorProto.STRING)],
+        [value("y", [2], TensorProto.STRING)],
+        {},
+    )
+    with pytest.raises(EngineError, match="works on strings"):
+        build_engine_here("tvm", model, tmp_path)

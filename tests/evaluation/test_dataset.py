@@ -57,7 +57,8 @@ def test_numbers_become_the_models_dtype_where_nothing_is_lost(tmp_path: Path) -
         ({"x": IMAGES[0], "labels": LABELS}, None, r"wants \[samples, 3, 8, 8\]"),
         ({"x": IMAGES.transpose(0, 2, 3, 1), "labels": LABELS}, None, r"wants \[samples, 3, 8, 8\]"),
         ({"x": IMAGES.astype(np.complex64), "labels": LABELS}, None, "without loss"),
-        ({"x": IMAGES, "labels": np.array(["a"] * 5)}, None, "labels"),
+        ({"x": IMAGES, "labels": np.array([1j] * 5)}, None, "labels"),
+        ({"x": IMAGES.astype(str), "labels": LABELS}, None, "the model wants float32"),
         ({"x": IMAGES[:0], "labels": LABELS[:0]}, None, "labels"),
         ({"x": np.array([{}] * 5, dtype=object), "labels": LABELS}, None, "no plain array"),
     ],
@@ -83,3 +84,14 @@ def test_a_file_that_is_no_npz_is_an_error_of_ours(tmp_path: Path, content: byte
         read_dataset(tmp_path / "data.npz", (X,), None)
     with pytest.raises(InputSpecError, match="no file"):
         read_dataset(tmp_path / "nothing.npz", (X,), None)
+
+
+def test_words_are_inputs_and_labels(tmp_path: Path) -> None:
+    spec = TensorSpec("words", "string", ("N", 1))
+    path = save(tmp_path, words=np.array([["a"], ["b"]]), labels=np.array(["yes", "no"]))
+    dataset = read_dataset(path, (spec,), None)
+    assert dataset.inputs["words"].tolist() == [["a"], ["b"]]
+    assert dataset.inputs["words"].dtype == object
+    assert dataset.labels.tolist() == ["yes", "no"]
+    with pytest.raises(InputSpecError, match="the model wants string"):
+        read_dataset(save(tmp_path, words=np.zeros((2, 1)), labels=np.arange(2)), (spec,), None)

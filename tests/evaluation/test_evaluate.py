@@ -107,3 +107,38 @@ def test_what_cannot_be_judged_says_why(neo: Neo, tmp_path: Path) -> None:
         assert done.returncode == code, (arguments, done.stderr)
         assert word in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_model_of_words_is_judged_by_words_and_predicts_from_the_command_line(neo: Neo, tmp_path: Path) -> None:
+    skops_io = pytest.importorskip("skops.io")
+    from sklearn.compose import ColumnTransformer
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    flowers = load_iris()
+    petals = np.where(flowers.data[:, 2] > 4.9, "long", np.where(flowers.data[:, 2] > 2, "middling", "short"))
+    rows = petals.astype(object)[:, np.newaxis]
+    species = flowers.target_names[flowers.target]
+    encoded = ColumnTransformer([("petal", OneHotEncoder(), [0])])
+    model = make_pipeline(encoded, LogisticRegression()).fit(rows, species.astype(object))
+    skops_io.dump(model, tmp_path / "iris.skops")
+    assert neo("compile", "iris.skops", "--engine", "onnxruntime").returncode == 0
+    np.savez(tmp_path / "data.npz", column_0=rows.astype(str), labels=species)
+    for output in ("label", "probabilities"):
+        chosen = ("--output", output, "--source", "iris.skops", "--metric", "accuracy", "--metric", "confusion")
+        done = neo("evaluate", "iris", "--data", "data.npz", *chosen, "--json")
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert result["classes"] == list(flowers.target_names)
+        assert result["agreement"] == 1
+        assert result["bundle"]["metrics"]["accuracy"] == pytest.approx(model.score(rows, species))
+
+    np.savez(tmp_path / "one.npz", column_0=np.array([["short"]]))
+    done = neo("predict", "iris", "--input", "one.npz", "--json")
+    assert json.loads(done.stdout)["outputs"]["label"] == {"dtype": "string", "shape": [1], "data": ["setosa"]}
+    assert neo("predict", "iris", "--input", "one.npz", "--output", "answer.npz").returncode == 0
+    with np.load(tmp_path / "answer.npz", allow_pickle=False) as answer:
+        assert answer["label"].tolist() == ["setosa"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neo.errors import NeoError, UsageError
-from neo.evaluation.metrics import METRICS, Answered, confusion, usual_metric
+from neo.evaluation.metrics import METRICS, Answered, confusion, usual_metric, vocabulary
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 RNG = np.random.default_rng(0)
@@ -99,3 +99,25 @@ def test_a_metric_that_does_not_fit_says_so(name: str, labels: np.ndarray, answe
 def test_whole_labels_are_classes_unless_said_otherwise() -> None:
     assert usual_metric(LABELS) == "accuracy"
     assert usual_metric(LABELS.astype(np.float32)) == "rmse"
+
+
+def test_words_are_classes_by_themselves_or_by_the_names_of_the_scores() -> None:
+    names = ("cat", "dog", "emu")
+    labels = np.array(["dog", "emu", "cat", "dog"])
+    said = np.array(["dog", "cat", "cat", "dog"], object)
+    words = vocabulary(labels, [said], ())
+    assert words == names
+    answered = Answered.of(labels, said, words)
+    assert METRICS["accuracy"](answered) == 0.75
+    assert confusion(answered, 3).tolist() == [[1, 0, 0], [0, 2, 0], [1, 0, 0]]
+    scores = np.eye(3, dtype=np.float32)[[1, 0, 0, 1]]
+    assert METRICS["accuracy"](Answered.of(labels, scores, vocabulary(labels, [scores], names))) == 0.75
+    assert usual_metric(labels) == "accuracy"
+    assert vocabulary(np.arange(3), [scores], names) == ()
+
+
+def test_words_that_nothing_explains_say_so() -> None:
+    with pytest.raises(UsageError, match="'emu' is no class of the model"):
+        vocabulary(np.array(["cat", "emu"]), [LOGITS], ("cat", "dog"))
+    with pytest.raises(UsageError, match="labels are int64, and the output's answers are string"):
+        Answered.of(np.arange(2), np.array(["cat", "dog"]))

@@ -118,16 +118,6 @@ def test_other_estimators_have_their_own_outputs(tmp_path: Path, through_sandbox
         assert [str(spec) for spec in converted.outputs] == outputs
 
 
-def test_classes_that_are_strings_become_positions(tmp_path: Path, through_sandbox: Convert) -> None:
-    rows, target = data("iris")
-    names = datasets.load_iris().target_names
-    skops_io.dump(RandomForestClassifier(10, random_state=0).fit(rows, names[target]), tmp_path / "m.skops")
-    converted = through_sandbox(tmp_path / "m.skops", dims={"N": 150})
-    assert str(converted.outputs[0]) == "label=int64[150]"
-    assert converted.notes == ("label is the position among the classes: setosa, versicolor, virginica",)
-    assert (answers(converted, rows)["label"] == target).mean() > 0.95
-
-
 def test_encoders_of_numbers_work_by_column(tmp_path: Path, through_sandbox: Convert) -> None:
     rows, target = data("iris")
     rows[:, 3] = np.round(rows[:, 3])
@@ -147,15 +137,6 @@ def test_columns_of_a_data_frame_are_found_by_position(tmp_path: Path, through_s
     skops_io.dump(model, tmp_path / "m.skops")
     converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)})
     np.testing.assert_allclose(answers(converted, rows)["prediction"], model.predict(frame), rtol=1e-4)
-
-
-def test_a_column_of_strings_is_named(tmp_path: Path, through_sandbox: Convert) -> None:
-    rows = np.array([["red", 1.0], ["blue", 2.0], ["red", 3.0], ["blue", 4.0]], dtype=object)
-    parts = ColumnTransformer([("size", StandardScaler(), [1]), ("colour", OneHotEncoder(), [0])])
-    skops_io.dump(make_pipeline(parts, LogisticRegression()).fit(rows, [0, 1, 0, 1]), tmp_path / "m.skops")
-    with pytest.raises(UnsupportedModel, match=r"column 0 of the model holds strings \('blue', 'red'\)") as caught:
-        through_sandbox(tmp_path / "m.skops")
-    assert "encode the column as numbers" in caught.value.hint
 
 
 def boosted(library: str, name: str) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, NeoError, UsageError
 from neo.processing.documents import Postprocess, Preprocess, Processing, read_processing
 from neo.processing.plan import plan
+from neo.processing.tokenizers.wordpiece import SPECIAL
 
 PRE = """
 [image]
@@ -155,13 +157,16 @@ def test_a_document_that_does_not_fit_the_model_says_what_to_change(
 def test_the_guides_examples_are_read(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
     blocks = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
+    letters = string.ascii_lowercase + string.digits
+    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
     for name in ("imagenet.txt", "coco.txt"):
         (tmp_path / name).write_text("a\nb\n")
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.toml"
         path.write_text(block)
-        before = "[image]" in block
+        before = "[image]" in block or "[text]" in block
         assert read_processing(path if before else None, None if before else path) is not None
 
 

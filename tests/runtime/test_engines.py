@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -84,4 +85,16 @@ class TestTvm(EngineRuntimeSuite):
         (folder / "model.so").unlink()
         (folder / "model.so").write_bytes(b"\x7fELF and no more")
         with pytest.raises(EngineError, match="tvm cannot load"):
+            load_engine(folder, 1)
+
+    def test_words_for_compiled_code_are_refused(self, bundle: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "engine"
+        folder.mkdir()
+        for path in (bundle / ENGINE_DIR).iterdir():
+            (folder / path.name).symlink_to(path)
+        (folder / "engine.json").unlink()
+        words = tuple(replace(spec, dtype="string") for spec in INPUTS)
+        description = replace(EngineFolder.read(bundle / ENGINE_DIR), inputs=words)
+        (folder / "engine.json").write_bytes(description.to_bytes())
+        with pytest.raises(EngineError, match="numbers only"):
             load_engine(folder, 1)

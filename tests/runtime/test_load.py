@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
-from neo.contract.tensors import DTYPES
+from neo.contract.tensors import NUMBERS
 from neo.errors import BundleError, EngineError
 from neo.runtime import engine_versions, load, load_engine
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder, WeightEntry
+from neo.runtime.extensions import DISTRIBUTION
 from neo.runtime.load import ENGINES, available_cores
 from tests.contract import strategies
 from tests.runtime.bundles import describe, onnxruntime_bundle
@@ -63,7 +64,7 @@ def test_the_engines_that_are_installed_are_found_without_importing_them() -> No
     versions, imported = json.loads(done.stdout)
     assert imported == []
     assert versions == engine_versions()
-    assert set(versions) == set(ENGINES)
+    assert set(ENGINES) <= set(versions) <= {*ENGINES, DISTRIBUTION}
 
 
 def test_the_cores_are_those_this_process_may_use() -> None:
@@ -80,7 +81,7 @@ weight_entries = st.builds(
     WeightEntry,
     st.sampled_from(["weights/small.bin", "weights/0001.bin"]),
     strategies.sizes,
-    st.sampled_from(sorted(DTYPES)),
+    st.sampled_from(sorted(NUMBERS)),
     st.lists(st.integers(0, 1 << 40), max_size=4).map(tuple),
 )
 engine_folders = st.builds(
@@ -89,6 +90,7 @@ engine_folders = st.builds(
     st.lists(strategies.tensor_specs, max_size=2).map(tuple),
     st.lists(strategies.tensor_specs, max_size=2).map(tuple),
     st.lists(weight_entries, max_size=3).map(tuple),
+    extensions=st.booleans(),
 )
 
 
@@ -119,6 +121,7 @@ def test_any_json_is_no_engine_description(tmp_path_factory: pytest.TempPathFact
         {"offset": -1},
         {"offset": 1.5},
         {"dtype": "object"},
+        {"dtype": "string"},
         {"shape": ["N"]},
         {"shape": [-1]},
         {"shape": None},

@@ -7,11 +7,18 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 
 from __future__ import annotations
 
+import importlib.metadata
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
 import onnxruntime
 
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.errors import EngineError
+from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
+from neo.runtime.extensions import DISTRIBUTION, register_extensions
 from neo.runtime.onnxruntime import MODEL_FILE
 
 # protobuf cannot write more than 2 GiB in one file; from here on the weights go beside the graph
@@ -28,11 +35,31 @@ def build(request: BuildRequest) -> BuiltEngine:
     weights_bytes = sum(path.stat().st_size for path in request.onnx.parent.iterdir() if path.is_file())
     if weights_bytes > _EXTERNAL_WEIGHTS_BYTES:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+    extensions = _has_extensions(request.onnx)
+    if extensions:
+        register_extensions(options)
     try:
         onnxruntime.InferenceSession(request.onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise EngineError(f"onnxruntime cannot take the model: {error}") from error
-    description = EngineFolder("onnxruntime", request.inputs, request.outputs)
+    description = EngineFolder("onnxruntime", request.inputs, request.outputs, extensions=extensions)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
     major, minor = onnxruntime.__version__.split(".")[:2]
-    return BuiltEngine(version=f">={major}.{minor}")
+    needs = {DISTRIBUTION: f">={importlib.metadata.version(DISTRIBUTION)}"} if extensions else {}
+    return BuiltEngine(f">={major}.{minor}", needs=needs)
+
+
+def _has_extensions(path: Path) -> bool:
+    model = onnx.load(path, load_external_data=False)
+    return DOMAIN in _domains((*model.graph.node, *(node for function in model.functions for node in function.node)))
+
+
+def _domains(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Of the nodes, and those in the graphs inside them."""
+    found = set()
+    for node in nodes:
+        found.add(node.domain)
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                found |= _domains(graph.node)
+    return found

@@ -78,7 +78,7 @@ def _build_segments(
             path = Path(scratch) / "segment.onnx"
             onnx.save_model(part.model, path, save_as_external_data=part.model.ByteSize() > LARGEST_EMBEDDED_BYTES)
             built = build_onnxruntime(BuildRequest(path, request.target, part.inputs, part.outputs, folder))
-        needs["onnxruntime"] = built.version
+        needs |= {"onnxruntime": built.version, **built.needs}
     description = EngineFolder("tvm", request.inputs, request.outputs, segments=folders)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
     return tuple(left), needs

@@ -15,6 +15,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.recurrent import Gru, Lstm, Rnn
+from neo.engines.tvm.refusal import Refused
 from neo.engines.tvm.transposed import TransposedConvolution
 
 
@@ -95,9 +96,26 @@ class Mean(_Fold):
         return relax.op.divide(total, relax.const(len(inputs), total.ty.dtype))
 
 
+class Expand(onnx_frontend.Expand):  # type: ignore[misc]
+    """ONNX broadcasts both ways: a 1 in the wanted shape, or a shorter one, leaves the input's size. TVM's own makes a
+    tensor of another shape of that where the wanted shape is no constant.
+    """
+
+    @classmethod
+    def _impl_v13(cls, bb: Any, inputs: Sequence[Any], _attr: Any, _params: Any) -> Any:
+        x, wanted = bb.normalize(inputs[0]), constant_of(inputs[1], bb)
+        if isinstance(inputs[1], relax.ShapeExpr):
+            wanted = np.array([int(size) for size in inputs[1].values])
+        if wanted is None:
+            raise Refused("the shape that it expands to is not constant")
+        sizes = tuple(int(size) for size in x.ty.shape)
+        return relax.op.broadcast_to(x, np.broadcast_shapes(sizes, tuple(wanted.tolist())))
+
+
 CONVERTERS: Mapping[str, Any] = {
     "Clip": Clip,
     "ConvTranspose": ConvTranspose,
+    "Expand": Expand,
     "GRU": Gru,
     "HardSigmoid": HardSigmoid,
     "HardSwish": HardSwish,

@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from neo.contract.fields import ContractError
+from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 
 _Shape = tuple[int, ...]
@@ -18,10 +19,13 @@ _Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """specs: of the tensors whose shapes are fixed and known. constants: names of the initializers."""
+    """specs: of the tensors whose shapes are fixed and known. constants: names of the initializers. strings: names of
+    all tensors that hold strings.
+    """
 
     specs: dict[str, TensorSpec]
     constants: dict[str, onnx.TensorProto]
+    strings: frozenset[str] = frozenset()
 
     def spec(self, name: str) -> TensorSpec | None:
         return self.specs.get(name)
@@ -46,8 +50,12 @@ def read_facts(graph: onnx.GraphProto) -> Facts:
     """The graph as shape inference has left it."""
     values = (*graph.input, *graph.value_info, *graph.output)
     found = ((value.name, _spec(value)) for value in values)
+    strings = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.STRING}
+    strings |= {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.STRING}
     return Facts(
-        {name: spec for name, spec in found if spec is not None}, {tensor.name: tensor for tensor in graph.initializer}
+        {name: spec for name, spec in found if spec is not None},
+        {tensor.name: tensor for tensor in graph.initializer},
+        frozenset(strings),
     )
 
 
@@ -110,7 +118,13 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec | None:
     if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
         return None
     try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-        return TensorSpec(value.name, dtype, tuple(dim.dim_value for dim in tensor.shape.dim))
-    except (KeyError, ContractError):  # strings, and the types that numpy does not have
+        return TensorSpec(value.name, tensor_dtype(tensor.elem_type), tuple(dim.dim_value for dim in tensor.shape.dim))
+    except (KeyError, ContractError):  # the types that numpy does not have
         return None
+
+
+def tensor_dtype(elem_type: int) -> str:
+    """ONNX's number of a type -> the contract's name of it. Raises KeyError for those that numpy does not have."""
+    if elem_type == onnx.TensorProto.STRING:
+        return STRING
+    return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type).name)

@@ -12,7 +12,7 @@ import tvm
 from neo.contract.fields import ContractError
 from neo.contract.tensors import TensorSpec
 from neo.engines.tvm.importer import OPERATORS, import_model
-from neo.engines.tvm.onnx_facts import Facts, read_facts
+from neo.engines.tvm.onnx_facts import Facts, read_facts, tensor_dtype
 from neo.engines.tvm.partition import ONNXRUNTIME, TVM, Segment, extract, partition
 from neo.engines.tvm.refusal import Refused, refused_operators, refused_tensors
 from neo.errors import EngineError
@@ -89,9 +89,9 @@ def _loose_spec(name: str, values: Mapping[str, onnx.ValueInfoProto]) -> TensorS
     tensor = values[name].type.tensor_type
     dims = [dim.dim_value if dim.HasField("dim_value") else f"dim_{i}" for i, dim in enumerate(tensor.shape.dim)]
     try:
-        return TensorSpec(name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, tuple(dims))
+        return TensorSpec(name, tensor_dtype(tensor.elem_type), tuple(dims))
     except (KeyError, ContractError) as error:
-        raise Refused(f"{name!r}, where the graph would be cut, is no tensor of numbers") from error
+        raise Refused(f"{name!r}, where the graph would be cut, is no tensor of numbers or strings") from error
 
 
 def _notes(said: list[str], segments: tuple[Segment, ...], refused: Mapping[int, str]) -> list[str]:

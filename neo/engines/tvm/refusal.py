@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
-from neo.engines.tvm.onnx_facts import Facts, attribute
+from neo.engines.tvm.onnx_facts import Facts, attribute, read_by
 
 # TVM's importer goes by the operator's name alone; these have there the meaning that it knows
 DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -60,6 +60,15 @@ def _is_inf(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return None if both else "one sign of infinity alone is not compiled"
 
 
+def _mod(node: onnx.NodeProto, facts: Facts) -> str | None:
+    """TVM has a - floor(a / b) * b, which is no number where a or b is infinite."""
+    spec = facts.spec(node.input[0])
+    floats = spec is None or "float" in spec.dtype
+    return (
+        "the sign of the divisor, for floats, is computed otherwise" if floats and not attribute(node, "fmod") else None
+    )
+
+
 def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
     """TVM goes by the sizes alone, ONNX by the scales where they are given."""
     if attribute(node, "antialias"):
@@ -95,6 +104,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "LayerNormalization": _first_output_only,
     "Loop": _CONTROL,
     "MaxPool": _first_output_only,
+    "Mod": _mod,
     "NonMaxSuppression": _SORTS,
     "NonZero": _DATA_SHAPE,
     "Optional": _SEQUENCE,
@@ -137,6 +147,8 @@ def refused_tensors(graph: onnx.GraphProto, facts: Facts) -> dict[int, str]:
 def _verdict(node: onnx.NodeProto, facts: Facts, known: frozenset[str]) -> str | None:
     if node.domain not in DOMAINS:
         return f"TVM does not know the operators of {node.domain}"
+    if not facts.strings.isdisjoint([*read_by(node), *node.output]):
+        return "it works on strings"
     verdict = OPERATORS.get(node.op_type)
     if callable(verdict):
         verdict = verdict(node, facts)

@@ -68,6 +68,7 @@ def write_weights(arrays: list[NDArray[Any]], folder: Path) -> tuple[WeightEntry
             file, offset = SMALL_FILE, len(small)
             small += data + bytes(-len(data) % ALIGNMENT_BYTES)
         entries.append(WeightEntry(file, offset, str(array.dtype), array.shape))
-    if small:
+    # also of nothing: a tensor without elements is read from there like others
+    if any(entry.file == SMALL_FILE for entry in entries):
         (folder / SMALL_FILE).write_bytes(small)
     return tuple(entries)

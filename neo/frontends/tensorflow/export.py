@@ -12,7 +12,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from neo.contract.tensors import DTYPES, Dim, TensorSpec
+from neo.contract.tensors import NUMBERS, Dim, TensorSpec
 from neo.errors import InputSpecError, UnsupportedModel
 from neo.frontends.base import Arrays, SourceModel
 from neo.frontends.failures import first_line
@@ -34,10 +34,10 @@ def declared_spec(
 
     Raises UnsupportedModel for other dtypes, InputSpecError if nobody says how many dimensions there are.
     """
-    if dtype not in DTYPES:
+    if dtype not in NUMBERS:
         raise UnsupportedModel(
             f"input {name!r} has the dtype {dtype}",
-            hint=f"an input can be: {', '.join(sorted(DTYPES))}; leave the step before it out of the model",
+            hint=f"an input can be: {', '.join(sorted(NUMBERS))}; leave the step before it out of the model",
         )
     if shape is not None:
         dims: list[Dim] = [dim_name(name, axis) if size is None else size for axis, size in enumerate(shape)]

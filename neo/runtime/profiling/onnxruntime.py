@@ -33,7 +33,8 @@ class WatchedEngine:
     def __init__(self, folder: Path, description: EngineFolder, threads: int, *, spin: bool = True) -> None:
         """spin: as ``open_session`` takes it."""
         self._scratch = tempfile.TemporaryDirectory(prefix="neo-profile-")
-        self._session = open_session(folder, threads, spin=spin, profile=Path(self._scratch.name) / "onnxruntime")
+        profile = Path(self._scratch.name) / "onnxruntime"
+        self._session = open_session(folder, threads, spin=spin, profile=profile, extensions=description.extensions)
         self._engine = OnnxRuntimeEngine(self._session, description)
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:

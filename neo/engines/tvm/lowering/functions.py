@@ -6,12 +6,14 @@ LLVM turns a vector of ``exp`` into one call to the C library per element; a net
 time there. These approximations are good to a few units in the last place of float32.
 Source: the Cephes library's expf and Eigen's ptanh and perf, as in TVM's ``topi`` fast functions.
 
-Indices that come from outside are clamped: TVM's own rule reads wherever they point.
+Indices that come from outside are clamped: TVM's own rule reads wherever they point. The largest of nothing but -inf is
+-inf: TVM's own rule starts at the smallest finite number, and a row that is masked out altogether looks like another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import relax, te, tirx, topi
@@ -50,6 +52,40 @@ def _take(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode="clip")
 
 
+# functions in Python: te.comm_reducer counts their arguments
+def _larger(a: Any, b: Any) -> Any:
+    return tirx.max(a, b)
+
+
+def _smaller(a: Any, b: Any) -> Any:
+    return tirx.min(a, b)
+
+
+def _extreme(combine: Callable[[Any, Any], Any], start: float) -> Callable[[Any, Any], Any]:
+    """The largest or smallest along some axes. start: what it is of nothing."""
+
+    def reduced(x: te.Tensor, axes: tuple[int, ...], shape: Sequence[Any]) -> te.Tensor:
+        reducer = te.comm_reducer(combine, lambda dtype: tirx.const(start, dtype))
+        along = {axis: te.reduce_axis((0, x.shape[axis])) for axis in axes}
+        kept = [axis for axis in range(len(x.shape)) if len(shape) == len(x.shape) or axis not in along]
+
+        def element(*at: Any) -> Any:
+            place = {**dict(zip(kept, at, strict=True)), **along}
+            return reducer(x(*(place[axis] for axis in range(len(x.shape)))), axis=list(along.values()))
+
+        return te.compute(shape, element, name="extreme")
+
+    def legalize(builder: Any, call: relax.Call) -> Any:
+        x = call.args[0]
+        if "float" not in str(x.ty.dtype):
+            return call.op.get_attr("FLegalize")(builder, call)
+        rank = len(x.ty.shape)
+        axes = range(rank) if call.attrs.axis is None else sorted(int(axis) % rank for axis in call.attrs.axis)
+        return builder.call_te(reduced, x, tuple(axes), call.ty.shape, primfunc_name_hint="extreme")
+
+    return legalize
+
+
 # Relax operator -> how it is lowered
 FUNCTIONS = {
     "relax.exp": _elementwise(topi.fast_exp),
@@ -59,4 +95,6 @@ FUNCTIONS = {
     "relax.erf": _elementwise(topi.fast_erf),
     "relax.nn.softmax": _softmax,
     "relax.take": _take,
+    "relax.max": _extreme(_larger, -math.inf),
+    "relax.min": _extreme(_smaller, math.inf),
 }

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from neo.contract.tensors import DTYPES
+from neo.contract.tensors import NUMBERS
 from neo.frontends.mxnet.onnx_graph import Value
 from neo.frontends.mxnet.operation import Converter, Operation
 from neo.frontends.mxnet.operators.rounding import divided_remainder
@@ -181,7 +181,7 @@ def add_n(op: Operation) -> Value:
 
 
 def cast(op: Operation) -> Value:
-    return op.cast(op.data, op.attributes.choice("dtype", tuple(sorted(DTYPES))))
+    return op.cast(op.data, op.attributes.choice("dtype", tuple(sorted(NUMBERS))))
 
 
 def mixed_precision_cast(op: Operation) -> Value:
