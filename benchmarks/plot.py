@@ -10,13 +10,14 @@ from neo.errors import MissingDependency
 
 # ours in strong colours, peers in greys; readable without colour by their order in the legend
 COLOURS = {"tvm": "#d95f02", "neo-ort": "#7570b3", "ort": "#555555", "openvino": "#aaaaaa"}
+COLOURS |= {"tvm-bf16": "#e7298a", "openvino-bf16": "#cccccc"}
 WIDTH_PER_MODEL_INCHES = 0.9
 DOTS_PER_INCH = 120
 TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
 
 def plot_latency(cases: Sequence[Case], who: Sequence[Contender], path: Path) -> None:
-    """A PNG: one panel per number of threads, fp32. Raises MissingDependency without matplotlib."""
+    """A PNG: one panel per number of threads and precision. Raises MissingDependency without matplotlib."""
     try:
         import matplotlib as mpl
 
@@ -24,13 +25,15 @@ def plot_latency(cases: Sequence[Case], who: Sequence[Contender], path: Path) ->
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise MissingDependency("--plot needs matplotlib", hint="pip install 'neo-edge[bench]'") from error
-    names = [contender.name for contender in who if contender.precision == "fp32"]
-    peers = [contender.name for contender in who if contender.precision == "fp32" and not contender.engine]
-    panels = sorted({case.threads for case in cases})
+    precisions = dict.fromkeys(contender.precision for contender in who)
+    panels = [(threads, precision) for precision in precisions for threads in sorted({case.threads for case in cases})]
     models = list(dict.fromkeys(case.model for case in cases))
     size = (3 + WIDTH_PER_MODEL_INCHES * len(models), 3.6 * len(panels))
     figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, layout="constrained")
-    for threads, axis in zip(panels, axes[:, 0], strict=True):
+    for (threads, precision), axis in zip(panels, axes[:, 0], strict=True):
+        these_who = [contender for contender in who if contender.precision == precision]
+        names = [contender.name for contender in these_who]
+        peers = [contender.name for contender in these_who if not contender.engine]
         these = {case.model: case for case in cases if case.threads == threads}
         for index, name in enumerate(names):
             speeds = [these[model].ratio([name], peers) if model in these else None for model in models]
@@ -46,8 +49,7 @@ def plot_latency(cases: Sequence[Case], who: Sequence[Contender], path: Path) ->
         axis.minorticks_off()
         axis.set_xticks(range(len(models)), models, rotation=30, ha="right")
         axis.set_ylabel("times the fastest peer")
-        axis.set_title(f"fp32, batch 1, {threads} thread{'s' if threads > 1 else ''}")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(names))
+        axis.set_title(f"{precision}, batch 1, {threads} thread{'s' if threads > 1 else ''}")
+        axis.legend(loc="upper left", ncols=len(names))
     figure.savefig(path, dpi=DOTS_PER_INCH)
     plt.close(figure)

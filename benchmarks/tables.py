@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.race import Timing
-from benchmarks.results import NEO_ORT, TVM, Case, Contender, geometric_mean
+from benchmarks.results import TVM, Case, Contender, geometric_mean
 
 NOTHING = "-"
 # rounds that differ by more say that something else was running
@@ -43,19 +43,18 @@ def _medians(cases: Sequence[Case], who: Sequence[Contender]) -> str:
     peers = [contender.name for contender in who if not contender.engine]
     names = [contender.name for contender in who]
     rows = [[case.model, *(_number(case.median_ms(name)) for name in names)] for case in cases]
-    if not ours:
-        return markdown_table(["model", *names], rows) + "\n\nNone of our engines has this precision yet: no ratio."
-    ratios = {
-        f"peer/{TVM}": [case.ratio([TVM], peers) for case in cases],
-        "peer/best of ours": [case.ratio([TVM, NEO_ORT], peers) for case in cases],
-    }
+    compiled = next(contender.name for contender in who if contender.engine == TVM)
+    ratios = {f"peer/{compiled}": [case.ratio([compiled], peers) for case in cases]}
+    if len(ours) > 1:
+        ratios["peer/best of ours"] = [case.ratio(ours, peers) for case in cases]
     for index, row in enumerate(rows):
         row.extend(_ratio(column[index]) for column in ratios.values())
     means = [_ratio(geometric_mean(column)) for column in ratios.values()]
     rows.append(["geometric mean", *("" for _ in names), *means])
-    covered = sum(ratio is not None for ratio in ratios[f"peer/{TVM}"])
+    covered = sum(ratio is not None for ratio in ratios[f"peer/{compiled}"])
     table = markdown_table(["model", *names, *ratios], rows)
-    legend = f"peer: the faster of {' and '.join(peers)}. The mean of {TVM} is over {covered} of {len(cases)} models."
+    fastest = f"the faster of {' and '.join(peers)}" if len(peers) > 1 else peers[0]
+    legend = f"peer: {fastest}. The mean of {compiled} is over {covered} of {len(cases)} models."
     return f"{table}\n\n{legend}"
 
 

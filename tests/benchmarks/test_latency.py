@@ -54,6 +54,14 @@ def test_tables_are_aligned_and_name_who_is_out_and_why() -> None:
     assert "- lstm, tvm is out: no LSTM" in text
 
 
+def test_a_precision_is_compared_with_its_own() -> None:
+    one = case("mlp", tvm=1.0, ort=1.0, tvm_bf16=0.5, openvino_bf16=2.0)
+    text = "\n\n".join(latency_tables([one], contenders(["avx512_bf16"])))
+    bf16 = next(part for part in text.split("## ") if part.startswith("bf16, 1 thread"))
+    assert next(row for row in bf16.splitlines() if "mlp" in row).split("|")[-2].strip() == "4.00"
+    assert "peer: openvino-bf16. The mean of tvm-bf16 is over 1 of 1 models." in bf16
+
+
 def test_rounds_that_differ_are_remarked() -> None:
     def remarks(*rounds: float) -> str:
         timing = Timing(1.0, rounds, 1.0, 1.0, 50.0, Parity(0.0, 0.0))

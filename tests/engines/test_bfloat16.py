@@ -148,7 +148,7 @@ def test_the_processor_multiplies_pairs_in_one_instruction(target: str, instruct
     added = te.compute((lanes,), lambda i: total[i] + bfloat16.dot(unit, x[i], w[i]), name="added")
     schedule = tvm.s_tir.Schedule(te.create_prim_func([x, w, total, added]))
     schedule.vectorize(schedule.get_loops(schedule.get_sblock("added"))[0])
-    executable = tvm.compile(schedule.mod, target=llvm_target(built), tir_pipeline=pipeline_of(unit))
+    executable = tvm.compile(schedule.mod, target=llvm_target(built), tir_pipeline=pipeline_of(unit, 2))
     assert instruction in executable.mod.inspect_source("asm")
 
 

@@ -106,7 +106,7 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
         configurations = tuner.configurations(module, uses, costs, sum(array.nbytes for array in arrays))
         scheduled = schedule_module(module, target, uses, configurations)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
-        executable = tvm.compile(module, target=llvm, tir_pipeline=pipeline_of(tuner.unit))
+        executable = tvm.compile(module, target=llvm, tir_pipeline=pipeline_of(tuner.unit, target.cores))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind

@@ -5,6 +5,7 @@
   are tiles that were sized to fit the registers, so they are left alone.
 - Add a product of pairs to its sum in one instruction. A reduction says ``sum = sum + dot(x, w)``; the processor has
   ``sum = dot_add(sum, x, w)``, which LLVM would not find by itself: it rounds otherwise.
+- Let threads share the steps of parallel loops (``sharing.py``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import tvm
 from tvm import s_tir, tirx
 
+from neo.engines.tvm import sharing
 from neo.engines.tvm.bfloat16 import UNITS, Unit
 
 LOCAL = "local"
@@ -23,18 +25,6 @@ _LEAVE_ALONE = "disable_lower_builtin"
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
 
 Leaf = Callable[[tirx.Stmt], tirx.Stmt]
-
-
-@tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
-def keep_tiles_on_stack(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-    """To be run before LowerTVMBuiltin."""
-    return function.with_body(_rewritten(function.body, _kept))
-
-
-@tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
-def add_products_of_pairs(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-    """To be run after VectorizeLoop."""
-    return function.with_body(_rewritten(function.body, _added))
 
 
 def _kept(statement: tirx.Stmt) -> tirx.Stmt:
@@ -62,15 +52,7 @@ def _rewritten(statement: tirx.Stmt, leaf: Leaf) -> tirx.Stmt:
     if isinstance(statement, tirx.SeqStmt):
         return tirx.SeqStmt([_rewritten(part, leaf) for part in statement.seq])
     if isinstance(statement, tirx.For):
-        return tirx.For(
-            statement.loop_var,
-            statement.min,
-            statement.extent,
-            statement.kind,
-            _rewritten(statement.body, leaf),
-            statement.thread_binding,
-            statement.annotations,
-        )
+        return leaf(_with_body(statement, _rewritten(statement.body, leaf)))
     if isinstance(statement, tirx.AttrStmt):
         return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, _rewritten(statement.body, leaf))
     if isinstance(statement, tirx.IfThenElse):
@@ -79,25 +61,29 @@ def _rewritten(statement: tirx.Stmt, leaf: Leaf) -> tirx.Stmt:
     return leaf(statement)
 
 
-def pipeline_of(unit: Unit | None) -> str:
-    """Under which name it is registered. unit: what multiplies bfloat16, if anything does."""
-    return "neo" if unit is None else f"neo-{unit.name}"
+def _with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)
 
 
-def _register(unit: Unit | None) -> None:
+def pipeline_of(unit: Unit | None, threads: int) -> str:
+    """Under which name it is registered. unit: what multiplies bfloat16, if anything does. threads: of the target."""
+    name = f"neo-{'fp32' if unit is None else unit.name}-{threads}"
+    helpers = tvm.ir.StringImm(sharing.HELPERS + ("" if unit is None else unit.helpers))
+
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
-    def link_helpers(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-        helpers = tvm.ir.StringImm(unit.helpers if unit else "")
-        return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, function.body))
-
-    ours = [keep_tiles_on_stack] if unit is None else [keep_tiles_on_stack, add_products_of_pairs, link_helpers]
+    def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
+        body = function.body
+        for leaf in (_kept, _added, lambda statement: _shared(statement, threads)):
+            body = _rewritten(body, leaf)
+        return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, body))
 
     def pipeline() -> tuple[Any, Any, Any]:
         passes, finalize_host, finalize_device = s_tir.pipeline.default_s_tir_pipeline()
-        return passes, lambda: tvm.transform.Sequential([*ours, finalize_host()]), finalize_device
+        return passes, lambda: tvm.transform.Sequential([ours, finalize_host()]), finalize_device
 
-    tirx.compilation_pipeline.register_tir_pipeline(pipeline_of(unit), pipeline)
+    tirx.compilation_pipeline.register_tir_pipeline(name, pipeline)
+    return name
 
 
-for _unit in (None, *UNITS.values()):
-    _register(_unit)
+def _shared(statement: tirx.Stmt, threads: int) -> tirx.Stmt:
+    return sharing.shared(statement, threads) if isinstance(statement, tirx.For) else statement

@@ -46,6 +46,7 @@ class Bench:
         self, llvm: tvm.target.Target, threads: int, limit_s: float = LIMIT_S, unit: Unit | None = None
     ) -> None:
         self._llvm = llvm
+        self._threads = threads
         self._unit = unit
         self._limit_s = limit_s
         self._environment = {**os.environ, "TVM_NUM_THREADS": str(threads)}
@@ -72,7 +73,7 @@ class Bench:
         None if the first candidate cannot be measured, or not within the limit.
         """
         path = Path(self._folder.name) / "kernel.json"
-        path.write_text(describe(function, candidates, weights, self._llvm, self._unit), encoding="utf-8")
+        path.write_text(self._describe(function, candidates, weights), encoding="utf-8")
         out: list[int] = []
         while True:
             running: int | None = None
@@ -134,34 +135,24 @@ class Bench:
             self._child.communicate()
             self._child = None
 
-
-def describe(
-    function: tvm.tirx.PrimFunc,
-    candidates: Sequence[Found],
-    weights: frozenset[int],
-    llvm: tvm.target.Target,
-    unit: Unit | None = None,
-) -> str:
-    """A kernel as ``worker`` reads it. unit: what multiplies bfloat16 in it, if anything does."""
-    schedule = Schedule(function)
-    written = [write.source for block in blocks_of(schedule) for write in schedule.get(block).writes]
-    functions = {
-        f"candidate_{index}": scheduled.with_attr("global_symbol", f"candidate_{index}")
-        for index, (scheduled, _) in enumerate(candidates)
-    }
-    description = {
-        "target": llvm,
-        "unit": "" if unit is None else unit.name,
-        "module": tvm.IRModule(functions),
-        "operands": [
-            {"dtype": str(operand.dtype), "shape": [int(dim) for dim in operand.shape]} for operand in function.params
-        ],
-        "weights": sorted(weights),
-        "results": [
-            position
-            for position, operand in enumerate(function.params)
-            if any(operand.same_as(buffer) for buffer in written)
-        ],
-        "packings": [{str(position): width for position, width in packing.items()} for _, packing in candidates],
-    }
-    return str(tvm.ir.save_json(tvm_ffi.convert(description)))
+    def _describe(self, function: tvm.tirx.PrimFunc, candidates: Sequence[Found], weights: frozenset[int]) -> str:
+        """A kernel as ``worker`` reads it."""
+        schedule = Schedule(function)
+        written = [write.source for block in blocks_of(schedule) for write in schedule.get(block).writes]
+        functions = {
+            f"candidate_{index}": scheduled.with_attr("global_symbol", f"candidate_{index}")
+            for index, (scheduled, _) in enumerate(candidates)
+        }
+        operands = [{"dtype": str(p.dtype), "shape": [int(dim) for dim in p.shape]} for p in function.params]
+        results = [i for i, p in enumerate(function.params) if any(p.same_as(buffer) for buffer in written)]
+        description = {
+            "target": self._llvm,
+            "threads": self._threads,
+            "unit": "" if self._unit is None else self._unit.name,
+            "module": tvm.IRModule(functions),
+            "operands": operands,
+            "weights": sorted(weights),
+            "results": results,
+            "packings": [{str(position): width for position, width in packing.items()} for _, packing in candidates],
+        }
+        return str(tvm.ir.save_json(tvm_ffi.convert(description)))

@@ -54,7 +54,7 @@ class Candidate:
 
 
 class Kernel:
-    """description: what ``bench.describe`` wrote. Compiles all candidates together."""
+    """description: what ``bench`` wrote. Compiles all candidates together."""
 
     def __init__(self, description: Any, pool_bytes: int) -> None:
         self._specs = [
@@ -68,7 +68,9 @@ class Kernel:
         self._results = [int(position) for position in description["results"]]
         unit = next((unit for unit in UNITS.values() if unit.name == description["unit"]), None)
         module, target = description["module"], description["target"]
-        self._code = tvm.compile(module, target=target, tir_pipeline=pipeline_of(unit)).jit()
+        self._code = tvm.compile(
+            module, target=target, tir_pipeline=pipeline_of(unit, int(description["threads"]))
+        ).jit()
         self._operands = [_random(spec, seed, is_weight=seed in self._weights) for seed, spec in enumerate(self._specs)]
         self._pools = {position: self._copies(position, pool_bytes) for position in self._weights}
 
