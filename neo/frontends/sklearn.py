@@ -30,9 +30,9 @@ from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, table_source
 # what skl2onnx calls the only output of a regressor or transformer
 _VARIABLE = "variable"
 # scikit-learn's own holders of numbers, which skops does not vouch for since a forged one can crash the process; that
-# is what this one is confined for
+# is what this one is confined for. And the type of a column, which skops reads off an empty array
 _HOLDERS = re.compile(
-    r"sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
+    r"numpy\.dtype|sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
     r"|metrics\._dist_metrics\.\w+|neighbors\._(kd|ball)_tree\.\w+|neural_network\._stochastic_optimizers\.\w+)"
 )
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError)
