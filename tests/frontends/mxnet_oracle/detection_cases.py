@@ -98,6 +98,35 @@ def regions():
         case(name, symbol, IMAGE, (6, 5), values=("normal", "regions"))
 
 
+def proposals():
+    options = {"feature_stride": 8, "scales": (1, 2), "ratios": (0.5, 1, 2), "rpn_min_size": 5}
+    for more in (
+        {"rpn_post_nms_top_n": 6, "output_score": True},
+        {"rpn_post_nms_top_n": 20, "rpn_pre_nms_top_n": 40, "threshold": 0.3},
+        {"rpn_post_nms_top_n": 5, "iou_loss": True},
+        # all of them, again and again
+        {"rpn_post_nms_top_n": 12, "rpn_pre_nms_top_n": 6, "threshold": 0.2, "output_score": True},
+    ):
+        case(
+            f"proposal {more}",
+            lambda s, more=more: s.contrib.Proposal(x(s), y(s), s.var("data2"), name="op", **options, **more),
+            (1, 12, 7, 8),
+            (1, 24, 7, 8),
+            (1, 3),
+            values=("distinct", "unit", "image sizes"),
+        )
+    case(
+        "proposals for a batch",
+        lambda s: s.contrib.MultiProposal(
+            x(s), y(s), s.var("data2"), rpn_post_nms_top_n=6, output_score=True, name="op", **options
+        ),
+        (2, 12, 7, 8),
+        (2, 24, 7, 8),
+        (2, 3),
+        values=("distinct", "unit", "image sizes"),
+    )
+
+
 def resizes():
     for aligned in (True, False):
         for size in ((18, 16), (5, 3), (1, 1), (9, 20)):
@@ -139,4 +168,4 @@ def resizes():
     )
 
 
-GROUPS = (anchors, detections, regions, resizes)
+GROUPS = (anchors, detections, regions, proposals, resizes)
