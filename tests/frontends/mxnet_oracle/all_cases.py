@@ -4,6 +4,7 @@ import deformable_cases
 import detection_cases
 import indexing_cases
 import layer_cases
+import matrix_cases
 import numpy_cases
 import recurrent_cases
 import tensor_cases
@@ -18,6 +19,7 @@ for cases in (
     recurrent_cases,
     detection_cases,
     deformable_cases,
+    matrix_cases,
     numpy_cases,
 ):
     for add in cases.GROUPS:

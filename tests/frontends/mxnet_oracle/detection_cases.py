@@ -94,6 +94,9 @@ def regions():
         "roi align aligned": lambda s: s.contrib.ROIAlign(
             x(s), y(s), pooled_size=(3, 3), spatial_scale=0.7, sample_ratio=2, aligned=True
         ),
+        "roi align of a channel for every bin": lambda s: s.contrib.ROIAlign(
+            x(s), y(s), pooled_size=(1, 2), spatial_scale=1.0, sample_ratio=2, position_sensitive=True
+        ),
     }.items():
         case(name, symbol, IMAGE, (6, 5), values=("normal", "regions"))
 

@@ -3,6 +3,7 @@
 from neo.frontends.mxnet.operation import Converter
 from neo.frontends.mxnet.operators import (
     activation,
+    assignment,
     attention,
     boxes,
     comparison,
@@ -13,8 +14,11 @@ from neo.frontends.mxnet.operators import (
     detection,
     elementwise,
     expansion,
+    image,
     indexing,
+    matrices,
     normalisation,
+    numpy_layout,
     numpy_names,
     ordering,
     pooling,
@@ -32,6 +36,7 @@ from neo.frontends.mxnet.operators.aliases import ALIASES
 
 _OWN_NAMES: dict[str, Converter] = {
     **activation.CONVERTERS,
+    **assignment.CONVERTERS,
     **attention.CONVERTERS,
     **boxes.CONVERTERS,
     **comparison.CONVERTERS,
@@ -42,8 +47,11 @@ _OWN_NAMES: dict[str, Converter] = {
     **detection.CONVERTERS,
     **elementwise.CONVERTERS,
     **expansion.CONVERTERS,
+    **image.CONVERTERS,
     **indexing.CONVERTERS,
+    **matrices.CONVERTERS,
     **normalisation.CONVERTERS,
+    **numpy_layout.CONVERTERS,
     **numpy_names.CONVERTERS,
     **ordering.CONVERTERS,
     **pooling.CONVERTERS,
