@@ -28,7 +28,7 @@ def application(folder: Path, name: str, to: str) -> Made:
     size = {"input_shape": (224, 224, 3)} if name.startswith("MobileNetV3") else {}
     model = make(weights=None, classifier_activation=None, **size)
     height, width = model.input_shape[1:3]
-    randomise(model, _images(name, _CALIBRATION_IMAGES, height, width, SEED + 1))
+    randomise(model, _calibration(name, height, width))
     images = _images(name, ASKED, height, width, SEED)
     asked = tuple(Asked((image[None],), (model.predict(image[None], verbose=0),)) for image in images)
     return Made(save(model, folder, to), asked=asked)
@@ -37,6 +37,12 @@ def application(folder: Path, name: str, to: str) -> Made:
 def _images(name: str, count: int, height: int, width: int, seed: int) -> Any:
     found = pictures(count, height, width, seed=seed)
     return (pixels(found) if name.startswith(_TAKES_PIXELS) else found).transpose(0, 2, 3, 1)
+
+
+def _calibration(name: str, height: int, width: int) -> Any:
+    """Pictures and noise, since both are asked."""
+    noise = np.random.default_rng(SEED).standard_normal((2, height, width, 3)).astype(np.float32)
+    return np.concatenate([_images(name, _CALIBRATION_IMAGES, height, width, SEED + 1), noise])
 
 
 def randomise(model: Any, images: Any) -> None:

@@ -52,7 +52,10 @@ def export(name, size, prefix, pictures=None, answers=None):
     if pictures:
         asked, seen = np.split(np.load(pictures), 2)
     else:
-        asked, seen = None, np.random.RandomState(1).uniform(0, 1, (4, 3, size, size)).astype("float32")
+        random = np.random.RandomState(1)
+        # each as bright as none of the others: what all have in common would be a variance of nothing
+        brightness = random.uniform(0.3, 1, (4, 3, 1, 1))
+        asked, seen = None, (brightness * random.uniform(0, 1, (4, 3, size, size))).astype("float32")
     net = built(name, mx.nd.array(seen))
     net(mx.nd.array(seen[:1]))
     net.export(prefix)
