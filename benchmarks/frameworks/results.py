@@ -18,15 +18,15 @@ LEAST_INPUTS = 3
 _METHOD = """\
 Every model is made by its framework with random or freshly fitted weights, converted in a confined process as
 `neo compile` does it, and rewritten as for every engine; then it is asked the same inputs as the source framework.
-Networks are asked noise and pictures, under weights that keep the size of what flows through; classical models are
-asked all rows of the data set that they were fitted to.
+Networks are asked noise and, by their makers before they are saved, pictures, words or series of numbers, under weights
+that keep the size of what flows through; classical models are asked all rows of the data set that they were fitted to.
 
 - *inputs*: how many were asked.
 - *max abs*, *max rel*: the largest difference, and the same as a part of the output's largest value.
 - *top-1*: whether the largest score of every row stands in the same place, and every label is the same.
 - *spread*: how much of the answers depends on the input: the root mean square of their difference from their mean over
   the inputs, as a part of that of the answers; the least of all outputs. Near 0, agreement would prove nothing.
-- *seconds*: of the conversion, with loading the framework and asking it.
+- *seconds*: by the clock, of the conversion with loading the framework and asking it, whatever else the machine did.
 - *nodes*: of the converted graph and of the rewritten one."""
 _LIMITS = f"""\
 max rel at most 1e-4 (float16: 1e-2; TensorFlow Lite with 8-bit numbers: 0.05), top-1 equal,
