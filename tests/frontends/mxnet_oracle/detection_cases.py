@@ -101,6 +101,22 @@ def regions():
         case(name, symbol, IMAGE, (6, 5), values=("normal", "regions"))
 
 
+def sensitive_regions():
+    for options in (
+        {"output_dim": 4, "pooled_size": 1, "spatial_scale": 1.0},
+        {"output_dim": 2, "pooled_size": 2, "spatial_scale": 0.9},
+        {"output_dim": 2, "pooled_size": 3, "group_size": 2, "spatial_scale": 0.4},
+    ):
+        channels = options["output_dim"] * options.get("group_size", options["pooled_size"]) ** 2
+        case(
+            f"psroi {options}",
+            lambda s, options=options: s.contrib.PSROIPooling(x(s), y(s), **options),
+            (2, channels, 9, 8),
+            (6, 5),
+            values=("normal", "regions"),
+        )
+
+
 def proposals():
     options = {"feature_stride": 8, "scales": (1, 2), "ratios": (0.5, 1, 2), "rpn_min_size": 5}
     for more in (
@@ -171,4 +187,4 @@ def resizes():
     )
 
 
-GROUPS = (anchors, detections, regions, proposals, resizes)
+GROUPS = (anchors, detections, regions, sensitive_regions, proposals, resizes)
