@@ -110,15 +110,17 @@ _PROGRAMS = {"pt2": ".pt2", "torchscript": "TorchScript"}
 def _pytorch() -> list[Entry]:
     names = ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "squeezenet"]
     names += ["densenet121", "inception_v3", "vgg16", "unet", "bert_base", "distilbert", "vit_base", "lstm", "mlp"]
+    scripted = ["resnet18", "mobilenet_v2", "efficientnet_b0", "unet", "distilbert", "vit_base", "lstm", "mlp"]
+    kinds = {"pt2": names, "torchscript": scripted}
     weights = {"safetensors": "--module, .safetensors", "pth": "--module, .pth"}
     return [
-        Entry(name, "pytorch", ending, "pytorch:zoo", {"name": name, "to": to})
-        for to, ending in _PROGRAMS.items()
-        for name in names
+        Entry(name, "pytorch", _PROGRAMS[to], "pytorch:zoo", {"name": name, "to": to})
+        for to, listed in kinds.items()
+        for name in listed
     ] + [
         Entry(name, "pytorch", ending, "pytorch:zoo", {"name": name, "to": to})
         for to, ending in weights.items()
-        for name in ("mobilenet_v2", "unet", "distilbert")
+        for name in ("mobilenet_v2", "unet")
     ]
 
 
