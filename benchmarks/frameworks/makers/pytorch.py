@@ -18,7 +18,7 @@ from neo.frontends.base import Factory
 
 SEED = 0
 ASKED = 4
-_CALIBRATION_IMAGES = 4
+_CALIBRATION_IMAGES = 3
 _ROOT = Path(__file__).parents[3]
 
 
@@ -48,7 +48,10 @@ def _network(model: ZooModel) -> torch.nn.Module:
     network = build_network(model)
     randomise(network, SEED)
     if _takes_pictures(model):
-        calibrate(network, _pictures(model, _CALIBRATION_IMAGES, SEED + 1))
+        seen = _pictures(model, _CALIBRATION_IMAGES, SEED + 1)
+        # noise too, since it will be asked
+        noise = torch.randn(seen.shape, generator=torch.Generator().manual_seed(SEED))
+        calibrate(network, torch.cat([seen, noise]))
     return network.eval()
 
 
