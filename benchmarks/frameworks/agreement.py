@@ -39,15 +39,11 @@ def agreement(run: Callable[[Arrays], Arrays], samples: Sequence[Sample], *, tab
 
 def _top1(wanted: Arrays, found: Arrays) -> list[bool]:
     """Scores have the shape (N, classes) or (N, positions, classes); labels are whole numbers, (N,)."""
-    scores = [name for name, array in wanted.items() if array.ndim in {2, 3} and array.shape[-1] > 1 and _floats(array)]
-    labels = [name for name, array in wanted.items() if array.ndim == 1 and not _floats(array)]
+    scores = [name for name, array in wanted.items() if array.ndim in {2, 3} and array.shape[-1] > 1]
+    labels = [name for name, array in wanted.items() if array.ndim == 1 and array.dtype.kind in "iu"]
     return [bool(np.array_equal(wanted[name].argmax(-1), found[name].argmax(-1))) for name in scores] + [
         bool(np.array_equal(wanted[name], found[name])) for name in labels
     ]
-
-
-def _floats(array: NDArray[Any]) -> bool:
-    return array.dtype.kind == "f"
 
 
 def spread(samples: Sequence[Sample], *, table: bool) -> float:

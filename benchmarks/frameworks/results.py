@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from benchmarks.tables import markdown_table, one_line
@@ -28,9 +29,16 @@ that keep the size of what flows through; classical models are asked all rows of
   the inputs, as a part of that of the answers; the least of all outputs. Near 0, agreement would prove nothing.
 - *seconds*: by the clock, of the conversion with loading the framework and asking it, whatever else the machine did.
 - *nodes*: of the converted graph and of the rewritten one."""
-_LIMITS = f"""\
-max rel at most 1e-4 (float16: 1e-2; TensorFlow Lite with 8-bit numbers: 0.05), top-1 equal,
-spread at least {LEAST_SPREAD}, {LEAST_INPUTS} inputs or more"""
+_LIMITS = (
+    "max rel at most 1e-4 (float16: 1e-2; TensorFlow Lite with 8-bit numbers: 0.05), top-1 equal, spread at least"
+    f" {LEAST_SPREAD}, {LEAST_INPUTS} inputs or more"
+)
+_REFUSED = """\
+What is refused on purpose, and which operators are missing, stands in [mxnet.md](mxnet.md),
+[tensorflow.md](tensorflow.md), [onnx.md](onnx.md) and [frameworks-notes.md](frameworks-notes.md)."""
+_TITLES = {"mxnet": "MXNet", "keras": "Keras", "tensorflow": "TensorFlow", "pytorch": "PyTorch", "onnx": "ONNX"}
+_TITLES |= {"transformers": "Transformers", "chainer": "Chainer"}
+_COLUMNS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +100,17 @@ def document(rows: Sequence[Row], versions: Mapping[str, str], command: str) -> 
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     parts = [
         "# Frameworks: what was converted, and how true it stayed",
-        f"Written by `{command}` with {listed}. Do not edit it: run the program again.",
+        fill(
+            f"Written by `{command}` with {listed}. Do not edit it: run the program again.",
+            _COLUMNS,
+            break_on_hyphens=False,
+        ),
         _METHOD,
-        f"{good} of {len(rows)} conversions agree with their source: {_LIMITS}.",
+        fill(
+            f"{good} of {len(rows)} conversions agree with their source: {_LIMITS}.", _COLUMNS, break_on_hyphens=False
+        ),
         *_sections(rows),
+        _REFUSED,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -105,7 +120,7 @@ def _sections(rows: Sequence[Row]) -> Iterator[str]:
         these = [row for row in rows if row.framework == framework and row.status == CONVERTED]
         if these:
             answered = ", ".join(dict.fromkeys(row.reference for row in these))
-            yield f"## {framework}\n\nCompared with {answered}.\n\n{table(these)}"
+            yield f"## {_TITLES.get(framework, framework)}\n\nCompared with {answered}.\n\n{table(these)}"
     for status, title in ((FAILED, "What does not convert, and why"), (SKIPPED, "Not tried here")):
         these = [row for row in rows if row.status == status]
         if these:
