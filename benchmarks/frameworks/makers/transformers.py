@@ -97,16 +97,19 @@ ARCHITECTURES = {
         "input_features",
         _WHISPER,
         (80, 60),
-        published={"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536},
+        published={"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
+        | {"init_std": 0.05},
         published_question=(80, 3000),
     ),
     "YOLOS": Architecture(
         "YolosConfig",
         "YolosForObjectDetection",
         "pixel_values",
-        {**_USUAL, "image_size": [64, 64], "patch_size": 8, "num_detection_tokens": 10},
+        # so wide that the boxes differ too
+        {**_USUAL, "image_size": [64, 64], "patch_size": 8, "num_detection_tokens": 10, "initializer_range": 0.25},
         _IMAGE,
-        published={"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "image_size": [256, 256]},
+        published={"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "image_size": [256, 256]}
+        | {"initializer_range": 0.1},
         published_question=(3, 256, 256),
     ),
 }
