@@ -47,6 +47,10 @@ def _network(model: ZooModel) -> torch.nn.Module:
     torch.manual_seed(SEED)
     network = build_network(model)
     randomise(network, SEED)
+    if model.tokens:
+        # as random as the words, their places would say as much as they: every sentence would be alike
+        with torch.no_grad():
+            network.words.weight.mul_(4.0)
     if _takes_pictures(model):
         seen = _pictures(model, _CALIBRATION_IMAGES, SEED + 1)
         # noise too, since it will be asked
