@@ -67,7 +67,7 @@ ARCHITECTURES = {
         "GPT2LMHeadModel",
         "input_ids",
         {**_layers("n_embd", "n_layer", "n_head", "n_inner"), "vocab_size": VOCABULARY},
-        published={},
+        published={"initializer_range": 0.1},
         published_question=(64,),
     ),
     "ViT": Architecture(
