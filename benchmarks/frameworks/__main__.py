@@ -72,7 +72,8 @@ def main(  # noqa: PLR0917  # one parameter per option
 ) -> None:
     """Convert every model of the table and compare it with its source framework.
 
-    Ends with code 1 if a row does not agree with its source. For MXNet, export NEO_MXNET_PYTHON.
+    Ends with code 1 if a row does not agree with its source. For MXNet and Chainer, export NEO_MXNET_PYTHON and
+    NEO_CHAINER_PYTHON.
     """
     with errors_as_messages():
         chosen = [entry for entry in ENTRIES if not only or any(part in entry.key for part in only)]

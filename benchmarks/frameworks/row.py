@@ -11,22 +11,22 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from benchmarks.frameworks.entries import ENTRIES, Entry, Made
+from benchmarks.frameworks.agreement import agreement, spread
+from benchmarks.frameworks.entries import ENTRIES, Asked, Entry, Made
 from benchmarks.frameworks.results import CONVERTED, FAILED, SKIPPED, Row
-from benchmarks.reference import Arrays, reference_outputs
-from neo.contract.parity import Parity, compare
+from benchmarks.reference import reference_outputs
 from neo.errors import MissingDependency, NeoError
-from neo.frontends.base import Conversion, ConversionRequest
+from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.frontends.recognise import recognise
 from neo.frontends.sandbox import convert
 from neo.graph.confined import rewrite_confined
 
-SAMPLES = 3
+SAMPLES = 4
 
 
 def run(entry: Entry, folder: Path) -> Row:
@@ -56,50 +56,46 @@ def _converted(row: Row, made: Made, folder: Path) -> Row:
     for place in (scratch, graph):
         place.mkdir()
     start = time.perf_counter()
-    request = ConversionRequest(
-        made.source,
-        recognise(made.source),
-        scratch,
-        inputs=made.inputs,
-        samples=SAMPLES,
-        trust_pickle=made.trust_pickle,
-    )
-    conversion = convert(request)
+    conversion = convert(_request(row, made, scratch))
     seconds = time.perf_counter() - start
     if conversion.parity is None:
         return replace(row, reason=f"nobody to compare with: {conversion.reference}")
     model = rewrite_confined(conversion.onnx, graph)
-    parity, top1 = _agreement(conversion, model)
+    asked = [_sample(conversion, one) for one in made.asked]
+    found = agreement(partial(reference_outputs, model), [*conversion.samples, *asked], table=made.table)
     return replace(
         row,
         status=CONVERTED,
         reference=conversion.reference,
-        samples=len(conversion.samples),
-        max_abs=parity.max_abs,
-        max_rel=parity.max_rel,
+        inputs=found.inputs,
+        max_abs=found.parity.max_abs,
+        max_rel=found.parity.max_rel,
         limit=made.max_rel,
-        top1=top1,
+        top1=found.top1,
+        spread=spread(asked or conversion.samples, table=made.table),
         seconds=round(seconds, 2),
         nodes=(_nodes(conversion.onnx), _nodes(model)),
     )
 
 
-def _agreement(conversion: Conversion, model: Path) -> tuple[Parity, bool | None]:
-    worst = Parity(0.0, 0.0)
-    agreed: list[bool] = []
-    for sample in conversion.samples:
-        answers = reference_outputs(model, sample.inputs)
-        worst = worst.worst(compare(sample.outputs, answers))
-        agreed += _top1(sample.outputs, answers)
-    return worst, all(agreed) if agreed else None
+def _request(row: Row, made: Made, scratch: Path) -> ConversionRequest:
+    return ConversionRequest(
+        made.source,
+        row.framework if made.factory else recognise(made.source, trust_pickle=made.trust_pickle),
+        scratch,
+        inputs=made.inputs,
+        outputs=made.outputs,
+        samples=SAMPLES,
+        trust_pickle=made.trust_pickle,
+        factory=made.factory,
+    )
 
 
-def _top1(wanted: Arrays, found: Arrays) -> list[bool]:
-    """For outputs of the shape (N, classes)."""
-    scores = [
-        name for name, array in wanted.items() if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind == "f"
-    ]
-    return [bool(np.array_equal(wanted[name].argmax(1), found[name].argmax(1))) for name in scores]
+def _sample(conversion: Conversion, asked: Asked) -> Sample:
+    return Sample(
+        {spec.name: array for spec, array in zip(conversion.inputs, asked.inputs, strict=True)},
+        {spec.name: array for spec, array in zip(conversion.outputs, asked.outputs, strict=True)},
+    )
 
 
 def _nodes(path: Path) -> int:

@@ -134,13 +134,16 @@ def _same_sizes(fixed: TensorSpec, declared: TensorSpec) -> bool:
 
 def _write_onnx(program: ExportedProgram, declared: ProgramInterface, path: Path) -> None:
     try:
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=[spec.name for spec in declared.inputs],
-            output_names=list(declared.outputs),
-        )
+        # where attention has a learnt bias, torch computes it otherwise for gradients, and lays it out otherwise in
+        # memory: an exporter that sees both finds views that it cannot take
+        with torch.no_grad():
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=[spec.name for spec in declared.inputs],
+                output_names=list(declared.outputs),
+            )
     except OnnxExporterError as error:
         raise _unsupported(error) from error
     if exported is None:

@@ -33,9 +33,9 @@ def random_inputs(
     """``count`` inputs that depend on nothing but the arguments.
 
     Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, int8 (quantised data) -128 to
-    127, other integers 0 to ``max_integer``: they are mostly indices and masks. Strings are of ``words``, by input;
-    where that says nothing, short ones, or digits if ``max_integer`` is below 9. A dimension that is still dynamic gets
-    the size 1.
+    127, other integers 0 or 1 in what calls itself a mask, else 0 to ``max_integer``: they are mostly indices. Strings
+    are of ``words``, by input; where that says nothing, short ones, or digits if ``max_integer`` is below 9. A
+    dimension that is still dynamic gets the size 1.
     """
     return tuple(
         _one_input(specs, np.random.default_rng([seed, number]), max_integer, words or {}) for number in range(count)
@@ -76,7 +76,9 @@ def _random_array(spec: TensorSpec, rng: np.random.Generator, max_integer: int) 
         return np.asarray(rng.standard_normal(shape))
     if spec.dtype == "bool":
         return np.asarray(rng.integers(0, 1, shape, endpoint=True))
-    least, largest = {"uint8": (0, 255), "int8": (-128, 127)}.get(spec.dtype, (0, max_integer))
+    # a model multiplies what a mask leaves with a huge number: with a mask of 5, nothing else is left of it
+    usual = (0, 1 if "mask" in spec.name.lower() else max_integer)
+    least, largest = {"uint8": (0, 255), "int8": (-128, 127)}.get(spec.dtype, usual)
     return np.asarray(rng.integers(least, largest, shape, endpoint=True))
 
 

@@ -39,8 +39,8 @@ _VARIABLE = "variable"
 # what CountVectorizer takes for a word, and the same in the syntax that ONNX Runtime reads (RE2)
 _USUAL_PATTERN = r"(?u)\b\w\w+\b"
 _WORD = r"[\p{L}\p{N}_]{2,}"
-# scikit-learn's own holders of numbers, and numpy's of a type (in an imputer), which skops does not vouch for since a
-# forged one can crash the process; that is what this one is confined for
+# scikit-learn's own holders of numbers, which skops does not vouch for since a forged one can crash the process; that
+# is what this one is confined for. And the type of a column, which skops reads off an empty array
 _HOLDERS = re.compile(
     r"numpy\.dtype|sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
     r"|metrics\._dist_metrics\.\w+|neighbors\._(kd|ball)_tree\.\w+|neural_network\._stochastic_optimizers\.\w+)"

@@ -193,6 +193,28 @@ def test_one_flipped_bit_is_noticed(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_attention_with_a_learnt_bias_answers_as_before(tmp_path: Path, through_sandbox: Convert) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Windows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias, self.project = torch.nn.Parameter(torch.randn(25, 3)), torch.nn.Linear(12, 12)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            bias = self.bias.view(5, 5, 3).permute(2, 0, 1).contiguous().unsqueeze(0)
+            heads = self.project(x).view(2, 5, 3, 4).transpose(1, 2)
+            found = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads, attn_mask=bias)
+            return found.transpose(1, 2).contiguous().view(2, 5, 12)
+
+    with torch.no_grad():
+        torch.export.save(torch.export.export(Windows().eval(), (torch.zeros(2, 5, 12),)), tmp_path / "windows.pt2")
+    converted = through_sandbox(tmp_path / "windows.pt2")
+    assert converted.parity is not None
+    assert converted.parity.max_rel <= 1e-4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 class TestExportProgram:
     def test_a_module_becomes_a_program_and_keeps_its_mode(self, tmp_path: Path, through_sandbox: Convert) -> None:
         torch = pytest.importorskip("torch")

@@ -43,6 +43,11 @@ def test_pixels_take_all_values_and_indices_stay_small() -> None:
     assert (sample["i"].min(), sample["i"].max()) == (0, MAX_INTEGER)
 
 
+def test_a_mask_of_whole_numbers_is_zeros_and_ones() -> None:
+    (sample,) = random_inputs((TensorSpec("attention_mask", "int64", (4096,)),), 1, 0)
+    assert sorted(set(sample["attention_mask"])) == [0, 1]
+
+
 def test_a_dimension_that_is_still_dynamic_gets_one() -> None:
     (sample,) = random_inputs((TensorSpec("x", "float32", ("N", 3)),), 1, 0)
     assert sample["x"].shape == (1, 3)

@@ -32,7 +32,7 @@ from sklearn.ensemble import (  # noqa: E402
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler  # noqa: E402
+from sklearn.preprocessing import KBinsDiscretizer, MinMaxScaler, OneHotEncoder, StandardScaler  # noqa: E402
 from sklearn.svm import SVC, SVR  # noqa: E402
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: E402
 
@@ -137,6 +137,18 @@ def test_columns_of_a_data_frame_are_found_by_position(tmp_path: Path, through_s
     skops_io.dump(model, tmp_path / "m.skops")
     converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)})
     np.testing.assert_allclose(answers(converted, rows)["prediction"], model.predict(frame), rtol=1e-4)
+
+
+def test_bins_and_categories_are_read_without_trust(tmp_path: Path, through_sandbox: Convert) -> None:
+    """Their files hold the type of a column."""
+    rows, target = datasets.load_diabetes(return_X_y=True, scaled=False)
+    rows = rows.astype(np.float32)
+    bins = KBinsDiscretizer(5, encode="onehot-dense", quantile_method="averaged_inverted_cdf")
+    parts = ColumnTransformer([("sex", OneHotEncoder(sparse_output=False), [1]), ("age", bins, [0])])
+    model = make_pipeline(parts, Ridge()).fit(rows, target)
+    skops_io.dump(model, tmp_path / "m.skops")
+    converted = through_sandbox(tmp_path / "m.skops", dims={"N": len(rows)})
+    np.testing.assert_allclose(answers(converted, rows)["prediction"], model.predict(rows), rtol=1e-5)
 
 
 def boosted(library: str, name: str) -> tuple[Any, Any]:

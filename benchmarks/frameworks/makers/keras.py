@@ -1,4 +1,4 @@
-"""keras.applications, and a small network as TensorFlow Lite files."""
+"""keras.applications with random weights under which activations keep their size."""
 
 from __future__ import annotations
 
@@ -8,34 +8,64 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.frameworks.entries import Made
-from neo.demo.digits import load_digits
+from benchmarks.frameworks.entries import Asked, Made
+from benchmarks.frameworks.pictures import pictures, pixels
 
 SEED = 0
-# what batch normalisations learn and count: with Keras' zeros and ones, a converter that confuses them goes unnoticed
-_STATISTICS = {"gamma": (0.8, 1.2), "beta": (-0.2, 0.2), "moving_mean": (-0.2, 0.2), "moving_variance": (0.7, 1.4)}
-# one step of an 8-bit output is 1/256 of its range, and rounding on the way may cost a few
-QUANTISED_MAX_REL = 0.05
+ASKED = 4
+# what normalisations and biases learn: with Keras' zeros and ones, a converter that confuses them goes unnoticed
+_LEARNT = {"gamma": (0.8, 1.2), "beta": (-0.2, 0.2), "bias": (-0.1, 0.1)}
+# of those whose graph begins with the scaling of pixels
+_TAKES_PIXELS = ("MobileNetV3", "EfficientNet", "ConvNeXt")
+_CALIBRATION_IMAGES = 4
 
 
 def application(folder: Path, name: str, to: str) -> Made:
     """Answers are the last layer's, before softmax, which would make a thousand random classes all alike."""
     keras.utils.set_random_seed(SEED)
     make = getattr(keras.applications, name)
-    model = make(weights=None, classifier_activation=None)
-    _randomise(model)
-    return Made(_save(model, folder, to))
+    # the others know their size
+    size = {"input_shape": (224, 224, 3)} if name.startswith("MobileNetV3") else {}
+    model = make(weights=None, classifier_activation=None, **size)
+    height, width = model.input_shape[1:3]
+    randomise(model, _calibration(name, height, width))
+    images = _images(name, ASKED, height, width, SEED)
+    asked = tuple(Asked((image[None],), (model.predict(image[None], verbose=0),)) for image in images)
+    return Made(save(model, folder, to), asked=asked)
 
 
-def _randomise(model: Any) -> None:
+def _images(name: str, count: int, height: int, width: int, seed: int) -> Any:
+    found = pictures(count, height, width, seed=seed)
+    return (pixels(found) if name.startswith(_TAKES_PIXELS) else found).transpose(0, 2, 3, 1)
+
+
+def _calibration(name: str, height: int, width: int) -> Any:
+    """Pictures and noise, since both are asked."""
+    noise = np.random.default_rng(SEED).standard_normal((2, height, width, 3)).astype(np.float32)
+    return np.concatenate([_images(name, _CALIBRATION_IMAGES, height, width, SEED + 1), noise])
+
+
+def randomise(model: Any, images: Any) -> None:
+    """Batch norms take their mean and variance from images, as training would."""
     random = np.random.default_rng(SEED)
     for weight in model.weights:
-        limits = _STATISTICS.get(weight.name)
-        if limits:
-            weight.assign(random.uniform(*limits, weight.shape))
+        if weight.name in _LEARNT:
+            weight.assign(random.uniform(*_LEARNT[weight.name], weight.shape))
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    drops = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    momenta, rates = [norm.momentum for norm in norms], [drop.rate for drop in drops]
+    for norm in norms:
+        norm.momentum = 0.0
+    for drop in drops:
+        drop.rate = 0.0
+    model(images, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for drop, rate in zip(drops, rates, strict=True):
+        drop.rate = rate
 
 
-def _save(model: Any, folder: Path, to: str) -> Path:
+def save(model: Any, folder: Path, to: str) -> Path:
     if to == "savedmodel":
         model.export(folder / "model", verbose=False)
         return folder / "model"
@@ -44,40 +74,6 @@ def _save(model: Any, folder: Path, to: str) -> Path:
     return path
 
 
-def tflite(folder: Path, kind: str) -> Made:
-    import tensorflow as tf
-
-    model, images = _trained_on_digits()
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if kind != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if kind == "int8":
-        converter.representative_dataset = lambda: ([image[None]] for image in images[:200])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    path = folder / "model.tflite"
-    path.write_bytes(converter.convert())
-    return Made(path, max_rel=QUANTISED_MAX_REL if kind in {"dynamic range", "int8"} else 1e-4)
-
-
-def _trained_on_digits() -> tuple[Any, Any]:
-    """A network that has learnt something: random weights make of quantisation noise what they like."""
-    training, _ = load_digits()
-    keras.utils.set_random_seed(SEED)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1), name="image"),
-            layers.Conv2D(16, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
-            layers.Flatten(),
-            layers.Dense(10),
-        ]
-    )
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    images = training.images.transpose(0, 2, 3, 1)
-    model.fit(images, training.labels, epochs=3, verbose=0)
-    return model, images
+def legacy(_folder: Path) -> Made:
+    """What Keras 2 wrote: the tests' file, since Keras 2 needs another TensorFlow than Keras 3."""
+    return Made(Path(__file__).parents[3] / "tests/frontends/keras_2/layers.h5")

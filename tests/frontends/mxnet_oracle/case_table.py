@@ -83,7 +83,12 @@ def _regions(random, shape):
     return _joined(random.randint(0, 2, (shape[0], 1)), corners, ends).astype("float32")
 
 
-VALUES |= {"boxes": _boxes, "detections": _detections, "regions": _regions}
+def _image_sizes(random, shape):
+    """(height, width, scale) of images that are smaller than what their features cover."""
+    return _joined(random.uniform(40.0, 60.0, (shape[0], 2)), random.uniform(0.8, 1.2, (shape[0], 1))).astype("float32")
+
+
+VALUES |= {"image sizes": _image_sizes, "boxes": _boxes, "detections": _detections, "regions": _regions}
 
 
 def case(name, symbol, *shapes, values="normal", numpy=False, onednn=False):

@@ -94,8 +94,56 @@ def regions():
         "roi align aligned": lambda s: s.contrib.ROIAlign(
             x(s), y(s), pooled_size=(3, 3), spatial_scale=0.7, sample_ratio=2, aligned=True
         ),
+        "roi align of a channel for every bin": lambda s: s.contrib.ROIAlign(
+            x(s), y(s), pooled_size=(1, 2), spatial_scale=1.0, sample_ratio=2, position_sensitive=True
+        ),
     }.items():
         case(name, symbol, IMAGE, (6, 5), values=("normal", "regions"))
+
+
+def sensitive_regions():
+    for options in (
+        {"output_dim": 4, "pooled_size": 1, "spatial_scale": 1.0},
+        {"output_dim": 2, "pooled_size": 2, "spatial_scale": 0.9},
+        {"output_dim": 2, "pooled_size": 3, "group_size": 2, "spatial_scale": 0.4},
+    ):
+        channels = options["output_dim"] * options.get("group_size", options["pooled_size"]) ** 2
+        case(
+            f"psroi {options}",
+            lambda s, options=options: s.contrib.PSROIPooling(x(s), y(s), **options),
+            (2, channels, 9, 8),
+            (6, 5),
+            values=("normal", "regions"),
+        )
+
+
+def proposals():
+    options = {"feature_stride": 8, "scales": (1, 2), "ratios": (0.5, 1, 2), "rpn_min_size": 5}
+    for more in (
+        {"rpn_post_nms_top_n": 6, "output_score": True},
+        {"rpn_post_nms_top_n": 20, "rpn_pre_nms_top_n": 40, "threshold": 0.3},
+        {"rpn_post_nms_top_n": 5, "iou_loss": True},
+        # all of them, again and again
+        {"rpn_post_nms_top_n": 12, "rpn_pre_nms_top_n": 6, "threshold": 0.2, "output_score": True},
+    ):
+        case(
+            f"proposal {more}",
+            lambda s, more=more: s.contrib.Proposal(x(s), y(s), s.var("data2"), name="op", **options, **more),
+            (1, 12, 7, 8),
+            (1, 24, 7, 8),
+            (1, 3),
+            values=("distinct", "unit", "image sizes"),
+        )
+    case(
+        "proposals for a batch",
+        lambda s: s.contrib.MultiProposal(
+            x(s), y(s), s.var("data2"), rpn_post_nms_top_n=6, output_score=True, name="op", **options
+        ),
+        (2, 12, 7, 8),
+        (2, 24, 7, 8),
+        (2, 3),
+        values=("distinct", "unit", "image sizes"),
+    )
 
 
 def resizes():
@@ -139,4 +187,4 @@ def resizes():
     )
 
 
-GROUPS = (anchors, detections, regions, resizes)
+GROUPS = (anchors, detections, regions, sensitive_regions, proposals, resizes)

@@ -13,10 +13,12 @@ import mxnet as mx  # noqa: E402
 from mxnet.gluon import nn, rnn  # noqa: E402
 
 WORDS, STEPS, FEATURES = 11, 6, 5
+# weights under which what a cell remembers reaches the answer
+LIVELY = 2.0
 
 
-def initialized(net, *inputs):
-    net.initialize(mx.init.Uniform(0.6))
+def initialized(net, *inputs, scale=0.6):
+    net.initialize(mx.init.Uniform(scale))
     net.hybridize()
     net(*inputs)
     return net
@@ -126,11 +128,11 @@ class NumpyNet(mx.gluon.HybridBlock):
 
 
 def unrolled(cell):
-    return initialized(Unrolled(cell), mx.nd.ones((2, STEPS, FEATURES)))
+    return initialized(Unrolled(cell), mx.nd.ones((2, STEPS, FEATURES)), scale=LIVELY)
 
 
 def tagger(layer):
-    return initialized(Tagger(layer), mx.nd.ones((2, STEPS)))
+    return initialized(Tagger(layer), mx.nd.ones((2, STEPS)), scale=LIVELY)
 
 
 def stacked_cells():
@@ -151,7 +153,8 @@ NETWORKS = {
     "gluon gru": lambda: tagger(rnn.GRU(4, 2, layout="NTC")),
     "gluon rnn": lambda: tagger(rnn.RNN(4, 1, activation="tanh", layout="NTC", bidirectional=True)),
     "gluon cells": lambda: unrolled(stacked_cells()),
-    "detector": lambda: initialized(Detector(), mx.nd.ones((1, 3, 32, 32))),
+    # scores of 1 stand in no order
+    "detector": lambda: initialized(Detector(), mx.nd.ones((1, 3, 32, 32)), scale=0.2),
     "segmenter": lambda: initialized(Segmenter(), mx.nd.ones((1, 3, 20, 24))),
     "encoder": lambda: initialized(Encoder(), mx.nd.ones((7, 2, 12)), mx.nd.ones((2,))),
     "numpy": numpy_net,
@@ -171,7 +174,7 @@ def symbolic(name, prefix):
     symbol = mx.sym.SoftmaxOutput(labels, name="softmax")
     shapes, _, _ = symbol.infer_shape(data=(2, STEPS, FEATURES))
     weights = {
-        name: mx.nd.random.uniform(-0.6, 0.6, shape)
+        name: mx.nd.random.uniform(-LIVELY, LIVELY, shape)
         for name, shape in zip(symbol.list_arguments(), shapes)  # noqa: B905 - Python 3.8
         if name not in {"data", "softmax_label"}
     }

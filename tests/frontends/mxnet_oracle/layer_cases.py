@@ -246,6 +246,12 @@ def more_layers():
     case("lrn default", lambda s: s.LRN(x(s), nsize=5), (1, 7, 4, 4))
     case("smooth l1", lambda s: s.smooth_l1(x(s), scalar=1.5), IMAGE)
     case("mae regression output", lambda s: s.MAERegressionOutput(x(s), name="mae"), MATRIX)
+    case(
+        "batch norm with relu",
+        lambda s: s.contrib.BatchNormWithReLU(x(s), fix_gamma=False, name="op"),
+        IMAGE,
+        onednn=True,
+    )
     case("old batch norm", lambda s: s.BatchNorm_v1(x(s), fix_gamma=False, name="op"), IMAGE)
     case("sync batch norm", lambda s: s.contrib.SyncBatchNorm(x(s), fix_gamma=False, key="k", name="op"), IMAGE)
     case("gradient multiplier", lambda s: s.contrib.gradientmultiplier(x(s), scalar=0.5), MATRIX)

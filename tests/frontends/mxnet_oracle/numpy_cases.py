@@ -132,4 +132,40 @@ def layers():
     )
 
 
-GROUPS = (arithmetic, reductions, shapes, products, indices, layers)
+def layouts():
+    for rank in (1, 2, 3):
+        name = f"atleast_{rank}d"
+        for shape in ((), (4,), MATRIX, CUBE):
+            add(f"{name} of {shape}", lambda s, x, name=name: getattr(s.np, name)(x), shape)
+    for shape in ((4,), MATRIX):
+        add(f"columns of {len(shape)} dimensions", lambda s, x, y: s.np.column_stack([x, y]), shape, shape)
+    add("roll", lambda s, x: s.np.roll(x, 2, axis=1), CUBE)
+    add("roll of several axes", lambda s, x: s.np.roll(x, (1, -1), axis=(0, 2)), CUBE)
+    add("roll of all", lambda s, x: s.np.roll(x, 5), CUBE)
+    for turns in range(4):
+        add(f"rot90 {turns}", lambda s, x, turns=turns: s.np.rot90(x, turns, axes=(0, 2)), CUBE)
+    add("diff", lambda s, x: s.np.diff(x), CUBE)
+    add("diff twice", lambda s, x: s.np.diff(x, n=2, axis=1), CUBE)
+    for offset in (-1, 0, 2):
+        add(f"diag {offset}", lambda s, x, offset=offset: s.np.diag(x, k=offset), MATRIX)
+        add(f"diag of a vector {offset}", lambda s, x, offset=offset: s.np.diag(x, k=offset), (4,))
+        add(f"tril {offset}", lambda s, x, offset=offset: s.np.tril(x, k=offset), CUBE)
+    add("diagonal", lambda s, x: s.np.diagonal(x, offset=1, axis1=2, axis2=0), CUBE)
+    add("trace", lambda s, x: s.np.trace(x, offset=-1, axis1=1, axis2=2), CUBE)
+
+
+def points():
+    add("arctan2", lambda s, x, y: s.np.arctan2(x, y), CUBE, (3, 1), values="whole")
+    add("copysign", lambda s, x, y: s.np.copysign(x, y), CUBE, (3, 1), values="halves")
+    for name in ("isposinf", "isneginf", "nan_to_num"):
+        add(f"{name} of quotients", lambda s, x, y, name=name: getattr(s.np, name)(x / y), CUBE, CUBE, values="whole")
+    add(
+        "nan_to_num of one's own",
+        lambda s, x, y: s.np.nan_to_num(x / y, nan=3, posinf=7, neginf=-8),
+        CUBE,
+        CUBE,
+        values="whole",
+    )
+
+
+GROUPS = (arithmetic, reductions, shapes, products, indices, layers, layouts, points)

@@ -25,7 +25,7 @@ class Window:
 
 
 def convolution(op: Operation) -> Value:
-    window, group, data, weight = _window(op), _group(op), op.data, op.input(1, "weight")
+    window, group, data, weight = window_of(op), groups_of(op), op.data, op.input(1, "weight")
     op.require_rank(weight, data.rank)
     channels = op.size(weight, 1) * group
     op.require_size(data, 1, channels, "channels")
@@ -44,7 +44,7 @@ def convolution(op: Operation) -> Value:
 
 
 def deconvolution(op: Operation) -> Value:
-    window, group, data, weight = _window(op), _group(op), op.data, op.input(1, "weight")
+    window, group, data, weight = window_of(op), groups_of(op), op.data, op.input(1, "weight")
     op.require_rank(weight, data.rank)
     op.require_size(data, 1, op.size(weight, 0), "channels")
     pad, adjust = _transposed_padding(op, window)
@@ -77,7 +77,7 @@ def _transposed_padding(op: Operation, window: Window) -> tuple[tuple[int, ...],
     return tuple((extra + 1) // 2 for extra in surplus), tuple(extra % 2 for extra in surplus)
 
 
-def _window(op: Operation) -> Window:
+def window_of(op: Operation) -> Window:
     require_channels_first(op)
     kernel = op.attributes.integers("kernel")
     rank = len(kernel)
@@ -92,7 +92,7 @@ def _window(op: Operation) -> Window:
     )
 
 
-def _group(op: Operation) -> int:
+def groups_of(op: Operation) -> int:
     group = op.attributes.integer("num_group", 1)
     if group < 1:
         raise op.unsupported(f"num_group={group}")

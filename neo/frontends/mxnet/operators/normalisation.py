@@ -25,6 +25,10 @@ def batch_norm(op: Operation) -> Value:
     return y if axis == 1 else op.emit("Transpose", y, perm=to_front)
 
 
+def rectified_batch_norm(op: Operation) -> Value:
+    return op.emit("Relu", batch_norm(op))
+
+
 def _swap(rank: int, axis: int, other: int = 1) -> tuple[int, ...]:
     """The permutation, its own inverse, that exchanges two axes."""
     order = list(range(rank))
@@ -109,6 +113,7 @@ def l2_normalization(op: Operation) -> Value:
 
 CONVERTERS: dict[str, Converter] = {
     "BatchNorm": batch_norm,
+    "_contrib_BatchNormWithReLU": rectified_batch_norm,
     "BatchNorm_v1": batch_norm,
     "CuDNNBatchNorm": batch_norm,
     "GroupNorm": group_norm,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from neo.frontends.mxnet.onnx_graph import Value
 from neo.frontends.mxnet.operation import Converter, Operation
 
@@ -29,12 +31,10 @@ def _rois(op: Operation) -> Value:
 
 def roi_align(op: Operation) -> Value:
     op.require_rank(op.data, 4)
-    if op.attributes.boolean("position_sensitive", default=False):
-        raise op.unsupported("position_sensitive=True")
     rois, (height, width) = _rois(op), _pooled_size(op)
     numbers, boxes = op.emit_several("Split", 2, rois, op.constant([1, 4]), axis=1)
     aligned = op.attributes.boolean("aligned", default=False)
-    return op.emit(
+    pooled = op.emit(
         "RoiAlign",
         op.data,
         boxes,
@@ -46,6 +46,20 @@ def roi_align(op: Operation) -> Value:
         spatial_scale=op.attributes.number("spatial_scale"),
         coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
     )
+    if not op.attributes.boolean("position_sensitive", default=False):
+        return pooled
+    return _every_bin_from_its_channel(op, pooled)
+
+
+def _every_bin_from_its_channel(op: Operation, pooled: Value) -> Value:
+    """(regions, channels bins, height, width) -> (regions, channels, height, width)."""
+    regions, channels, height, width = op.sizes(pooled)
+    bins = height * width
+    if channels % bins:
+        raise op.unsupported(f"{channels} channels for {bins} bins")
+    flat = op.reshape(pooled, (regions, channels // bins, bins * bins))
+    own = op.emit("Gather", flat, op.constant(np.arange(bins) * (bins + 1)), axis=2)
+    return op.reshape(own, (regions, channels // bins, height, width))
 
 
 CONVERTERS: dict[str, Converter] = {"ROIPooling": roi_pooling, "_contrib_ROIAlign": roi_align}
