@@ -39,6 +39,9 @@ PARALLEL_WORK = 1 << 17
 # lanes of vectors that are wide
 WIDE_LANES = 16
 FLOAT_BYTES = 4
+# time of a multiply-add, in units of the shortest possible, to fetch a vector of weights that did not stay in the
+# second-level cache since the last tile; and the share of that cache which they have
+FAR_WEIGHTS, FITTING = 0.5, 0.75
 # the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
 TILES_TRIED = 8
 # the order of loops matters less than the tile: it is turned for the cheapest only
@@ -176,9 +179,17 @@ def _takes(schedule: Schedule, block: SBlockRV) -> bool:
 def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     """All that are possible, the most promising first."""
     *others, columns = [extent(schedule, loop) for loop in nest.loops.spatial]
-    list_them = list_strips if _is_depthwise(schedule, nest.reduction) else list_tiles
     width = lanes(schedule, nest.reduction, target)
-    return list_them(others[-1] if others else 1, columns, width, target.vector_registers)
+    shape = others[-1] if others else 1, columns, width, target.vector_registers
+    if _is_depthwise(schedule, nest.reduction):
+        return list_strips(*shape)
+    steps = _elements(schedule, nest.loops.reduction)
+
+    def cost(tile: Tile) -> float:
+        weights_bytes = steps * tile.vectors * tile.lanes * FLOAT_BYTES
+        return tile.cost + (FAR_WEIGHTS / tile.rows if weights_bytes > FITTING * target.l2_kib * 1024 else 0.0)
+
+    return sorted(list_tiles(*shape), key=cost)
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
