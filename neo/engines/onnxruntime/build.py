@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 
 from neo.engines.base import BuildRequest, BuiltEngine
-from neo.errors import EngineError
+from neo.errors import EngineError, NeoError
 from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
 from neo.runtime.extensions import DISTRIBUTION, register_extensions
@@ -35,12 +35,14 @@ def build(request: BuildRequest) -> BuiltEngine:
     weights_bytes = sum(path.stat().st_size for path in request.onnx.parent.iterdir() if path.is_file())
     if weights_bytes > _EXTERNAL_WEIGHTS_BYTES:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
-    extensions = _has_extensions(request.onnx)
-    if extensions:
-        register_extensions(options)
     try:
+        extensions = _has_extensions(request.onnx)
+        if extensions:
+            register_extensions(options)
         onnxruntime.InferenceSession(request.onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+    except NeoError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions, and protobuf's, share no base class of their own
         raise EngineError(f"onnxruntime cannot take the model: {error}") from error
     description = EngineFolder("onnxruntime", request.inputs, request.outputs, extensions=extensions)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())

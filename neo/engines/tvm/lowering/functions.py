@@ -12,6 +12,7 @@ Indices that come from outside are clamped: TVM's own rule reads wherever they p
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,10 @@ from typing import Any
 from tvm import relax, te, tirx, topi
 
 FLOAT = "float32"
+# elements of the shortest type in the widest register
+WIDEST_VECTOR = 64
+# and of float32
+WIDEST_ROW = 16
 
 
 def sigmoid(x: te.Tensor) -> te.Tensor:
@@ -43,9 +48,69 @@ def _elementwise(function: Callable[[te.Tensor], te.Tensor]) -> Callable[[Any, A
 
 
 def _softmax(builder: Any, call: relax.Call) -> Any:
-    if str(call.args[0].ty.dtype) != FLOAT:
+    x, rank = call.args[0], len(call.ty.shape)
+    if str(x.ty.dtype) != FLOAT:
         return call
-    return builder.call_te(topi.nn.fast_softmax, call.args[0], int(call.attrs.axis))
+    axis, columns = int(call.attrs.axis) % rank, call.ty.shape[-1]
+    is_odd = isinstance(columns, tirx.IntImm) and int(columns) > WIDEST_ROW and int(columns) % WIDEST_ROW > 0
+    if axis == rank - 1 and is_odd:
+        return builder.call_te(softmax_of_odd_rows, x, primfunc_name_hint="softmax")
+    return builder.call_te(topi.nn.fast_softmax, x, axis)
+
+
+def softmax_of_odd_rows(x: te.Tensor) -> te.Tensor:
+    """Over the last axis. Rows of which no vector is a divisor are worked on with so many more columns that one is."""
+    *lead, columns = (int(dim) for dim in x.shape)
+    wide = -(-columns // WIDEST_ROW) * WIDEST_ROW
+    lowest = tirx.min_value(FLOAT)
+
+    def value(*at: tirx.Var) -> Any:
+        return tirx.if_then_else(at[-1] < columns, x(*at), lowest)
+
+    padded = te.compute((*lead, wide), value, name="softmax_padded")
+    k, j = te.reduce_axis((0, wide), name="k"), te.reduce_axis((0, wide), name="j")
+    largest = te.compute(tuple(lead), lambda *at: te.max(padded(*at, k), axis=k), name="softmax_largest")
+    shifted = te.compute((*lead, wide), lambda *at: padded(*at) - largest(*at[:-1]), name="softmax_shifted")
+    powers = topi.fast_exp(shifted)
+
+    def counted(*at: tirx.Var) -> Any:
+        return tirx.if_then_else(at[-1] < columns, powers(*at), tirx.const(0, FLOAT))
+
+    counts = te.compute((*lead, wide), counted, name="softmax_powers")
+    total = te.compute(tuple(lead), lambda *at: te.sum(counts(*at, j), axis=j), name="softmax_total")
+    shares = te.compute((*lead, wide), lambda *at: counts(*at) / total(*at[:-1]), name="softmax_shares")
+    return te.compute((*lead, columns), shares, name="softmax")
+
+
+def concatenated(parts: list[te.Tensor], axis: int) -> te.Tensor:
+    """Along the axis. Where all parts are made of whole vectors, every vector comes from one of them: asked by the
+    vector's number instead of every element's, which part it is has one answer, and the compiler sees that.
+    """
+    sizes = [int(part.shape[axis]) for part in parts]
+    ends = list(itertools.accumulate(sizes))
+    step = math.gcd(*sizes, WIDEST_VECTOR)
+
+    def value(*at: tirx.Var) -> Any:
+        elements = [
+            part(*at[:axis], at[axis] - (end - size), *at[axis + 1 :])
+            for part, size, end in zip(parts, sizes, ends, strict=True)
+        ]
+        chosen = elements[-1]
+        for element, end in reversed(list(zip(elements[:-1], ends[:-1], strict=True))):
+            chosen = tirx.if_then_else(at[axis] // step < end // step, element, chosen)
+        return chosen
+
+    shape = [*parts[0].shape[:axis], ends[-1], *parts[0].shape[axis + 1 :]]
+    return te.compute(shape, value, name="concatenate")
+
+
+def _concat(builder: Any, call: relax.Call) -> Any:
+    parts, axis = call.args[0], call.attrs.axis
+    fields = list(parts.fields) if isinstance(parts, relax.Tuple) else []
+    fixed = all(isinstance(dim, tirx.IntImm) and int(dim) > 0 for part in fields for dim in part.ty.shape)
+    if axis is None or not fields or not fixed:
+        return call.op.get_attr("FLegalize")(builder, call)
+    return builder.call_te(concatenated, fields, int(axis) % len(call.ty.shape), primfunc_name_hint="concatenate")
 
 
 def _take(builder: Any, call: relax.Call) -> Any:
@@ -88,6 +153,7 @@ def _extreme(combine: Callable[[Any, Any], Any], start: float) -> Callable[[Any,
 
 # Relax operator -> how it is lowered
 FUNCTIONS = {
+    "relax.concat": _concat,
     "relax.exp": _elementwise(topi.fast_exp),
     "relax.sigmoid": _elementwise(sigmoid),
     "relax.nn.silu": _elementwise(silu),

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
+from neo.contract.device import Target
 from neo.engines.tvm.lowering.convolution import Window
 from neo.engines.tvm.lowering.rows import Rows
 
@@ -33,8 +34,10 @@ FLOAT = "float32"
 # cycles of one core: what a vector costs to transform, on either side, and the bytes of weights that arrive in one
 TRANSFORM_CYCLES = 4.0
 WEIGHT_BYTES_PER_CYCLE = 4.0
+# what a byte of transformed inputs and products costs to write and read again, by where it stays meanwhile
+NEAR_BYTE_CYCLES, CACHED_BYTE_CYCLES, FAR_BYTE_CYCLES = 0.0, 0.2, 0.4
 # a direct convolution takes so much longer than counted; of pairs of bfloat16, with half the memory traffic, less
-DIRECT, DIRECT_PAIRS = 1.15, 0.9
+DIRECT, DIRECT_PAIRS = 1.15, 1.05
 
 Matrix = list[list[Fraction]]
 
@@ -93,8 +96,16 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, dep
         tiles = images * -(-out_height // m) * -(-out_width // m)
         points = (m + 2) ** 2
         transforming = TRANSFORM_CYCLES * points * tiles * (channels + filters) / rows.lanes
-        costs[m] = transforming + _cost(points, rows.round_up(tiles, filters), channels, filters, rows)
+        moving = _moving(points * tiles * (channels + filters) * 4, rows.target)
+        costs[m] = transforming + moving + _cost(points, rows.round_up(tiles, filters), channels, filters, rows)
     return min(costs, key=lambda m: costs[m])
+
+
+def _moving(size: int, target: Target) -> float:
+    """Cycles of one core to write and read so many bytes."""
+    if size <= target.l2_kib * 1024:
+        return size * NEAR_BYTE_CYCLES
+    return size * (CACHED_BYTE_CYCLES if size <= target.l3_kib * 1024 // 2 else FAR_BYTE_CYCLES)
 
 
 def _cost(points: int, count: int, channels: int, filters: int, rows: Rows) -> float:
