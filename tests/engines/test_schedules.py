@@ -175,6 +175,26 @@ def test_poolings_of_any_shape(agrees: Check, channels: int, size: int, kernel: 
 
 @pytest.mark.slow
 @FEW
+@given(
+    sizes=st.lists(st.sampled_from([1, 3, 8, 16, 24, 32, 64]), min_size=1, max_size=4),
+    axis=st.sampled_from([1, -1]),
+    other=st.integers(1, 20),
+    fused=st.booleans(),
+)
+def test_concatenations_of_any_shape(agrees: Check, sizes: list[int], axis: int, other: int, fused: bool) -> None:
+    def shape(size: int) -> tuple[int, int, int]:
+        return (2, size, other) if axis == 1 else (2, other, size)
+
+    names = [f"x{index}" for index in range(len(sizes))]
+    nodes = [helper.make_node("Concat", names, ["c"], axis=axis)]
+    nodes.append(helper.make_node("Relu" if fused else "Identity", ["c"], ["y"]))
+    inputs = {name: shape(size) for name, size in zip(names, sizes, strict=True)}
+    built = agrees("tvm", build(nodes, inputs, {"y": shape(sum(sizes))}))
+    assert built.notes == ()
+
+
+@pytest.mark.slow
+@FEW
 @given(rows=st.integers(1, 40), columns=ODD, operator=st.sampled_from(["Softmax", "LogSoftmax", "ReduceMean"]))
 def test_rows_of_any_shape(agrees: Check, rows: int, columns: int, operator: str) -> None:
     attributes = {"axes": [-1]} if operator == "ReduceMean" else {"axis": -1}
