@@ -107,7 +107,7 @@ def convolution(
     if geometry is not None:
         return _spatial(x, weights, window, rows, geometry, filters=filters)
     geometry = Geometry.of([int(dim) for dim in x.shape], shape, window, rows)
-    padded = _mask(x, geometry) if geometry.depthwise else pad(x, geometry)
+    padded = pad(x, geometry, by_mask=geometry.depthwise)
     return _spatial(padded, weights, window, rows, geometry, filters=filters)
 
 
@@ -155,26 +155,11 @@ def _spatial(
     return cropped(result, (geometry.images, out_height, out_width, filters))
 
 
-def pad(x: te.Tensor, geometry: Geometry) -> te.Tensor:
-    """X with the zeros around it."""
-    order, (top, left) = geometry.order, geometry.begin
-    images, height, width, channels = (int(x.shape[axis]) for axis in order)
-    if geometry.padded == (height, width):
-        return x
+def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor:
+    """X with the zeros around it.
 
-    def value(*at: tirx.Var) -> Any:
-        n, h, w, c = (at[axis] for axis in order)
-        y, x_ = h - top, w - left
-        inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
-        return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), zero(x))
-
-    return te.compute(_ordered(order, images, *geometry.padded, channels), value, name="pad")
-
-
-def _mask(x: te.Tensor, geometry: Geometry) -> te.Tensor:
-    """As ``pad``, but what is outside is read somewhere inside and then left out, which a vector unit does in passing.
-
-    For a convolution that reads every input for few outputs, where a copy of its own would cost as much as the work.
+    by_mask: what is outside is read somewhere inside and then left out, which a vector unit does in passing. For a
+    convolution that reads every input for few outputs, where a copy of its own would cost as much as the work.
     """
     order, (top, left) = geometry.order, geometry.begin
     images, height, width, channels = (int(x.shape[axis]) for axis in order)
@@ -185,7 +170,10 @@ def _mask(x: te.Tensor, geometry: Geometry) -> te.Tensor:
         n, h, w, c = (at[axis] for axis in order)
         y, x_ = h - top, w - left
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
+        if not by_mask:
+            return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), zero(x))
         near = tirx.max(tirx.min(y, height - 1), 0), tirx.max(tirx.min(x_, width - 1), 0)
+        # likely: TVM would else conclude from the condition that nothing needs to be brought inside
         return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), zero(x))
 
     return te.compute(_ordered(order, images, *geometry.padded, channels), value, name="pad")
