@@ -11,7 +11,7 @@ from neo.contract.device import Target
 from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
 from neo.contract.parity import Tolerance
 from neo.engines import ENGINES
-from neo.engines.base import BF16_FEATURES, FP32, PRECISIONS, BuildRequest, BuiltEngine, computes
+from neo.engines.base import FP32, PRECISIONS, BuildRequest, BuiltEngine, check_computes, computes
 from neo.engines.confined import build_engine
 from neo.errors import EngineError, NeoError, ParityError
 from neo.frontends.base import Conversion
@@ -54,12 +54,8 @@ def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, str],
     engines = [name for name in ENGINES if name in target.engines and engine in (AUTO, name)]
     if not engines:
         raise EngineError(f"target {target.name} has no {engine} engine", hint=f"it has: {', '.join(target.engines)}")
-    if precision != AUTO and not computes(target, precision):
-        raise EngineError(
-            f"target {target.name} does not compute in {precision}",
-            hint=f"use --precision {FP32} or {AUTO}, or a target whose features have "
-            + " or ".join(BF16_FEATURES.values()),
-        )
+    if precision != AUTO:
+        check_computes(target, precision)
     found = tuple(
         (name, kind)
         for kind in PRECISIONS

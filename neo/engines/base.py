@@ -8,12 +8,23 @@ from pathlib import Path
 
 from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
+from neo.errors import EngineError
 
 # what a model is computed in. bf16: convolutions and products read bfloat16 and add up float32; the rest is float32
 FP32, BF16 = "fp32", "bf16"
 PRECISIONS = (FP32, BF16)
 # architecture -> the feature, as ``Target.features`` names it, of processors that multiply bfloat16
 BF16_FEATURES = {"x86_64": "avx512_bf16", "aarch64": "bf16"}
+
+
+def check_computes(target: Target, precision: str) -> None:
+    """Raises EngineError if the target has no instructions for the precision."""
+    if not computes(target, precision):
+        raise EngineError(
+            f"target {target.name} does not compute in {precision}",
+            hint=f"use --precision {FP32} or auto, or a target whose features have "
+            + " or ".join(BF16_FEATURES.values()),
+        )
 
 
 def computes(target: Target, precision: str) -> bool:

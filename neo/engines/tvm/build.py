@@ -15,7 +15,7 @@ from tvm import relax
 
 from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
-from neo.engines.base import BF16_FEATURES, FP32, BuildRequest, BuiltEngine
+from neo.engines.base import FP32, BuildRequest, BuiltEngine, check_computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.bfloat16 import Unit, unit_of
 from neo.engines.tvm.constants import fold_constants
@@ -86,15 +86,8 @@ def _build_segments(
 
 def _unit(request: BuildRequest) -> Unit | None:
     """What multiplies in the precision that was asked for; None for float32, which everything does."""
-    if request.precision == FP32:
-        return None
-    unit = unit_of(request.target)
-    if unit is None:
-        raise EngineError(
-            f"target {request.target.name} does not compute in {request.precision}",
-            hint=f"use --precision {FP32}, or a target whose features have {' or '.join(BF16_FEATURES.values())}",
-        )
-    return unit
+    check_computes(request.target, request.precision)
+    return None if request.precision == FP32 else unit_of(request.target)
 
 
 def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, tuner: Tuner) -> tuple[str, ...]:

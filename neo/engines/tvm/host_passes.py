@@ -72,9 +72,7 @@ def pipeline_of(unit: Unit | None, threads: int) -> str:
 
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-        body = function.body
-        for leaf in (_kept, _added, lambda statement: _shared(statement, threads)):
-            body = _rewritten(body, leaf)
+        body = _rewritten(function.body, lambda statement: sharing.shared(_added(_kept(statement)), threads))
         return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, body))
 
     def pipeline() -> tuple[Any, Any, Any]:
@@ -83,7 +81,3 @@ def pipeline_of(unit: Unit | None, threads: int) -> str:
 
     tirx.compilation_pipeline.register_tir_pipeline(name, pipeline)
     return name
-
-
-def _shared(statement: tirx.Stmt, threads: int) -> tirx.Stmt:
-    return sharing.shared(statement, threads) if isinstance(statement, tirx.For) else statement

@@ -25,11 +25,11 @@ define linkonce_odr i32 @{_NEXT}(ptr %counter) alwaysinline {{
 }}"""
 
 
-def shared(loop: tirx.For, threads: int) -> tirx.Stmt:
+def shared(loop: tirx.Stmt, threads: int) -> tirx.Stmt:
     """A parallel loop with a fixed number of steps, from 0 on, for any number of threads; best for this one. Other
-    loops are left as they are.
+    loops and statements are left as they are.
     """
-    is_parallel = loop.kind == tirx.ForKind.PARALLEL
+    is_parallel = isinstance(loop, tirx.For) and loop.kind == tirx.ForKind.PARALLEL
     if not is_parallel or threads < 2 or not isinstance(loop.extent, tirx.IntImm) or not _is_zero(loop.min):
         return loop
     steps = int(loop.extent)

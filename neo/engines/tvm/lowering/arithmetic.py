@@ -22,7 +22,7 @@ Scalar = Any
 # the most channels of a pixel that are one number
 MOST_CHANNELS = 4
 # how many channels one step takes where two are multiplied at a time
-PAIR = 2
+PAIR_CHANNELS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Halves(Arithmetic):
 class Pairs(Arithmetic):
     """Inputs and weights in bfloat16, two channels at a time, sums in float32."""
 
-    depth: int = PAIR
+    depth: int = PAIR_CHANNELS
     input: str = bfloat16.STORAGE
     unit: bfloat16.Unit = field(kw_only=True)
 
@@ -73,11 +73,11 @@ class Pairs(Arithmetic):
 
     def weights(self, array: NDArray[np.float32]) -> NDArray[Any]:
         *lead, channels, columns = array.shape
-        whole = np.concatenate([array, np.zeros((*lead, channels % PAIR, columns), array.dtype)], -2)
+        whole = np.concatenate([array, np.zeros((*lead, channels % PAIR_CHANNELS, columns), array.dtype)], -2)
         return bfloat16.encode_pairs(whole)
 
     def encode(self, x: te.Tensor) -> te.Tensor:
-        return encode(x, PAIR)
+        return encode(x, PAIR_CHANNELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Pixels(Pairs):
     input: str = "uint64"
 
     def product(self, read: Callable[[Scalar], Scalar], step: Scalar, weight: Scalar) -> Scalar:
-        shift = tirx.Cast(self.input, step * (PAIR * bfloat16.HALF_BITS))
+        shift = tirx.Cast(self.input, step * (PAIR_CHANNELS * bfloat16.HALF_BITS))
         return bfloat16.dot(self.unit, tirx.Cast(bfloat16.PAIR, read(0) >> shift), weight)
 
     def encode(self, x: te.Tensor) -> te.Tensor:

@@ -90,20 +90,20 @@ class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a
     def stored(self) -> set[relax.Var]:
         """Variables to store as bfloat16."""
         stored = set(self._wanted)
+        # values of which all readers make stored values, element by element
+        leading: set[relax.Var] = set()
         for variable, call in reversed(self._calls):
-            if _name(call) == CONCAT and self._leads_to(variable, stored):
-                stored.add(variable)
+            readers = self._readers.get(variable, [])
+            if readers and all(
+                name in ELEMENTWISE and (result in stored or result in leading) for result, name in readers
+            ):
+                leading.add(variable)
+                if _name(call) == CONCAT:
+                    stored.add(variable)
             if variable in stored and _name(call) in MOVING | CHOOSING:
                 stored.update(v for v in _variables(call) if str(getattr(v.ty, "dtype", "")) == "float32")
         # a plain variable is an output of the function or one of its inputs
         return {variable for variable in stored if isinstance(variable, relax.DataflowVar)}
-
-    def _leads_to(self, variable: relax.Var, stored: set[relax.Var]) -> bool:
-        """Do all readers make stored values of it, element by element?"""
-        readers = self._readers.get(variable, [])
-        return bool(readers) and all(
-            name in ELEMENTWISE and (result in stored or self._leads_to(result, stored)) for result, name in readers
-        )
 
 
 @relax.expr_functor.mutator

@@ -34,8 +34,9 @@ FLOAT = "float32"
 # cycles of one core: what a vector costs to transform, on either side, and the bytes of weights that arrive in one
 TRANSFORM_CYCLES = 4.0
 WEIGHT_BYTES_PER_CYCLE = 4.0
-# what a byte of transformed inputs and products costs to write and read again, by where it stays meanwhile
-NEAR_BYTE_CYCLES, CACHED_BYTE_CYCLES, FAR_BYTE_CYCLES = 0.0, 0.2, 0.4
+# what a byte of transformed inputs and products costs to write and read again, by where it stays meanwhile:
+# nothing in the second-level cache, this in the third, this beyond
+CACHED_BYTE_CYCLES, FAR_BYTE_CYCLES = 0.2, 0.4
 # a direct convolution takes so much longer than counted; of pairs of bfloat16, with half the memory traffic, less
 DIRECT, DIRECT_PAIRS = 1.15, 1.05
 
@@ -104,7 +105,7 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, dep
 def _moving(size: int, target: Target) -> float:
     """Cycles of one core to write and read so many bytes."""
     if size <= target.l2_kib * 1024:
-        return size * NEAR_BYTE_CYCLES
+        return 0.0
     return size * (CACHED_BYTE_CYCLES if size <= target.l3_kib * 1024 // 2 else FAR_BYTE_CYCLES)
 
 
