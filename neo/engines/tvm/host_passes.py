@@ -5,6 +5,7 @@
   are tiles that were sized to fit the registers, so they are left alone.
 - Add a product of pairs to its sum in one instruction. A reduction says ``sum = sum + dot(x, w)``; the processor has
   ``sum = dot_add(sum, x, w)``, which LLVM would not find by itself: it rounds otherwise.
+- Fetch weights before they are needed (``prefetch.py``).
 - Let threads share the steps of parallel loops (``sharing.py``).
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 import tvm
 from tvm import s_tir, tirx
 
-from neo.engines.tvm import sharing
+from neo.engines.tvm import prefetch, sharing
 from neo.engines.tvm.bfloat16 import UNITS, Unit
 
 LOCAL = "local"
@@ -68,11 +69,14 @@ def _with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
 def pipeline_of(unit: Unit | None, threads: int) -> str:
     """Under which name it is registered. unit: what multiplies bfloat16, if anything does. threads: of the target."""
     name = f"neo-{'fp32' if unit is None else unit.name}-{threads}"
-    helpers = tvm.ir.StringImm(sharing.HELPERS + ("" if unit is None else unit.helpers))
+    helpers = tvm.ir.StringImm(sharing.HELPERS + prefetch.HELPERS + ("" if unit is None else unit.helpers))
 
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-        body = _rewritten(function.body, lambda statement: sharing.shared(_added(_kept(statement)), threads))
+        def leaf(statement: tirx.Stmt) -> tirx.Stmt:
+            return sharing.shared(prefetch.fetching(_added(_kept(statement))), threads)
+
+        body = _rewritten(function.body, leaf)
         return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, body))
 
     def pipeline() -> tuple[Any, Any, Any]:

@@ -17,6 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
+from neo.engines.tvm.prefetch import fetch_ahead
 from neo.engines.tvm.schedules.injective import vectorised_pass
 from neo.engines.tvm.schedules.loops import (
     Loops,
@@ -39,9 +40,12 @@ PARALLEL_WORK = 1 << 17
 # lanes of vectors that are wide
 WIDE_LANES = 16
 FLOAT_BYTES = 4
+LOCAL = "local"
 # time of a multiply-add, in units of the shortest possible, to fetch a vector of weights that did not stay in the
 # second-level cache since the last tile; and the share of that cache which they have
 FAR_WEIGHTS, FITTING = 0.5, 0.75
+# inputs that stay in that cache: so many times as large it is
+FITTING_INPUTS = 4
 # the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
 TILES_TRIED = 8
 # the order of loops matters less than the tile: it is turned for the cheapest only
@@ -68,26 +72,29 @@ def schedule_reduction(
     order = _order(schedule, reduction, loops, columns_first=chosen.columns_first)
     if len(loops.spatial) == 2 and len(_spatial(schedule, last)) > 2:
         _flatten_rows(schedule, last)
+    matrices = _elements(schedule, loops.spatial[: order.batch])
+    if last is reduction:
+        last = schedule.cache_write(reduction, 0, LOCAL)
     tiles, inner = _loop_over_tiles(schedule, last, tile, order)
-    if last is not reduction:
-        schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
-        schedule.set_scope(reduction, 0, "local")  # on the stack, where the compiler makes registers of it
+    schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
+    schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
     for block in reversed(padding):
         # only what the tile needs, into the cache, instead of a pass over memory
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         vectorise_innermost(schedule, block, target)
-    if last is not reduction:
-        _keep_in_registers(schedule, inner)
-        own = loops_of(schedule, reduction, skip=1)
-        if own is None:
-            return None
-        loops = own
-        inner = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, tile.lanes])]
-        schedule.reorder(*own.reduction, *inner)
+    _keep_in_registers(schedule, inner)
+    own = loops_of(schedule, reduction, skip=1)
+    if own is None:
+        return None
+    loops = own
+    inner = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, tile.lanes])]
+    schedule.reorder(*own.reduction, *inner)
     _keep_in_registers(schedule, inner)
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
     _unroll_short(schedule, loops.reduction)
     _keep_in_registers(schedule, schedule.get_loops(start)[1:])
+    if order.columns_first and len(packing) == 1:
+        fetch_ahead(schedule, tiles, tile, *packing, matrices)
     return packing
 
 
@@ -158,13 +165,18 @@ def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_fir
 
 def _columns_first(schedule: Schedule, nest: Nest, target: Target) -> bool:
     """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
-    time; otherwise the inputs are. With vectors as wide as these, the weights of a depthwise convolution stay in the
-    registers over all rows, which was seen to be up to 1.5 times as fast.
+    time; otherwise the inputs are, unless these stay in the cache anyway: weights may have to come from memory. With
+    vectors as wide as these, the weights of a depthwise convolution stay in the registers over all rows, which was seen
+    to be up to 1.5 times as fast.
     """
     if _is_depthwise(schedule, nest.reduction) and _tiles(schedule, nest, target)[0].lanes >= WIDE_LANES:
         return True
-    steps, columns = _elements(schedule, nest.loops.reduction), extent(schedule, nest.loops.spatial[-1])
-    return steps * columns * FLOAT_BYTES > target.l2_kib * 1024 // 2
+    *rows, columns = nest.loops.spatial
+    rows = rows[batch_rank(schedule, nest.reduction) :]
+    cache, step_bytes = target.l2_kib * 1024, _elements(schedule, nest.loops.reduction) * FLOAT_BYTES
+    if not nest.padding and _elements(schedule, rows) * step_bytes <= cache // FITTING_INPUTS:
+        return True
+    return extent(schedule, columns) * step_bytes > cache // 2
 
 
 def _is_depthwise(schedule: Schedule, reduction: SBlockRV) -> bool:
