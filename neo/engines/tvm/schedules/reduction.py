@@ -93,8 +93,9 @@ def schedule_reduction(
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
     _unroll_short(schedule, loops.reduction)
     _keep_in_registers(schedule, schedule.get_loops(start)[1:])
-    if order.columns_first and len(packing) == 1:
-        fetch_ahead(schedule, tiles, tile, *packing, matrices)
+    if order.columns_first:
+        for position in packing:
+            fetch_ahead(schedule, tiles, tile, position, matrices)
     return packing
 
 
