@@ -10,6 +10,8 @@ import pytest
 from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
+from neo.engines.tvm.build import llvm_target, lower_graph
+from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.graph import rewrite
 from neo.runtime import load_engine
@@ -44,6 +46,13 @@ def build_engine_here(engine: str, model: onnx.ModelProto, folder: Path, precisi
     if engine == "tvm":
         add_runtime_library(request)
     return built
+
+
+def kernels(model: onnx.ModelProto) -> list[str]:
+    """The names of the functions that the tvm engine makes of it for this machine."""
+    target = load_target("host")
+    module, _ = lower_graph(import_model(model, specs(model.graph.input)), target, llvm_target(target))
+    return sorted(name.name_hint for name in module.functions if name.name_hint != "main")
 
 
 @pytest.fixture

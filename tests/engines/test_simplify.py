@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from onnx import helper
 
-from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.importer import import_model
-from neo.targets import load_target
-from tests.engines.conftest import Check
-from tests.engines.reference import specs
+from tests.engines.conftest import Check, kernels
 from tests.models import build
-
-
-def kernels(model: onnx.ModelProto) -> list[str]:
-    target = load_target("host")
-    module, _ = lower_graph(import_model(model, specs(model.graph.input)), target, llvm_target(target))
-    return sorted(name.name_hint for name in module.functions if name.name_hint != "main")
 
 
 def random(*shape: int) -> np.ndarray:

@@ -24,7 +24,9 @@ from neo.engines.tvm.host_passes import pipeline_of
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
 from neo.engines.tvm.lowering import Lowering
+from neo.engines.tvm.lowering.attention import fuse_attention
 from neo.engines.tvm.lowering.halves import store_halves
+from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
@@ -153,6 +155,7 @@ def lower_graph(
         module = relax.transform.DecomposeOpsForInference()(module)
         module = choose_layouts(module, copies_images=unit is not None)
         module = simplify(fold_constants(module))  # weights in their layout: their lowering looks at them
+        module = fuse_attention(module, Rows(target))
         if unit is not None:
             module = store_halves(module, lowering.reads_halves)
         module = tvm.transform.Sequential(

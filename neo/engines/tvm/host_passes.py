@@ -19,8 +19,11 @@ from tvm import s_tir, tirx
 
 from neo.engines.tvm import prefetch, sharing
 from neo.engines.tvm.bfloat16 import UNITS, Unit
+from neo.engines.tvm.schedules import transpose
 
 LOCAL = "local"
+# functions in LLVM's language that kernels may call
+HELPERS = (sharing.HELPERS, prefetch.HELPERS, transpose.HELPERS)
 # what LowerTVMBuiltin looks for
 _LEAVE_ALONE = "disable_lower_builtin"
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
@@ -69,7 +72,7 @@ def _with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
 def pipeline_of(unit: Unit | None, threads: int) -> str:
     """Under which name it is registered. unit: what multiplies bfloat16, if anything does. threads: of the target."""
     name = f"neo-{'fp32' if unit is None else unit.name}-{threads}"
-    helpers = tvm.ir.StringImm(sharing.HELPERS + prefetch.HELPERS + ("" if unit is None else unit.helpers))
+    helpers = tvm.ir.StringImm("\n".join([*HELPERS, "" if unit is None else unit.helpers]))
 
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:

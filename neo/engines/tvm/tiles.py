@@ -56,6 +56,21 @@ def list_tiles(rows: int, columns: int, lanes: int, registers: int) -> list[Tile
     return sorted(tiles, key=lambda tile: tile.cost)
 
 
+def choose_width(rows: int, vectors: int, registers: int) -> int:
+    """How many vectors of columns a tile of so many rows has, where that many have to be divided."""
+    possible = [v for v in range(1, WIDEST_TILE + 1) if vectors % v == 0 and (v == 1 or v * (rows + 1) < registers)]
+    return min(possible, key=lambda v: Tile(rows, v, 1).cost)
+
+
+def round_up_vectors(columns: int, rows: int, lanes: int, registers: int) -> int:
+    """The number of vectors, enough for so many columns, that takes the least time to compute in tiles of so many rows:
+    13 have no good tile, and computing 14 is faster.
+    """
+    least = -(-columns // lanes)
+    candidates = range(least, least + WIDEST_TILE)
+    return min(candidates, key=lambda n: n * Tile(rows, choose_width(rows, n, registers), lanes).cost)
+
+
 def choose_strip(rows: int, columns: int, lanes: int, registers: int) -> Tile:
     """For depthwise convolutions, in which no input serves several columns. The best of ``list_strips``."""
     return list_strips(rows, columns, lanes, registers)[0]

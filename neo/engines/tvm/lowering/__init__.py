@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import relax
+from tvm import relax, tirx
 
 from neo.contract.device import Target
 from neo.engines.tvm.bfloat16 import STORAGE, Unit
@@ -20,11 +20,14 @@ from neo.engines.tvm.lowering.convolution import Geometry, Window, convolution, 
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.schedules.transpose import FLOAT, Transpose, transpose_function
 
 # TVM's names for these numbers are not exported to Python: kOutEWiseFusable and kOpaque
 TAKES_EPILOGUE, OPAQUE = 4, 8
 
-CONVOLUTION, PRODUCT = "relax.nn.conv2d", "relax.matmul"
+CONVOLUTION, PRODUCT, PERMUTATION = "relax.nn.conv2d", "relax.matmul", "relax.permute_dims"
+# elements: fewer are moved as fast in passing, by the function before or behind
+LARGE = 1 << 12
 
 Legalize = Callable[[Any, relax.Call], Any]
 
@@ -38,7 +41,7 @@ class Lowering:
 
     def legalizations(self) -> dict[str, Legalize]:
         """Relax operator -> how it is lowered, for relax.transform.LegalizeOps."""
-        return {**FUNCTIONS, CONVOLUTION: self._conv2d, PRODUCT: self._matmul}
+        return {**FUNCTIONS, CONVOLUTION: self._conv2d, PRODUCT: self._matmul, PERMUTATION: self._permute_dims}
 
     def reads_halves(self, call: relax.Call, bindings: Any) -> bool:
         """Does the call read its first argument as bfloat16? bindings: as for ``constant_of``."""
@@ -122,6 +125,18 @@ class Lowering:
             self._widened(builder, b, arithmetic),
             primfunc_name_hint="matmul",
         )
+
+    def _permute_dims(self, builder: Any, call: relax.Call) -> Any:
+        x, axes = call.args[0], call.attrs.axes
+        shape = [int(dim) if isinstance(dim, tirx.IntImm) else 0 for dim in x.ty.shape]
+        if math.prod(shape) < LARGE or str(x.ty.dtype) != FLOAT:
+            return _tvm_lowers(builder, call)
+        order = [int(axis) % len(shape) for axis in axes] if axes is not None else list(reversed(range(len(shape))))
+        spec = Transpose(tuple(shape), tuple(order), shape[order[-1]])
+        if not spec.fits(self._rows.lanes):
+            return _tvm_lowers(builder, call)
+        function = builder.add_func(transpose_function(spec, self._rows.lanes), "transpose")
+        return relax.call_tir(function, relax.Tuple([x]), call.ty)
 
     def _widened(self, builder: Any, weights: Any, arithmetic: Arithmetic) -> Any:
         """Weights as the arithmetic wants them, with columns of zeros behind them where that gives better tiles."""

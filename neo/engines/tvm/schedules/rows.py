@@ -38,7 +38,7 @@ def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int])
     elements = extent(schedule, columns)
     row = schedule.fuse(*rows)
     elements *= extent(schedule, row)
-    partial = [_reduce_by_lanes(schedule, block, target) for block in blocks if is_reduction(schedule, block)]
+    partial = [reduce_by_lanes(schedule, block, target) for block in blocks if is_reduction(schedule, block)]
     for block in reversed(blocks_of(schedule)[:-1]):
         schedule.compute_at(block, row, preserve_unit_loops=True)
     for block in blocks:
@@ -48,11 +48,11 @@ def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int])
         schedule.parallel(row)
     for block in partial:  # last: once its start is apart from it, a reduction passes no check
         if block is not None:
-            _vectorise_partial(schedule, block)
+            vectorise_partial(schedule, block)
     return {}
 
 
-def _reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlockRV | None:
+def reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlockRV | None:
     """Cut the reduction in two: the partial results, one per lane, in a block of their own, and what is made of them.
 
     -> the new block; None where no vector divides the row.
@@ -68,7 +68,7 @@ def _reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBl
     return schedule.rfactor(lane, factor_axis=len(loops.spatial))
 
 
-def _vectorise_partial(schedule: Schedule, block: SBlockRV) -> None:
+def vectorise_partial(schedule: Schedule, block: SBlockRV) -> None:
     """Of a block below the loop over rows."""
     own = loops_of(schedule, block, skip=1)
     if own is None:

@@ -1,0 +1,329 @@
+"""softmax(q kT) v in one function, tile of rows by tile of rows: the matrix between the two products, with a row for
+every query and a column for every key, is never in memory as a whole.
+
+The idea of computing it by tiles is that of Dao et al., "FlashAttention", 2022; here a tile has whole rows, so that the
+softmax needs no corrections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tvm
+from tvm import relax, te, tirx, topi
+
+from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
+from neo.engines.tvm.tiles import choose_tile, round_up_vectors
+
+FLOAT = "float32"
+# names of the blocks that its schedule places; what else there is becomes a part of these
+STEPS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
+    f"attention_{name}" for name in ("scores", "biased", "largest", "powers", "total", "values")
+)
+# TVM's name for this number is not exported to Python: kOutEWiseFusable
+_TAKES_EPILOGUE = 4
+# exp of less is no normal float32, and slow to multiply with
+_LEAST_EXPONENT = -87.0
+
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "relax.add": lambda a, b: a + b,
+    "relax.subtract": lambda a, b: a - b,
+    "relax.multiply": lambda a, b: a * b,
+    "relax.divide": lambda a, b: a / b,
+}
+_COMMUTES = ("relax.add", "relax.multiply")
+
+Lookup = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """factor * base with its dimensions in another order. axes: which dimension of the base each of the view's is."""
+
+    base: relax.Expr
+    axes: tuple[int, ...]
+    factor: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        sizes = _shape(self.base)
+        return tuple(sizes[axis] for axis in self.axes)
+
+    def at(self, base: te.Tensor, index: Sequence[Any]) -> Any:
+        """base: the tensor that ``base`` stands for."""
+        own = sorted(zip(self.axes, index, strict=True), key=lambda pair: pair[0])
+        return base(*(place for _, place in own))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Between the first product and the softmax: scores <- scores operator operand; of shapes that broadcast."""
+
+    operator: str
+    operand: relax.Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """q: [..., S, D]; k: [..., D, T]; v: [..., T, E]. order: which dimension of [..., S, E] each of the output's is."""
+
+    q: View
+    k: View
+    v: View
+    steps: tuple[Step, ...]
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, product: relax.Call, lookup: Lookup) -> Attention | None:
+        """None if the product is not the second of an attention in float32, of fixed shapes that tile well.
+
+        lookup: what a variable is bound to.
+        """
+        softmax = lookup(product.args[0])
+        if not _is(softmax, "relax.nn.softmax") or not _is_fixed(product, softmax):
+            return None
+        rank = len(_shape(product))
+        if int(softmax.attrs.axis) % rank != rank - 1:
+            return None
+        found = _first_product(softmax.args[0], lookup)
+        if found is None:
+            return None
+        first, steps = found
+        q, k, v = (_view(operand, lookup) for operand in (*first.args, product.args[1]))
+        attention = cls(q, k, v, steps, tuple(range(rank)))
+        return attention if attention._is_sound else None
+
+    @property
+    def _is_sound(self) -> bool:
+        shapes = [view.shape for view in (self.q, self.k, self.v)]
+        lead = shapes[0][:-2]
+        return bool(lead) and all(shape[:-2] == lead and min(shape) > 0 for shape in shapes)
+
+    def fits(self, rows: Rows) -> bool:
+        """Are there whole vectors in a row of v? Otherwise two products and a softmax are better."""
+        return self.v.shape[-1] % rows.lanes == 0 and self.q.shape[-2] > 1
+
+    def permuted(self, axes: Sequence[int]) -> Attention:
+        return replace(self, order=tuple(self.order[axis] for axis in axes))
+
+    def emit(self, builder: Any, rows: Rows) -> relax.Call:
+        """-> a call for ``builder`` to emit; what it needs is emitted."""
+        queries, (keys, width) = self.q.shape[-2], self.v.shape[-2:]
+        tall = rows.round_up(queries, width)
+        tile = choose_tile(tall, width, rows.lanes, rows.target.vector_registers)
+        wide = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.vector_registers) * rows.lanes
+        k = self._keys(builder, rows, wide)
+        steps = [replace(step, operand=self._operand(builder, step, keys, wide)) for step in self.steps]
+        variable = [step.operand for step in steps if _scalar(step.operand) is None]
+
+        def compute(q: te.Tensor, k: te.Tensor, v: te.Tensor, *operands: te.Tensor) -> te.Tensor:
+            given = iter(operands)
+            known = [(step.operator, _scalar(step.operand)) for step in steps]
+            chain = [(name, next(given) if number is None else number) for name, number in known]
+            return self._compute(q, k, v, chain, (tall, wide))
+
+        return builder.call_te(
+            compute,
+            self.q.base,
+            k,
+            self.v.base,
+            *variable,
+            primfunc_name_hint="attention",
+            primfunc_attrs={"op_pattern": _TAKES_EPILOGUE},
+        )
+
+    def _keys(self, builder: Any, rows: Rows, wide: int) -> relax.Var:
+        """[..., D, wide]; what is behind the keys' own columns counts for nothing."""
+        spec = Transpose(_shape(self.k.base), self.k.axes, wide)
+        if not spec.fits(rows.lanes):
+            return builder.emit_te(lambda base: _widened(self.k, base, wide), self.k.base, primfunc_name_hint="keys")
+        function = builder.add_func(transpose_function(spec, rows.lanes), "keys")
+        return builder.emit(
+            relax.call_tir(function, relax.Tuple([self.k.base]), relax.TensorType(spec.output_shape, FLOAT))
+        )
+
+    def _operand(self, builder: Any, step: Step, keys: int, wide: int) -> relax.Expr:
+        """A row as wide as that of the scores."""
+        shape = _shape(step.operand)
+        if wide == keys or not shape or shape[-1] == 1:
+            return step.operand
+        view = View(step.operand, tuple(range(len(shape))))
+        return builder.emit_te(lambda base: _widened(view, base, wide), step.operand, primfunc_name_hint="widened")
+
+    def _compute(
+        self, q: te.Tensor, k: te.Tensor, v: te.Tensor, chain: Sequence[tuple[str, Any]], extents: tuple[int, int]
+    ) -> te.Tensor:
+        """chain: (operator, tensor or number). extents: rows and columns of the scores, with those too many."""
+        *lead, queries, depth = self.q.shape
+        keys, width = self.v.shape[-2:]
+        tall, wide = extents
+        factor, rank = self.q.factor * self.k.factor, len(lead)
+        d, j = te.reduce_axis((0, depth), name="d"), te.reduce_axis((0, keys), name="j")
+        largest_of, total_of = te.reduce_axis((0, wide), name="k"), te.reduce_axis((0, wide), name="t")
+
+        def row(i: Any) -> Any:
+            return i if tall == queries else tirx.min(i, queries - 1)
+
+        def score(*at: tirx.Var) -> Any:
+            return te.sum(self.q.at(q, (*at[:rank], row(at[rank]), d)) * k(*at[:rank], d, at[-1]), axis=d)
+
+        scores = te.compute((*lead, tall, wide), score, name=SCORES)
+
+        def bias(*at: tirx.Var) -> Any:
+            value = scores(*at)
+            if factor != 1.0:
+                value = value * tirx.const(factor, FLOAT)
+            for name, operand in chain:
+                value = _BINARY[name](value, _broadcast(operand, (*at[:rank], row(at[rank]), at[-1])))
+            return value if wide == keys else tirx.Select(at[-1] < keys, value, tirx.min_value(FLOAT))
+
+        biased = te.compute((*lead, tall, wide), bias, name=BIASED)
+        rows = (*lead, tall)
+        largest = te.compute(rows, lambda *at: te.max(biased(*at, largest_of), axis=largest_of), name=LARGEST)
+        shifted = te.compute(biased.shape, lambda *at: biased(*at) - largest(*at[:-1]), name="attention_shifted")
+        power = topi.fast_exp(shifted)
+
+        def normal(*at: tirx.Var) -> Any:
+            return tirx.Select(shifted(*at) < _LEAST_EXPONENT, tirx.const(0, FLOAT), power(*at))
+
+        powers = te.compute(biased.shape, normal, name=POWERS)
+        total = te.compute(rows, lambda *at: te.sum(powers(*at, total_of), axis=total_of), name=TOTAL)
+
+        def value(*at: tirx.Var) -> Any:
+            return te.sum(powers(*at[:-1], j) * self.v.at(v, (*at[:rank], j, at[-1])), axis=j)
+
+        values = te.compute((*lead, tall, width), value, name=VALUES)
+        sizes = (*lead, queries, width)
+
+        def output(*own: tirx.Var) -> Any:
+            at = [index for _, index in sorted(zip(self.order, own, strict=True), key=lambda pair: pair[0])]
+            scale = tirx.const(self.v.factor, FLOAT)
+            return values(*at) * (scale / total(*at[:-1]))
+
+        return te.compute(tuple(sizes[axis] for axis in self.order), output, name="attention")
+
+
+def fuse_attention(module: tvm.IRModule, rows: Rows) -> tvm.IRModule:
+    """Every attention in ``main`` -> one call, and one that lays the keys out."""
+    main = module.get_global_var("main")
+    fuser = _Fuser(module, rows)
+    fuser.builder_.update_func(main, fuser.visit_expr(module[main]))
+    return relax.transform.DeadCodeElimination()(fuser.builder_.get())
+
+
+@relax.expr_functor.mutator
+class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
+    def __init__(self, module: tvm.IRModule, rows: Rows) -> None:
+        super().__init__(module)
+        self._rows = rows
+        self._fused: dict[relax.Call, Attention] = {}
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        attention = None
+        if _is(call, "relax.matmul"):
+            attention = Attention.of(call, self._bound)
+        elif _is(call, "relax.permute_dims"):
+            before = self._fused.get(self._bound(call.args[0]))
+            attention = None if before is None else before.permuted(_axes(call))
+        if attention is None or not attention.fits(self._rows):
+            return call
+        fused = attention.emit(self.builder_, self._rows)
+        self._fused[fused] = attention
+        return fused
+
+    def _bound(self, value: Any) -> Any:
+        return self.lookup_binding(value) if isinstance(value, relax.Var) else value
+
+
+def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[Step, ...]] | None:
+    """-> (the product, what is done to it before the softmax)."""
+    shape, steps = _shape(scores), []
+    call = lookup(scores)
+    while not _is(call, "relax.matmul"):
+        if not isinstance(call, relax.Call) or getattr(call.op, "name", "") not in _BINARY:
+            return None
+        inner, operand = call.args
+        if call.op.name in _COMMUTES and not _has_shape(inner, shape):
+            inner, operand = operand, inner
+        if not _has_shape(inner, shape) or constant_of(inner) is not None or not _is_fixed(operand):
+            return None
+        steps.append(Step(call.op.name, operand))
+        call = lookup(inner)
+    return (call, tuple(reversed(steps))) if _is_fixed(call, *call.args) else None
+
+
+def _view(value: Any, lookup: Lookup) -> View:
+    view = View(value, tuple(range(len(_shape(value)))))
+    while True:
+        call = lookup(view.base)
+        factor = _factor(call)
+        if _is(call, "relax.permute_dims"):
+            axes = _axes(call)
+            view = View(call.args[0], tuple(axes[axis] for axis in view.axes), view.factor)
+        elif factor is not None:
+            view = View(call.args[0], view.axes, view.factor * factor)
+        else:
+            return view
+
+
+def _factor(call: Any) -> float | None:
+    """By which the call multiplies its first argument."""
+    if not _is(call, "relax.multiply") or not _has_shape(call.args[0], _shape(call)):
+        return None
+    return _scalar(call.args[1])
+
+
+def _widened(view: View, base: te.Tensor, wide: int) -> te.Tensor:
+    """The view, without its factor, with columns of zeros behind its own."""
+    *lead, own = view.shape
+
+    def value(*at: tirx.Var) -> Any:
+        if own == wide:
+            return view.at(base, at)
+        return tirx.if_then_else(at[-1] < own, view.at(base, at), tirx.const(0, str(base.dtype)))
+
+    return te.compute((*lead, wide), value, name="widened")
+
+
+def _broadcast(operand: Any, index: Sequence[Any]) -> Any:
+    """operand: a tensor, or a number."""
+    if isinstance(operand, float):
+        return tirx.const(operand, FLOAT)
+    sizes = [int(dim) for dim in operand.shape]
+    own = index[len(index) - len(sizes) :]
+    return operand(*(0 if size == 1 else place for place, size in zip(own, sizes, strict=True)))
+
+
+def _axes(call: relax.Call) -> list[int]:
+    rank = len(_shape(call.args[0]))
+    axes = call.attrs.axes
+    return list(reversed(range(rank))) if axes is None else [int(axis) % rank for axis in axes]
+
+
+def _scalar(value: Any) -> float | None:
+    array = constant_of(value)
+    return float(array.reshape(())) if array is not None and array.size == 1 else None
+
+
+def _is(value: Any, name: str) -> bool:
+    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == name
+
+
+def _is_fixed(*values: Any) -> bool:
+    """Float32 of fixed shapes?"""
+    return all(
+        str(value.ty.dtype) == FLOAT and all(isinstance(dim, tirx.IntImm) for dim in value.ty.shape) for value in values
+    )
+
+
+def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
+    return _is_fixed(value) and _shape(value) == shape
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in value.ty.shape)

@@ -1,0 +1,74 @@
+"""Blocks that are turned in registers: every element arrives, whatever the shape."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from neo.engines.tvm.build import llvm_target
+from neo.engines.tvm.host_passes import pipeline_of
+from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
+from neo.targets import load_target
+from tests.engines.conftest import kernels
+from tests.models import build
+
+UNTOUCHED = -1.0
+
+
+def turned(x: np.ndarray, axes: tuple[int, ...], width: int, lanes: int) -> np.ndarray:
+    spec = Transpose(x.shape, axes, width)
+    function = transpose_function(spec, lanes).with_attr("global_symbol", "main")
+    target = llvm_target(load_target("host"))
+    code = tvm.compile(tvm.IRModule({"main": function}), target=target, tir_pipeline=pipeline_of(None, 2))
+    y = tvm.runtime.tensor(np.full(spec.output_shape, UNTOUCHED, np.float32))
+    code["main"](tvm.runtime.tensor(x), y)
+    return y.numpy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.lists(st.sampled_from([1, 2, 3, 5, 16, 17, 31, 40]), min_size=2, max_size=4),
+    axes=st.randoms(use_true_random=False),
+    lanes=st.sampled_from([4, 8, 16]),
+    more=st.sampled_from([0, 3]),
+)
+def test_transposes_of_any_shape(shape: list[int], axes: object, lanes: int, more: int) -> None:
+    order = list(range(len(shape)))
+    axes.shuffle(order)  # type: ignore[attr-defined]
+    width = shape[order[-1]] + more
+    if not Transpose(tuple(shape), tuple(order), width).fits(lanes):
+        return
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    y = turned(x, tuple(order), width, lanes)
+    assert np.array_equal(y[..., : shape[order[-1]]], x.transpose(order))
+    assert (y[..., shape[order[-1]] :] == UNTOUCHED).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "fits"),
+    [
+        ((1, 256, 14, 14), (0, 2, 3, 1), True),  # rows and columns of an image stay together
+        ((1, 14, 14, 256), (0, 3, 1, 2), True),
+        ((1, 128, 12, 64), (0, 2, 3, 1), True),
+        ((1, 128, 12, 64), (0, 2, 1, 3), False),  # whole rows move
+        ((1, 3, 224, 224), (0, 2, 3, 1), False),  # no block of 16 channels
+        ((16, 16), (0, 1), False),
+        ((1, 1), (1, 0), False),
+    ],
+)
+def test_what_is_turned_by_blocks(shape: tuple[int, ...], axes: tuple[int, ...], fits: bool) -> None:
+    assert Transpose(shape, axes, shape[axes[-1]]).fits(16) == fits
+
+
+@pytest.mark.parametrize("axes", [axes for axes in permutations(range(3)) if axes[-1] != 2])
+def test_a_model_that_transposes_uses_it(axes: tuple[int, ...]) -> None:
+    shape = (48, 32, 64)
+    nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=axes)]
+    model = build(nodes, {"x": shape}, {"y": [shape[axis] for axis in axes]})
+    assert kernels(model) == ["transpose"]
