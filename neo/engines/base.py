@@ -15,6 +15,8 @@ FP32, BF16 = "fp32", "bf16"
 PRECISIONS = (FP32, BF16)
 # architecture -> the feature, as ``Target.features`` names it, of processors that multiply bfloat16
 BF16_FEATURES = {"x86_64": "avx512_bf16", "aarch64": "bf16"}
+# likewise, of those that multiply whole tiles of it too
+AMX_FEATURE = "amx_bf16"
 
 
 def check_computes(target: Target, precision: str) -> None:
