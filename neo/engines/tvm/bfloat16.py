@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tvm import tirx
 
 from neo.contract.device import Target
-from neo.engines.base import AMX_FEATURE, BF16, BF16_FEATURES, computes
+from neo.engines.base import AMX_FEATURE, BF16_FEATURES, bf16_feature
 
 STORAGE = "uint16"
 PAIR = "int32"
@@ -94,7 +94,7 @@ def _helper(operator: str, lanes: int) -> str:
 
 
 _AVX512 = Unit("avx512bf16", lambda n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}", (4, 8, 16))
-# feature, as ``Target.features`` names it -> the unit; of several a target has the first
+# by the feature that ``bf16_feature`` says
 UNITS = {
     AMX_FEATURE: replace(_AVX512, name="amx", tiles=True),
     BF16_FEATURES["x86_64"]: _AVX512,
@@ -104,9 +104,8 @@ UNITS = {
 
 def unit_of(target: Target) -> Unit | None:
     """None if the target's processor does not compute with bfloat16."""
-    if not computes(target, BF16):
-        return None
-    return next(unit for feature, unit in UNITS.items() if feature in target.features)
+    feature = bf16_feature(target)
+    return None if feature is None else UNITS[feature]
 
 
 def dot(unit: Unit, x: Scalar, weights: Scalar) -> Scalar:

@@ -17,6 +17,8 @@ from neo.engines.tvm.tiles import choose_tile
 
 MARK = "neo.tiles"
 FLOAT_BITS = 32
+# of fewer, weights on their way from memory are what takes the time, and vectors read them as fast as tiles
+FEWEST_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Sliding:
 
 def pays(product: Product, columns: int, target: Target) -> bool:
     """Are tiles faster than pairs? columns: those that are asked for."""
+    if product.rows < FEWEST_ROWS:
+        return False
     tile = choose_tile(product.rows, columns, target.vector_bits // FLOAT_BITS, target.vector_registers)
     steps = product.groups * product.rows * columns / tile.lanes * product.runs * product.pairs
     return product.cycles < steps * tile.cost

@@ -167,7 +167,7 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     blocks = _loop(block, begin, end - begin, _widths(kernel, weights, at, column))
     configuration = tirx.decl_buffer((len(product.configuration),), INDEX, name="configuration", scope=LOCAL)
     filled = [tirx.BufferStore(configuration, _int(v), [_int(i)]) for i, v in enumerate(product.configuration)]
-    configured = amx.configure(tirx.address_of(tirx.BufferLoad(configuration, [_int(0)])))
+    configured = amx.configure(tirx.buffer_data(configuration))
     body = tirx.stmt_seq(tirx.AllocBuffer(configuration), *filled, configured, blocks, amx.release())
     return _loop(part, _int(0), _int(parts), body, tirx.ForKind.PARALLEL if parts > 1 else tirx.ForKind.SERIAL)
 
@@ -195,10 +195,12 @@ def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt
     width = wide * TILE_COLUMNS
     grid = list(itertools.product(range(len(product.heights)), range(wide)))
     sums = tirx.decl_buffer((product.block_rows * width,), FLOAT, name="sums", scope=LOCAL)
+    # of an element's address TVM would conclude that only this element is used, and make less room
+    whole = tirx.buffer_data(sums)
 
     def corner(upper: int, left: int) -> Scalar:
         first = upper * product.heights[0] * width + left * TILE_COLUMNS
-        return tirx.address_of(tirx.BufferLoad(sums, [_int(first)]))
+        return tirx.handle_add_byte_offset(whole, _int(first * FLOAT_BYTES))
 
     return tirx.stmt_seq(
         tirx.AllocBuffer(sums),
