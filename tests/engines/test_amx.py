@@ -310,7 +310,7 @@ def test_the_stack_has_room_for_whole_tiles_also_where_few_columns_are_read(colu
     text = compiled(32, 64, columns).inspect_source("ll")
     rooms = [int(size) for size in re.findall(r"alloca \[(\d+) x float\]", text)]
     assert rooms
-    assert set(rooms) <= {32 * 16, 32 * 32}
+    assert all(room % (amx.TILE_ROWS * amx.TILE_COLUMNS) == 0 for room in rooms)
 
 
 SIZES = st.integers(1, 100)
@@ -322,6 +322,7 @@ def test_blocks_take_every_row_and_fit_the_tiles(product: Product) -> None:
     starts = [min(block * product.block_rows, product.rows - product.block_rows) for block in range(product.blocks)]
     assert {row for start in starts for row in range(start, start + product.block_rows)} == set(range(product.rows))
     assert sum(product.heights) == product.block_rows
+    assert min(product.heights) > 0
     raw = np.array(product.configuration, np.int64).tobytes()
     row_bytes, rows = np.frombuffer(raw[16:48], np.uint16), np.frombuffer(raw[48:], np.uint8)
     assert (raw[0], set(raw[1:16])) == (1, {0})

@@ -24,13 +24,13 @@ from tvm import tirx
 TILE_ROWS = TILE_COLUMNS = TILE_PAIRS = 16
 ROW_BYTES = 64
 PAIR_BYTES = 4
-# two tiles of inputs times two of weights: every tile that is loaded is used twice, and all eight are in use
-ACROSS = 2
-INPUTS, WEIGHTS = 4, 6
+# how many tiles of weights a block takes at a time, by how many of inputs: so many that the sums, which wait for each
+# other, keep the unit busy, and all find room in the eight tiles
+ACROSS = {1: 3, 2: 2}
 
-# cycles of one core: a product of tiles, however few rows they have; loading a tile, which happens meanwhile; writing
-# a tile of sums to memory and reading it again; waiting for the last product of a tile before that
-PRODUCT_CYCLES, LOAD_CYCLES, STORE_CYCLES, LATENCY_CYCLES = 16, 8, 32, 52
+# cycles of one core: between the starts of two products, however few rows they have; from the start of one to that of
+# the next that adds to the same sums; loading a tile, which happens meanwhile; writing a tile of sums and reading it
+PRODUCT_CYCLES, LATENCY_CYCLES, LOAD_CYCLES, STORE_CYCLES = 16, 52, 8, 32
 
 Expression = Any
 
@@ -53,9 +53,19 @@ class Product:
     pairs: int
 
     @property
+    def tall(self) -> int:
+        """How many tiles of inputs a block takes at a time."""
+        return min(ACROSS, key=self._cycles)
+
+    @property
+    def across(self) -> int:
+        """How many tiles of weights, and of columns, a block takes at a time; the last one may have fewer."""
+        return ACROSS[self.tall]
+
+    @property
     def blocks(self) -> int:
         """How many blocks the rows of a group are cut into."""
-        return -(-self.rows // (ACROSS * TILE_ROWS))
+        return -(-self.rows // (self.tall * TILE_ROWS))
 
     @property
     def block_rows(self) -> int:
@@ -63,9 +73,9 @@ class Product:
 
     @property
     def heights(self) -> tuple[int, ...]:
-        """Rows of the one or two tiles of a block."""
-        upper = -(-self.block_rows // ACROSS)
-        return (self.block_rows,) if self.block_rows <= TILE_ROWS else (upper, self.block_rows - upper)
+        """Rows of each tile of a block."""
+        upper = -(-self.block_rows // self.tall)
+        return (upper, self.block_rows - upper)[: self.tall]
 
     @property
     def steps(self) -> int:
@@ -80,21 +90,35 @@ class Product:
     @property
     def cycles(self) -> float:
         """Of one core."""
-        tall, tiles = len(self.heights), self.columns // TILE_COLUMNS
-        widths = [ACROSS] * (tiles // ACROSS) + [1] * (tiles % ACROSS)
-        step = sum(max(PRODUCT_CYCLES * tall * wide, LOAD_CYCLES * (tall + wide)) for wide in widths)
-        sums = STORE_CYCLES * tall * tiles + LATENCY_CYCLES * len(widths)
-        return self.groups * self.blocks * (self.runs * self.steps * step + sums)
+        return self._cycles(self.tall)
+
+    def _cycles(self, tall: int) -> float:
+        tiles, across = self.columns // TILE_COLUMNS, ACROSS[tall]
+        widths = [across] * (tiles // across) + [tiles % across] * (tiles % across > 0)
+        step = sum(max(PRODUCT_CYCLES * tall * wide, LATENCY_CYCLES, LOAD_CYCLES * (tall + wide)) for wide in widths)
+        blocks = self.groups * -(-self.rows // (tall * TILE_ROWS))
+        return blocks * (self.runs * self.steps * step + LATENCY_CYCLES * len(widths) + STORE_CYCLES * tall * tiles)
+
+    def sums_tile(self, upper: int, left: int) -> int:
+        """The number of a tile: of the sums of one of the products of a block."""
+        return upper * self.across + left
+
+    def inputs_tile(self, upper: int) -> int:
+        return self.tall * self.across + upper
+
+    def weights_tile(self, left: int) -> int:
+        return self.tall * self.across + self.tall + left
 
     @property
     def configuration(self) -> tuple[int, ...]:
         """What ``configure`` loads: 64 bytes as eight numbers of 64 bits."""
         rows, row_bytes = [0] * 16, [0] * 16
         for upper, height in enumerate(self.heights):
-            for tile in (sums(upper, 0), sums(upper, 1)):
+            for tile in (self.sums_tile(upper, left) for left in range(self.across)):
                 rows[tile], row_bytes[tile] = height, ROW_BYTES
-            rows[INPUTS + upper], row_bytes[INPUTS + upper] = height, self.depth * PAIR_BYTES
-        for tile in (WEIGHTS, WEIGHTS + 1):
+            tile = self.inputs_tile(upper)
+            rows[tile], row_bytes[tile] = height, self.depth * PAIR_BYTES
+        for tile in (self.weights_tile(left) for left in range(self.across)):
             rows[tile], row_bytes[tile] = self.depth, ROW_BYTES
         palette = 1
         return struct.unpack("<8q", struct.pack("<B15x16H16B", palette, *row_bytes, *rows))
@@ -117,11 +141,6 @@ class Product:
             tile = runs[:, first : start + self.depth].transpose(2, 0, 1, 3)
             packed[:, :, step, first - start :] = tile
         return packed
-
-
-def sums(upper: int, left: int) -> int:
-    """The tile that adds up one of the products of a block."""
-    return upper * ACROSS + left
 
 
 def configure(place: Expression) -> tirx.Stmt:

@@ -22,7 +22,7 @@ from tvm.s_tir.schedule import ScheduleError
 
 from neo.contract.device import Target
 from neo.engines.tvm import amx
-from neo.engines.tvm.amx import ACROSS, INPUTS, ROW_BYTES, TILE_COLUMNS, WEIGHTS, Product
+from neo.engines.tvm.amx import ROW_BYTES, TILE_COLUMNS, Product
 from neo.engines.tvm.bfloat16 import FLOAT, PAIR
 from neo.engines.tvm.lowering.tiled import Mark, mark_of
 from neo.engines.tvm.packing import Packing
@@ -32,7 +32,6 @@ from neo.engines.tvm.sharing import CHUNKS
 INDEX, LOCAL = "int64", "local"
 # cycles of one core: about the work it does in the time it takes to wake up another
 PARALLEL_CYCLES = 1 << 13
-BLOCK_COLUMNS = ACROSS * TILE_COLUMNS
 FLOAT_BYTES = 4
 
 # a TensorIR expression; tvm has no types
@@ -151,8 +150,8 @@ def _leading(kernel: _Kernel, groups: Sequence[Scalar], row: Scalar) -> tuple[li
 
 def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     """All blocks of the output, spread over the threads. A thread configures its tiles for every part that it takes."""
-    product, columns = kernel.product, _extent(kernel.column)
-    across = -(-columns // BLOCK_COLUMNS)
+    product = kernel.product
+    across = -(-_extent(kernel.column) // (product.across * TILE_COLUMNS))
     down = product.groups * product.blocks
     parts = CHUNKS * target.cores if product.cycles >= PARALLEL_CYCLES and target.cores > 1 else 1
     parts = min(parts, down * across)
@@ -162,7 +161,7 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     else:
         row, column = _unflatten(block, [down, across])
     *groups, index = _unflatten(row, [*map(_extent, kernel.groups), product.blocks])
-    at = _Place(groups, _fitting(index, product.block_rows, product.rows), column * ACROSS)
+    at = _Place(groups, _fitting(index, product.block_rows, product.rows), column * product.across)
     begin, end = (one * (down * across) // parts for one in (part, part + 1))
     blocks = _loop(block, begin, end - begin, _widths(kernel, weights, at, column))
     configuration = tirx.decl_buffer((len(product.configuration),), INDEX, name="configuration", scope=LOCAL)
@@ -183,17 +182,18 @@ class _Place:
 
 def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.Stmt:
     """The last block of columns may have fewer of them."""
-    whole, rest = divmod(_extent(kernel.column), BLOCK_COLUMNS)
+    width = kernel.product.across * TILE_COLUMNS
+    count, rest = divmod(_extent(kernel.column), width)
     if not rest:
-        return _block(kernel, weights, at, BLOCK_COLUMNS)
+        return _block(kernel, weights, at, width)
     last = _block(kernel, weights, at, rest)
-    return tirx.IfThenElse(column < whole, _block(kernel, weights, at, BLOCK_COLUMNS), last) if whole else last
+    return tirx.IfThenElse(column < count, _block(kernel, weights, at, width), last) if count else last
 
 
 def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt:
     product, wide = kernel.product, -(-columns // TILE_COLUMNS)
     width = wide * TILE_COLUMNS
-    grid = list(itertools.product(range(len(product.heights)), range(wide)))
+    grid = list(itertools.product(range(product.tall), range(wide)))
     sums = tirx.decl_buffer((product.block_rows * width,), FLOAT, name="sums", scope=LOCAL)
     # of an element's address TVM would conclude that only this element is used, and make less room
     whole = tirx.buffer_data(sums)
@@ -204,9 +204,9 @@ def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt
 
     return tirx.stmt_seq(
         tirx.AllocBuffer(sums),
-        *(amx.zero(amx.sums(*each)) for each in grid),
+        *(amx.zero(product.sums_tile(*each)) for each in grid),
         _reduction(kernel, weights, at, grid),
-        *(amx.store(amx.sums(*each), corner(*each), width * FLOAT_BYTES) for each in grid),
+        *(amx.store(product.sums_tile(*each), corner(*each), width * FLOAT_BYTES) for each in grid),
         _outputs(kernel, at, columns, sums),
     )
 
@@ -233,9 +233,12 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, grid: Sequence[tuple[i
 
     uppers, lefts = ({each[axis] for each in grid} for axis in (0, 1))
     body = tirx.stmt_seq(
-        *(amx.load(INPUTS + upper, inputs(upper), mark.row_bytes) for upper in uppers),
-        *(amx.load(WEIGHTS + left, tile(left), ROW_BYTES) for left in lefts),
-        *(amx.multiply(amx.sums(upper, left), INPUTS + upper, WEIGHTS + left) for upper, left in grid),
+        *(amx.load(product.inputs_tile(upper), inputs(upper), mark.row_bytes) for upper in uppers),
+        *(amx.load(product.weights_tile(left), tile(left), ROW_BYTES) for left in lefts),
+        *(
+            amx.multiply(product.sums_tile(upper, left), product.inputs_tile(upper), product.weights_tile(left))
+            for upper, left in grid
+        ),
     )
     loop = _loop(step, _int(0), _int(product.steps), body)
     for variable, own in zip(reversed(runs), reversed(kernel.outer), strict=True):
