@@ -44,7 +44,10 @@ def multiply_in_tiles(
     """-> (the function with its loops, {parameter: what packs it}). None if it was not meant for tiles, its weights are
     not its own to pack, or more is fused to it than a pass over the sums.
     """
-    kernel = _read(Schedule(function), packable)
+    try:
+        kernel = _read(Schedule(function), packable)
+    except ScheduleError:  # something is fused to it that cannot be written into one pass
+        return None
     if kernel is None:
         return None
     weights = tirx.decl_buffer(kernel.product.packed_shape, PAIR, name="tiles")
@@ -78,16 +81,14 @@ class _Kernel:
 
 
 def _read(schedule: Schedule, packable: frozenset[int]) -> _Kernel | None:
-    first, *others = blocks_of(schedule)
+    blocks = blocks_of(schedule)
+    mark = mark_of(schedule.get(blocks[0])) if blocks else None
+    if mark is None or any(is_reduction(schedule, other) for other in blocks[1:]):
+        return None
+    first, *others = blocks
+    for other in others[:-1]:
+        schedule.compute_inline(other)
     block = schedule.get(first)
-    mark = mark_of(block)
-    if mark is None or any(is_reduction(schedule, other) for other in others):
-        return None
-    try:
-        for other in others[:-1]:
-            schedule.compute_inline(other)
-    except ScheduleError:
-        return None
     parameters = schedule.mod["main"].params
     (weights,) = (read.source for read in block.reads if str(read.source.dtype) == PAIR)
     (inputs,) = (read for read in block.reads if str(read.source.dtype) != PAIR)
