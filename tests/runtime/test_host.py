@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from neo.runtime.amx import ask_for_tiles
 from neo.runtime.host import KNOWN_FEATURES, read_host
 from neo.targets import host_target
 
@@ -120,3 +121,9 @@ def test_this_machine() -> None:
     assert host.os == "linux"
     assert set(host.features) <= set(KNOWN_FEATURES[host.arch])
     assert host.memory_bytes > 1 << 28
+    assert ask_for_tiles() or not any(feature.startswith("amx") for feature in host.features)
+
+
+def test_another_processor_is_not_asked_for_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "aarch64")  # where the number of the system call means another one
+    assert not ask_for_tiles()
