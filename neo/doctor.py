@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from neo.engines.base import bf16_feature
 from neo.errors import NeoError
 from neo.link import BrokerUrl
 from neo.settings import key_path, store_path
@@ -65,7 +66,13 @@ def _python() -> Finding:
 
 
 def _host() -> Finding:
-    return _guarded("this machine", lambda: f"{(t := load_target(HOST)).description}, {t.arch}, {t.cores} cores")
+    def describe() -> str:
+        target = load_target(HOST)
+        feature = bf16_feature(target)
+        bf16 = f"bf16 by {feature}" if feature else "no bf16"
+        return f"{target.description}, {target.arch}, {target.cores} cores, {bf16}"
+
+    return _guarded("this machine", describe)
 
 
 def _part(extra: str) -> Finding:

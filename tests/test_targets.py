@@ -10,6 +10,7 @@ import pytest
 
 from neo.contract.device import Target, mismatches
 from neo.engines import ENGINES
+from neo.engines.base import bf16_feature
 from neo.errors import TargetError
 from neo.runtime.host import KNOWN_FEATURES, read_host
 from neo.targets import HOST, host_capabilities, host_target, list_targets, load_target, why_not_here
@@ -160,6 +161,25 @@ def test_what_is_built_for_another_processor_does_not() -> None:
 def test_each_x86_level_includes_the_one_before() -> None:
     levels = [set(load_target(f"x86-64-v{level}").features) for level in (2, 3, 4)]
     assert levels[0] < levels[1] < levels[2]
+
+
+def test_a_device_without_amx_is_not_sent_what_needs_it() -> None:
+    newer, older = load_target("x86-64-v4-amx"), load_target("x86-64-v4-bf16")
+    device = replace(host_capabilities(), arch="x86_64", os="linux", glibc="2.36", engines={"tvm": "1"})
+    assert mismatches(newer.requirements, "tvm", "", replace(device, features=newer.features)) == ()
+    assert mismatches(older.requirements, "tvm", "", replace(device, features=newer.features)) == ()
+    assert mismatches(newer.requirements, "tvm", "", replace(device, features=older.features)) == (
+        "the device's processor lacks amx_bf16, amx_tile",
+    )
+
+
+def test_a_machine_with_amx_multiplies_bfloat16_by_it() -> None:
+    features = load_target("x86-64-v4-amx").features
+    host = host_target(replace(read_host(), arch="x86_64", os="linux", features=features))
+    assert bf16_feature(host) == "amx_bf16"
+    assert {"+amx-tile", "+amx-bf16"} <= set(host.attrs)
+    fewer = tuple(feature for feature in features if feature != "avx512_bf16")
+    assert bf16_feature(replace(host, features=fewer)) is None  # pairs are needed beside the tiles
 
 
 def test_a_raspberry_pi_5_runs_what_is_for_a_4_and_not_the_other_way_round() -> None:

@@ -15,6 +15,8 @@ FP32, BF16 = "fp32", "bf16"
 PRECISIONS = (FP32, BF16)
 # architecture -> the feature, as ``Target.features`` names it, of processors that multiply bfloat16
 BF16_FEATURES = {"x86_64": "avx512_bf16", "aarch64": "bf16"}
+# of those that multiply whole tiles of it beside that
+AMX_FEATURE = "amx_bf16"
 
 
 def check_computes(target: Target, precision: str) -> None:
@@ -29,7 +31,15 @@ def check_computes(target: Target, precision: str) -> None:
 
 def computes(target: Target, precision: str) -> bool:
     """Has the target's processor instructions for the precision?"""
-    return precision == FP32 or BF16_FEATURES.get(target.arch) in target.features
+    return precision == FP32 or bf16_feature(target) is not None
+
+
+def bf16_feature(target: Target) -> str | None:
+    """The most that the target's processor has for multiplying bfloat16, as ``Target.features`` names it."""
+    pairs = BF16_FEATURES.get(target.arch)
+    if pairs not in target.features:
+        return None
+    return AMX_FEATURE if AMX_FEATURE in target.features else pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,8 @@ class EngineFolder:
     """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only).
     segments: folders relative to this one.
     kernels: for those whose cost is known (tvm only); () in bundles from before it was written down.
-    extensions: whether the graph has operators of ONNX Runtime's extensions.
+    extensions: whether the graph has operators of ONNX Runtime's extensions. tiles: whether the code uses the tiles of
+    Intel AMX (tvm only).
     """
 
     engine: str
@@ -108,6 +109,7 @@ class EngineFolder:
     segments: tuple[str, ...] = ()
     kernels: tuple[KernelCost, ...] = ()
     extensions: bool = False
+    tiles: bool = False
 
     def to_bytes(self) -> bytes:
         return dump_object(
@@ -119,6 +121,7 @@ class EngineFolder:
                 "segments": list(self.segments),
                 "kernels": [kernel.to_json() for kernel in self.kernels],
                 "extensions": self.extensions,
+                "tiles": self.tiles,
             }
         )
 
@@ -127,7 +130,8 @@ class EngineFolder:
         """Raises BundleError if engine.json is missing or not what this version writes."""
         try:
             written = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
-            obj = {"segments": [], "kernels": [], "extensions": False, **written}  # older engines have none of them
+            # older engines have none of them
+            obj = {"segments": [], "kernels": [], "extensions": False, "tiles": False, **written}
             return cls(
                 get(obj, "engine", str, ENGINE_FILE),
                 get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
@@ -136,6 +140,7 @@ class EngineFolder:
                 tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
                 get_list(obj, "kernels", KernelCost.from_json, ENGINE_FILE),
                 get(obj, "extensions", bool, ENGINE_FILE),
+                get(obj, "tiles", bool, ENGINE_FILE),
             )
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error

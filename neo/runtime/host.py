@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from neo.runtime.amx import ask_for_tiles
 
 # The instruction sets that compilers and kernels choose by; other flags say nothing about what code may run
 KNOWN_FEATURES = {
@@ -79,13 +82,16 @@ class Host:
     model_name: str
 
 
-def read_host(root: Path = Path("/")) -> Host:
-    """root: where /proc and /sys are looked up."""
+def read_host(root: Path = Path("/"), allows_tiles: Callable[[], bool] = ask_for_tiles) -> Host:
+    """root: where /proc and /sys are looked up. allows_tiles: does the system let us use those of AMX?"""
     arch = platform.machine()
     if sys.maxsize < 1 << 32:  # a 32-bit system on a 64-bit kernel, as on many a Raspberry Pi, runs no 64-bit code
         arch = {"x86_64": "i686", "aarch64": "armv7l"}.get(arch, arch)
     cpuinfo = _read(root / "proc/cpuinfo")
     flags = set(_field(cpuinfo, "flags").split() or _field(cpuinfo, "Features").split())
+    tiles = {flag for flag in flags if flag.startswith("amx_")}
+    if tiles and not allows_tiles():
+        flags -= tiles
     libc, version = platform.libc_ver()
     caches = _caches(root / "sys/devices/system/cpu/cpu0/cache")
     return Host(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 from neo.errors import BundleError, EngineError
+from neo.runtime.amx import ask_for_tiles
 from neo.runtime.engine_folder import ALIGNMENT_BYTES, LIBRARY_FILE, RUNTIME_FILE, EngineFolder, WeightEntry
 
 # tvm-ffi imports torch wherever it is installed, for conversions that are not used here: 1.3 s and 170 MB
@@ -87,6 +88,11 @@ class TvmEngine:
 
 def open_engine(folder: Path, description: EngineFolder, threads: int, runtime: Path | None = None) -> TvmEngine:
     """runtime: libtvm_runtime.so; None if it is in the folder."""
+    if description.tiles and not ask_for_tiles():
+        raise EngineError(
+            f"{folder} was compiled for a processor with AMX, which this one, or the system on it, does not let us use",
+            hint="compile the model for a target without AMX: --target x86-64-v4-bf16, or host on this machine",
+        )
     # the pool is made at the first call and would take half of the cores otherwise: it believes in hyper-threads
     os.environ["TVM_NUM_THREADS"] = str(threads)
     try:

@@ -34,14 +34,16 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def build_engine_here(engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32) -> BuiltEngine:
+def build_engine_here(
+    engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32, target: str = "host"
+) -> BuiltEngine:
     """In this process; -> folder/engine is filled."""
     (folder / "graph").mkdir(parents=True)
     (folder / "engine").mkdir()
     onnx.save(model, folder / "model.onnx")
     inputs, outputs = specs(model.graph.input), specs(model.graph.output)
     rewritten = rewrite(folder / "model.onnx", folder / "graph")
-    request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine", precision)
+    request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder / "engine", precision)
     built = BUILDS[engine](request)
     if engine == "tvm":
         add_runtime_library(request)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neo.engines.tvm.lowering.convolution import Window
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.lowering.window import Window
 from neo.engines.tvm.lowering.winograd import POINTS, choose, transform_weights, transforms
 from neo.targets import load_target
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from neo.runtime.amx import ask_for_tiles
 from neo.runtime.host import KNOWN_FEATURES, read_host
 from neo.targets import host_target
 
@@ -15,7 +16,7 @@ X86 = """\
 processor\t: 0
 vendor_id\t: GenuineIntel
 model name\t: Intel(R) Xeon(R) Platinum 8488C
-flags\t\t: fpu vme sse sse2 pni ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt avx f16c lahf_lm abm bmi1 avx2 bmi2 amx_bf16
+flags\t\t: fpu pni ssse3 fma cx16 sse4_1 sse4_2 movbe popcnt avx f16c lahf_lm abm bmi1 avx2 bmi2 amx_tile amx_bf16
 bugs\t\t: spectre_v1
 processor\t: 1
 model name\t: another core
@@ -60,15 +61,22 @@ def test_an_x86_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         **cache(2, "2", "Unified", "2048K"),
         **cache(3, "3", "Unified", "107520K"),
     }
-    host = read_host(write(tmp_path, files))
+    host = read_host(write(tmp_path, files), allows_tiles=lambda: True)
     assert host.arch == "x86_64"
     assert host.model_name == "Intel(R) Xeon(R) Platinum 8488C"
     assert (host.l1d_kib, host.l2_kib, host.l3_kib) == (48, 2048, 107520)
-    assert {"pni", "avx2", "fma", "amx_bf16"} <= set(host.features)
+    assert {"pni", "avx2", "fma", "amx_tile", "amx_bf16"} <= set(host.features)
     assert "fpu" not in host.features  # it says nothing about which code may run
     target = host_target(host)
     assert (target.mcpu, target.vector_bits, target.vector_registers) == ("x86-64", 256, 16)
-    assert {"+sse3", "+sse4.1", "+lzcnt", "+sahf", "+amx-bf16"} <= set(target.attrs)
+    assert {"+sse3", "+sse4.1", "+lzcnt", "+sahf", "+amx-tile", "+amx-bf16"} <= set(target.attrs)
+
+
+def test_a_system_that_does_not_let_us_use_tiles_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "x86_64")
+    host = read_host(write(tmp_path, {"proc/cpuinfo": X86}), allows_tiles=lambda: False)
+    assert {"pni", "avx2", "fma"} <= set(host.features)
+    assert not any(feature.startswith("amx") for feature in host.features)
 
 
 def test_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +121,9 @@ def test_this_machine() -> None:
     assert host.os == "linux"
     assert set(host.features) <= set(KNOWN_FEATURES[host.arch])
     assert host.memory_bytes > 1 << 28
+    assert ask_for_tiles() or not any(feature.startswith("amx") for feature in host.features)
+
+
+def test_another_processor_is_not_asked_for_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "aarch64")  # where the number of the system call means another one
+    assert not ask_for_tiles()

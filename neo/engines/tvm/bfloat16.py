@@ -12,7 +12,7 @@ are linked to the kernels and inlined.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tvm import tirx
 
 from neo.contract.device import Target
-from neo.engines.base import BF16, computes
+from neo.engines.base import AMX_FEATURE, BF16_FEATURES, bf16_feature
 
 STORAGE = "uint16"
 PAIR = "int32"
@@ -42,12 +42,13 @@ Scalar = Any
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A processor's way to multiply pairs. intrinsic: LLVM's name of (accumulators, pairs, pairs) -> accumulators for
-    so many lanes. lanes: those that it comes in.
+    so many lanes. lanes: those that it comes in. tiles: it has AMX beside that, for products that are worth it.
     """
 
     name: str
     intrinsic: Callable[[int], str]
     lanes: tuple[int, ...]
+    tiles: bool = False
 
     @property
     def dot(self) -> str:
@@ -92,15 +93,19 @@ def _helper(operator: str, lanes: int) -> str:
     return f"{operator.removeprefix('tirx.')}_{lanes}"
 
 
+_AVX512 = Unit("avx512bf16", lambda n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}", (4, 8, 16))
+# by the feature that ``bf16_feature`` says
 UNITS = {
-    "x86_64": Unit("avx512bf16", lambda n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}", (4, 8, 16)),
-    "aarch64": Unit("bfdot", lambda n: f"llvm.aarch64.neon.bfdot.v{n}f32.v{2 * n}bf16", (2, 4)),
+    AMX_FEATURE: replace(_AVX512, name="amx", tiles=True),
+    BF16_FEATURES["x86_64"]: _AVX512,
+    BF16_FEATURES["aarch64"]: Unit("bfdot", lambda n: f"llvm.aarch64.neon.bfdot.v{n}f32.v{2 * n}bf16", (2, 4)),
 }
 
 
 def unit_of(target: Target) -> Unit | None:
     """None if the target's processor does not compute with bfloat16."""
-    return UNITS[target.arch] if computes(target, BF16) else None
+    feature = bf16_feature(target)
+    return None if feature is None else UNITS[feature]
 
 
 def dot(unit: Unit, x: Scalar, weights: Scalar) -> Scalar:

@@ -111,7 +111,7 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
     weights = write_weights(arrays, folder)
     with tempfile.TemporaryDirectory() as scratch:
         link(executable, target, folder / LIBRARY_FILE, Path(scratch))
-    description = EngineFolder("tvm", part.inputs, part.outputs, weights, kernels=costs)
+    description = EngineFolder("tvm", part.inputs, part.outputs, weights, kernels=costs, tiles=scheduled.tiles)
     (folder / ENGINE_FILE).write_bytes(description.to_bytes())
     return scheduled.left
 

@@ -7,7 +7,7 @@ idea is the packed operand of Goto and van de Geijn, 2008; here the packing is d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-# function -> parameter -> width of the packed columns
-Packings = Mapping[str, Mapping[int, int]]
+# weights as the model has them -> as a function reads them
+Packing = Callable[[NDArray[Any]], NDArray[Any]]
+# function -> parameter -> how it is packed
+Packings = Mapping[str, Mapping[int, Packing]]
 # function -> parameter -> the weights that calls pass there, as indices behind main's inputs
 Uses = Mapping[str, Mapping[int, frozenset[int]]]
 
@@ -40,9 +42,9 @@ def pack_weights(
     """-> (the module with ``main`` taking packed weights, the weights packed)."""
     packed = list(arrays)
     for function, parameters in packings.items():
-        for parameter, width in parameters.items():
+        for parameter, packing in parameters.items():
             for weight in uses[function][parameter]:
-                packed[weight] = pack(arrays[weight], width)
+                packed[weight] = packing(arrays[weight])
     main = module["main"]
     inputs = len(main.params) - len(arrays)
     variables = {

@@ -12,14 +12,25 @@ from numpy.typing import NDArray
 from tvm import relax, tirx
 
 from neo.contract.device import Target
+from neo.engines.tvm.amx import Product
 from neo.engines.tvm.bfloat16 import STORAGE, Unit
 from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.lowering import matmul, winograd
-from neo.engines.tvm.lowering.arithmetic import FLOATS, MOST_CHANNELS, Arithmetic, Halves, Pairs, Pixels
-from neo.engines.tvm.lowering.convolution import Geometry, Window, convolution, pad, window_of
+from neo.engines.tvm.lowering.arithmetic import (
+    FLOATS,
+    MOST_CHANNELS,
+    PAIR_CHANNELS,
+    Arithmetic,
+    Halves,
+    Pairs,
+    Pixels,
+)
+from neo.engines.tvm.lowering.convolution import Geometry, convolution, is_pointwise, pad
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
+from neo.engines.tvm.lowering.window import Window, window_of
 from neo.engines.tvm.schedules.transpose import FLOAT, Transpose, transpose_function
 
 # TVM's names for these numbers are not exported to Python: kOutEWiseFusable and kOpaque
@@ -65,13 +76,32 @@ class Lowering:
         if window.groups > 1 or channels == 1:
             return FLOATS
         pairs = (Pixels if 2 < channels <= MOST_CHANNELS else Pairs)(unit=self._unit)
+        if self._unit.tiles and self._pays(self._product_of(call, window), weights):
+            return replace(pairs, tiles=True)
         return FLOATS if self._winograd_of(call, window, weights, pairs) else pairs
 
     def _arithmetic_of_product(self, call: relax.Call, bindings: Any) -> Arithmetic:
         weights = constant_of(call.args[1], bindings)
         if self._unit is None or weights is None or weights.shape[-2] == 1:
             return FLOATS
-        return Pairs(unit=self._unit) if math.prod(weights.shape[:-2]) == 1 else FLOATS
+        if math.prod(weights.shape[:-2]) > 1:
+            return FLOATS
+        *lead, channels, columns = (int(dim) for dim in (*call.args[0].ty.shape, weights.shape[-1]))
+        product = Product(1, math.prod(lead), whole_tiles(columns), 1, -(-channels // PAIR_CHANNELS))
+        return Pairs(unit=self._unit, tiles=self._unit.tiles and self._pays(product, weights))
+
+    def _product_of(self, call: relax.Call, window: Window) -> Product:
+        """Of a convolution, as tiles would see it."""
+        x, weights, out = ([int(dim) for dim in value.ty.shape] for value in (*call.args, call))
+        (_, _, width, channels), (images, height, along, filters) = x, out
+        pairs = -(-channels // PAIR_CHANNELS)
+        if is_pointwise(weights, window):
+            return Product(1, images * height * along, whole_tiles(filters), 1, pairs)
+        pitch = window.padding[1] + width + window.padding[3]
+        return Sliding(images, (height, along), (weights[0], weights[1]), window, pitch, pairs, filters).product
+
+    def _pays(self, product: Product, weights: NDArray[Any]) -> bool:
+        return pays(product, weights.shape[-1], self._rows.target)
 
     def _rows_of(self, arithmetic: Arithmetic) -> Rows:
         return replace(self._rows, arithmetic=arithmetic)
@@ -100,11 +130,14 @@ class Lowering:
             weights = self._widened(builder, weights, arithmetic)
         x, rows = as_stored(builder, x, arithmetic), self._rows_of(arithmetic)
         geometry = None
-        if any(window.padding) and (window.channels_first or isinstance(arithmetic, Pixels)):
-            # of few channels the copy is small, and where it is made tile by tile no vectors fit it
+        if any(window.padding) and (window.channels_first or isinstance(arithmetic, Pixels) or arithmetic.tiles):
+            # of few channels the copy is small, and where it is made tile by tile no vectors fit it; tiles of AMX are
+            # read from memory
             shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
             width = shape[3 if window.channels_first else 2]
-            geometry = Geometry.of(shape, kernel, window, rows).aligned(width, rows.lanes)
+            geometry = Geometry.of(shape, kernel, window, rows)
+            if window.channels_first or isinstance(arithmetic, Pixels):
+                geometry = geometry.aligned(width, rows.lanes)
             x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
         return builder.call_te(
             lambda x, weights: convolution(x, weights, window, rows, filters=filters, geometry=geometry),
@@ -141,7 +174,7 @@ class Lowering:
     def _widened(self, builder: Any, weights: Any, arithmetic: Arithmetic) -> Any:
         """Weights as the arithmetic wants them, with columns of zeros behind them where that gives better tiles."""
         own = int(weights.ty.shape[-1])
-        columns = self._rows.columns(own)
+        columns = self._rows_of(arithmetic).columns(own)
         known = constant_of(weights, builder)
         if known is not None:
             wide = np.pad(known, [*[(0, 0)] * (known.ndim - 1), (0, columns - own)])

@@ -28,11 +28,12 @@ PAIR_CHANNELS = 2
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """Of float32. depth: how many channels of the input one step of the reduction takes. input: the dtype that it is
-    stored in.
+    stored in. tiles: the product is meant for tiles of AMX.
     """
 
     depth: int = 1
     input: str = "float32"
+    tiles: bool = False
 
     def product(self, read: Callable[[Scalar], Scalar], step: Scalar, weight: Scalar) -> Scalar:
         """read: channel -> the input's value. weight: the weight of this step. -> float32"""

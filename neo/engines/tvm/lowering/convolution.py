@@ -6,46 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tvm import relax, te, tirx
+from tvm import te, tirx
 
 from neo.engines.tvm.lowering.arithmetic import zero
 from neo.engines.tvm.lowering.rows import Rows, cropped
-
-FLOAT = "float32"
+from neo.engines.tvm.lowering.tiled import Sliding
+from neo.engines.tvm.lowering.window import Window
 
 # where a tensor has its images, rows, columns and channels
 Order = tuple[int, int, int, int]
 CHANNELS_LAST: Order = (0, 1, 2, 3)
 CHANNELS_FIRST: Order = (0, 2, 3, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """How the kernel moves over the image, each as (vertical, horizontal). padding: (top, left, bottom, right).
-
-    channels_first: the image is NCHW; the result is NHWC all the same.
-    """
-
-    strides: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    dilation: tuple[int, int]
-    groups: int
-    channels_first: bool = False
-
-
-def window_of(call: relax.Call) -> Window | None:
-    """None if the call is not a float32 convolution with fixed shapes in our layout."""
-    attrs = call.attrs
-    shapes = [argument.ty.shape for argument in call.args]
-    fixed = all(isinstance(dim, tirx.IntImm) for shape in shapes for dim in shape)
-    layouts = (attrs.kernel_layout, attrs.out_layout)
-    floats = all(str(argument.ty.dtype) == FLOAT for argument in call.args)
-    if not fixed or not floats or layouts != ("HWIO", "NHWC"):
-        return None
-    numbers = [tuple(int(value) for value in values) for values in (attrs.strides, attrs.padding, attrs.dilation)]
-    strides, padding, dilation = numbers
-    first = attrs.data_layout == "NCHW"
-    return Window(strides, padding, dilation, int(attrs.groups), first)  # type: ignore[arg-type]  # of these lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +71,20 @@ def convolution(
     Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
     left out again by a copy that fuses with the epilogue.
     """
-    height, width, *_ = shape = [int(dim) for dim in weights.shape]
-    still = window.strides == (1, 1) and not any(window.padding)
-    if (height, width) == (1, 1) and still and window.groups == 1 and not window.channels_first:
+    shape = [int(dim) for dim in weights.shape]
+    if is_pointwise(shape, window):
         return _pointwise(x, weights, filters, rows)
     if geometry is not None:
         return _spatial(x, weights, window, rows, geometry, filters=filters)
     geometry = Geometry.of([int(dim) for dim in x.shape], shape, window, rows)
     padded = pad(x, geometry, by_mask=geometry.depthwise)
     return _spatial(padded, weights, window, rows, geometry, filters=filters)
+
+
+def is_pointwise(kernel: Sequence[int], window: Window) -> bool:
+    """kernel: begins with its height and width."""
+    still = window.strides == (1, 1) and not any(window.padding)
+    return tuple(kernel[:2]) == (1, 1) and still and window.groups == 1 and not window.channels_first
 
 
 def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te.Tensor:
@@ -124,7 +100,7 @@ def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te
         term = rows.arithmetic.product(lambda c: x(*place, c), step, weights[0, 0, step, column])
         return te.sum(term, axis=step)
 
-    wide = te.compute((rows.round_up(pixels, computed), computed), product, name="conv2d")
+    wide = te.compute((rows.round_up(pixels, computed), computed), product, name="conv2d", attrs=rows.attrs(x))
     return te.compute(
         (images, height, width, filters), lambda n, h, w, o: wide[(n * height + h) * width + w, o], name="pixels"
     )
@@ -149,7 +125,24 @@ def _spatial(
         term = rows.arithmetic.product(lambda c: padded(*_ordered(geometry.order, *place, first + c)), step, weight)
         return te.sum(term, axis=[ky, kx, step])
 
-    result = te.compute((geometry.images, out_height, wide, computed), product, name="conv2d")
+    pitch = geometry.padded[1]
+    kernel = kernel_height, kernel_width
+    sliding = Sliding(geometry.images, geometry.out, kernel, window, pitch, steps, computed)
+    if rows.arithmetic.tiles and sliding.is_one_line:
+        line = te.compute(
+            (geometry.images, sliding.line, computed),
+            lambda n, p, o: product(n, p // pitch, p % pitch, o),
+            name="conv2d",
+            attrs=rows.attrs(padded, merged=sliding.merged, pitch=pitch),
+        )
+        shape = geometry.images, out_height, out_width, filters
+        return te.compute(shape, lambda n, h, w, o: line[n, h * pitch + w, o], name="cropped")
+    result = te.compute(
+        (geometry.images, out_height, wide, computed),
+        product,
+        name="conv2d",
+        attrs=rows.attrs(padded, step=along, merged=sliding.merged),
+    )
     if (wide, computed) == (out_width, filters):
         return result
     return cropped(result, (geometry.images, out_height, out_width, filters))

@@ -56,7 +56,7 @@ def _flat(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
         return te.sum(rows.arithmetic.product(lambda k: a(*at, k), step, weight), axis=step)
 
     tall = rows.round_up(count, computed)
-    wide = te.compute((tall, computed), product, name="matmul")
+    wide = te.compute((tall, computed), product, name="matmul", attrs=rows.attrs(a))
     if (shape, computed) == ([tall], columns):
         return wide
     return te.compute((*shape, columns), lambda *at: wide[_flatten(at[:-1], shape), at[-1]], name="rows")

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 
 from neo.contract.device import Target
-from neo.engines.tvm.lowering.convolution import Window
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.lowering.window import Window
 
 KERNEL = 3
 POINTS = {

@@ -15,7 +15,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 
 from neo.contract.device import Target
-from neo.engines.tvm.packing import Packings, Uses
+from neo.engines.tvm.packing import Packing, Packings, Uses, pack
+from neo.engines.tvm.schedules.amx import multiply_in_tiles
 from neo.engines.tvm.schedules.attention import schedule_attention
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.schedules.reduction import reduction_configurations, schedule_reduction
@@ -34,12 +35,13 @@ TUNABLE = {schedule_reduction: reduction_configurations}
 @dataclass(frozen=True, slots=True)
 class Scheduled:
     """module: every function scheduled that a family takes. left: the names of the others, with their plain loops.
-    packings: what callers have to pass in another layout.
+    packings: what callers have to pass in another layout. tiles: does any function use the tiles of AMX?
     """
 
     module: tvm.IRModule
     left: tuple[str, ...]
     packings: Packings
+    tiles: bool
 
 
 def schedule_module(
@@ -48,7 +50,8 @@ def schedule_module(
     """configurations: by function, to be preferred to the families' own choice where they fit the function."""
     functions = dict(module.functions)
     left = []
-    packings: dict[str, Mapping[int, int]] = {}
+    tiles = False
+    packings: dict[str, Mapping[int, Packing]] = {}
     for variable, function in module.functions.items():
         if not isinstance(function, tvm.tirx.PrimFunc):
             continue
@@ -57,20 +60,26 @@ def schedule_module(
             packings[name] = {}
             continue
         weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
+        tiled = multiply_in_tiles(function, target, weights)
+        if tiled is not None:
+            functions[variable], packings[name] = tiled
+            tiles = True
+            continue
         found = None if configuration is None else schedule_by(configuration, function, target, weights)
         found = found or _schedule(function, target, weights)
         if found is None:
             left.append(name)
         else:
-            functions[variable], packings[name] = found
-    return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings)
+            functions[variable], widths = found
+            packings[name] = {parameter: partial(pack, width=width) for parameter, width in widths.items()}
+    return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings, tiles)
 
 
 def configurations_of(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[Configuration, ...]:
     """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
-    if "tirx.is_scheduled" in (function.attrs or {}):
+    if "tirx.is_scheduled" in (function.attrs or {}) or multiply_in_tiles(function, target, packable) is not None:
         return ()
     for family in FAMILIES:
         if _attempt(family, function, target, packable) is not None:

@@ -1,0 +1,323 @@
+"""Convolutions and products that lowering marked for tiles of AMX, and what is fused to them.
+
+The loops are written here, not scheduled. A block of sums, up to two tiles by two, stays in tile registers over the
+whole reduction; then it is written to the stack, and bias, activation and residual are computed from there while it is
+in the cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import s_tir, sym, tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import ScheduleError
+
+from neo.contract.device import Target
+from neo.engines.tvm import amx
+from neo.engines.tvm.amx import ROW_BYTES, TILE_COLUMNS, Product
+from neo.engines.tvm.bfloat16 import FLOAT, PAIR
+from neo.engines.tvm.lowering.tiled import Mark, mark_of
+from neo.engines.tvm.packing import Packing
+from neo.engines.tvm.schedules.loops import blocks_of, is_reduction
+from neo.engines.tvm.sharing import CHUNKS
+
+INDEX, LOCAL = "int64", "local"
+# cycles of one core: about the work it does in the time it takes to wake up another
+PARALLEL_CYCLES = 1 << 13
+FLOAT_BYTES = 4
+
+# a TensorIR expression; tvm has no types
+Scalar = Any
+
+
+def multiply_in_tiles(
+    function: tirx.PrimFunc, target: Target, packable: frozenset[int]
+) -> tuple[tirx.PrimFunc, Mapping[int, Packing]] | None:
+    """-> (the function with its loops, {parameter: what packs it}). None if it was not meant for tiles, its weights are
+    not its own to pack, or more is fused to it than a pass over the sums.
+    """
+    try:
+        kernel = _read(Schedule(function), packable)
+    except ScheduleError:  # something is fused to it that cannot be written into one pass
+        return None
+    if kernel is None:
+        return None
+    weights = tirx.decl_buffer(kernel.product.packed_shape, PAIR, name="tiles")
+    params = [weights if index == kernel.position else p for index, p in enumerate(function.params)]
+    body = s_tir.SBlockRealize(
+        [], tirx.const(1, "bool"), s_tir.SBlock([], [], [], "root", _over_blocks(kernel, weights, target))
+    )
+    return tirx.PrimFunc(params, body, function.ret_type, function.attrs), {kernel.position: kernel.product.pack}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """inputs: the region of them that a step of the reduction reads. groups, row: its variables over the output, the
+    columns left out. outer, inner: those it reduces over, inner if over neighbours in memory. wide: the buffer of sums.
+    output: what is stored of them where, in the variables places and column. position: of the weights among the
+    parameters.
+    """
+
+    product: Product
+    mark: Mark
+    inputs: Any
+    groups: Sequence[Any]
+    row: Any
+    outer: Sequence[Any]
+    inner: Sequence[Any]
+    wide: Any
+    output: tirx.BufferStore
+    places: Sequence[Any]
+    column: Any
+    position: int
+
+
+def _read(schedule: Schedule, packable: frozenset[int]) -> _Kernel | None:
+    blocks = blocks_of(schedule)
+    mark = mark_of(schedule.get(blocks[0])) if blocks else None
+    if mark is None or any(is_reduction(schedule, other) for other in blocks[1:]):
+        return None
+    first, *others = blocks
+    for other in others[:-1]:
+        schedule.compute_inline(other)
+    block = schedule.get(first)
+    parameters = schedule.mod["main"].params
+    (weights,) = (read.source for read in block.reads if str(read.source.dtype) == PAIR)
+    (inputs,) = (read for read in block.reads if str(read.source.dtype) != PAIR)
+    position = next((i for i in packable if parameters[i].same_as(weights)), None)
+    if position is None or not any(p.same_as(inputs.source) for p in parameters):
+        return None
+    *groups, row, column = [v for v in block.iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    steps = [v for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    outer, inner = steps[: len(steps) - mark.merged], steps[len(steps) - mark.merged :]
+    product = Product(*(math.prod(map(_extent, some)) for some in (groups, [row], [column], outer, inner)))
+    wide = block.writes[0].source
+    last = schedule.get(others[-1]) if others else block
+    *places, column = [v for v in last.iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    output = last.body if others else _as_it_is(wide, places, column)
+    kernel = _Kernel(product, mark, inputs, groups, row, outer, inner, wide, output, places, column, position)
+    return kernel if isinstance(output, tirx.BufferStore) and _is_one_pass(kernel) else None
+
+
+def _as_it_is(wide: Any, places: Sequence[Any], column: Any) -> tirx.BufferStore:
+    at = [v.var for v in (*places, column)]
+    return tirx.BufferStore(wide, tirx.BufferLoad(wide, at), at)
+
+
+def _is_one_pass(kernel: _Kernel) -> bool:
+    """Has the output a place for every row of sums, and is made of the sums of its own row and column only?"""
+    shape, sums = [_extent(v) for v in kernel.places], [*map(_extent, kernel.groups), kernel.product.rows]
+    if kernel.mark.pitch:
+        *images, height, width = shape if len(shape) > len(sums) else [0, 0, 0]
+        complete = [*images, (height - 1) * kernel.mark.pitch + width] == sums
+    else:
+        complete = math.prod(shape) == math.prod(sums)
+    if not complete:
+        return False
+    analyzer = sym.Analyzer()
+    at = [tirx.Var(f"at{index}", INDEX) for index in range(len(sums) + 1)]
+    for variable, size in zip(at, [*sums, _extent(kernel.column)], strict=True):
+        analyzer.bind(variable, tvm.ir.Range(0, size))
+    *groups, row, column = at
+    places, _ = _leading(kernel, groups, row)
+    elsewhere: list[Scalar] = []
+
+    def look(load: Any) -> None:
+        if load.source.same_as(kernel.wide):
+            pairs = zip(load.indices, at, strict=True)
+            elsewhere.extend(index for index, own in pairs if not analyzer.can_prove_equal(index, own))
+
+    values = dict(zip((v.var for v in (*kernel.places, kernel.column)), (*places, column), strict=True))
+    tvm_ffi.structural_walk(_replaced(kernel.output.value, values), (tvm.ir.TensorLoad, look))
+    return not elsewhere
+
+
+def _leading(kernel: _Kernel, groups: Sequence[Scalar], row: Scalar) -> tuple[list[Scalar], Scalar | None]:
+    """-> (the leading indices of the output that a row of sums is for, under which condition it is for one)."""
+    shape, pitch = [_extent(v) for v in kernel.places], kernel.mark.pitch
+    if pitch:
+        return [*groups, row // pitch, row % pitch], row % pitch < shape[-1]
+    own = [*map(_extent, kernel.groups), kernel.product.rows]
+    return ([*groups, row] if shape == own else _unflatten(_flatten([*groups, row], own), shape)), None
+
+
+def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
+    """All blocks of the output, spread over the threads. A thread configures its tiles for every part that it takes."""
+    product = kernel.product
+    across = -(-_extent(kernel.column) // (product.across * TILE_COLUMNS))
+    down = product.groups * product.blocks
+    parts = CHUNKS * target.cores if product.cycles >= PARALLEL_CYCLES and target.cores > 1 else 1
+    parts = min(parts, down * across)
+    part, block = tirx.Var("part", INDEX), tirx.Var("block", INDEX)
+    if product.weights_bytes > target.l2_kib * 1024 // 2:  # read once, all rows at a time
+        column, row = _unflatten(block, [across, down])
+    else:
+        row, column = _unflatten(block, [down, across])
+    *groups, index = _unflatten(row, [*map(_extent, kernel.groups), product.blocks])
+    at = _Place(groups, _fitting(index, product.block_rows, product.rows), column * product.across)
+    begin, end = (one * (down * across) // parts for one in (part, part + 1))
+    blocks = _loop(block, begin, end - begin, _widths(kernel, weights, at, column))
+    configuration = tirx.decl_buffer((len(product.configuration),), INDEX, name="configuration", scope=LOCAL)
+    filled = [tirx.BufferStore(configuration, _int(v), [_int(i)]) for i, v in enumerate(product.configuration)]
+    configured = amx.configure(tirx.buffer_data(configuration))
+    body = tirx.stmt_seq(tirx.AllocBuffer(configuration), *filled, configured, blocks, amx.release())
+    return _loop(part, _int(0), _int(parts), body, tirx.ForKind.PARALLEL if parts > 1 else tirx.ForKind.SERIAL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Of a block of sums: its group and first row, and of the weights the first tile."""
+
+    groups: Sequence[Scalar]
+    row: Scalar
+    tile: Scalar
+
+
+def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.Stmt:
+    """The last block of columns may have fewer of them."""
+    width = kernel.product.across * TILE_COLUMNS
+    count, rest = divmod(_extent(kernel.column), width)
+    if not rest:
+        return _block(kernel, weights, at, width)
+    last = _block(kernel, weights, at, rest)
+    return tirx.IfThenElse(column < count, _block(kernel, weights, at, width), last) if count else last
+
+
+def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt:
+    product, wide = kernel.product, -(-columns // TILE_COLUMNS)
+    width = wide * TILE_COLUMNS
+    grid = list(itertools.product(range(product.tall), range(wide)))
+    sums = tirx.decl_buffer((product.block_rows * width,), FLOAT, name="sums", scope=LOCAL)
+    # of an element's address TVM would conclude that only this element is used, and make less room
+    whole = tirx.buffer_data(sums)
+
+    def corner(upper: int, left: int) -> Scalar:
+        first = upper * product.heights[0] * width + left * TILE_COLUMNS
+        return tirx.handle_add_byte_offset(whole, _int(first * FLOAT_BYTES))
+
+    return tirx.stmt_seq(
+        tirx.AllocBuffer(sums),
+        *(amx.zero(product.sums_tile(*each)) for each in grid),
+        _reduction(kernel, weights, at, grid),
+        *(amx.store(product.sums_tile(*each), corner(*each), width * FLOAT_BYTES) for each in grid),
+        _outputs(kernel, at, columns, sums),
+    )
+
+
+def _reduction(kernel: _Kernel, weights: Any, at: _Place, grid: Sequence[tuple[int, int]]) -> tirx.Stmt:
+    product, mark = kernel.product, kernel.mark
+    runs, step = [tirx.Var("run", INDEX) for _ in kernel.outer], tirx.Var("step", INDEX)
+    values = {
+        **{v.var: group for v, group in zip(kernel.groups, at.groups, strict=True)},
+        **{v.var: run for v, run in zip(kernel.outer, runs, strict=True)},
+        **{v.var: _int(0) for v in kernel.inner},
+        kernel.row.var: at.row,
+    }
+    corner = tirx.BufferLoad(kernel.inputs.source, [_replaced(b.min, values) for b in kernel.inputs.region])
+    pair = _fitting(step, product.depth, product.pairs)
+    run = _flatten(runs, [_extent(v) for v in kernel.outer])
+
+    def inputs(upper: int) -> Scalar:
+        offset = pair * amx.PAIR_BYTES + upper * product.heights[0] * mark.row_bytes
+        return tirx.handle_add_byte_offset(tirx.address_of(corner), offset)
+
+    def tile(left: int) -> Scalar:
+        return tirx.address_of(tirx.BufferLoad(weights, [at.tile + left, run, step, _int(0), _int(0)]))
+
+    uppers, lefts = ({each[axis] for each in grid} for axis in (0, 1))
+    body = tirx.stmt_seq(
+        *(amx.load(product.inputs_tile(upper), inputs(upper), mark.row_bytes) for upper in uppers),
+        *(amx.load(product.weights_tile(left), tile(left), ROW_BYTES) for left in lefts),
+        *(
+            amx.multiply(product.sums_tile(upper, left), product.inputs_tile(upper), product.weights_tile(left))
+            for upper, left in grid
+        ),
+    )
+    loop = _loop(step, _int(0), _int(product.steps), body)
+    for variable, own in zip(reversed(runs), reversed(kernel.outer), strict=True):
+        loop = _loop(variable, _int(0), _int(_extent(own)), loop)
+    return loop
+
+
+def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
+    """What is fused to the product, row by row and a vector of columns at a time."""
+    product, width = kernel.product, -(-columns // TILE_COLUMNS) * TILE_COLUMNS
+    row = tirx.Var("row", INDEX)
+    place, condition = _leading(kernel, at.groups, at.row + row)
+    stores = []
+    for start, lanes in _vectors(columns):
+        lane = tirx.Var("lane", INDEX)
+        values = dict(zip((v.var for v in kernel.places), place, strict=True))
+        values[kernel.column.var] = at.tile * TILE_COLUMNS + start + lane
+        total = tirx.BufferLoad(sums, [row * width + start + lane])
+        value = _replaced(kernel.output.value, values, {kernel.wide: total})
+        store = tirx.BufferStore(kernel.output.buffer, value, [_replaced(i, values) for i in kernel.output.indices])
+        stores.append(_loop(lane, _int(0), _int(lanes), store, tirx.ForKind.VECTORIZED))
+    body = tirx.stmt_seq(*stores)
+    guarded = body if condition is None else tirx.IfThenElse(condition, body, None)
+    return _loop(row, _int(0), _int(product.block_rows), guarded)
+
+
+def _vectors(columns: int) -> list[tuple[int, int]]:
+    """(first column, how many) of vectors as wide as the processor's, and narrower powers of two behind them."""
+    vectors, start = [], 0
+    while start < columns:
+        lanes = min(TILE_COLUMNS, 1 << ((columns - start).bit_length() - 1))
+        vectors.append((start, lanes))
+        start += lanes
+    return vectors
+
+
+def _replaced(
+    value: Scalar, values: Mapping[Any, Scalar], loads: Mapping[Any, Scalar] = MappingProxyType({})
+) -> Scalar:
+    """values: of variables. loads: of buffers, instead of what is read from them."""
+    return tvm_ffi.structural_map(
+        value,
+        [
+            (tvm.ir.TensorLoad, lambda load: loads.get(load.source, load)),
+            (tvm.ir.Var, lambda variable: values.get(variable, variable)),
+        ],
+    )
+
+
+def _fitting(index: Scalar, size: int, whole: int) -> Scalar:
+    """Where a piece begins of those that something is cut into; the last one where it still fits."""
+    return index * size if whole % size == 0 else tirx.min(index * size, whole - size)
+
+
+def _flatten(at: Sequence[Scalar], shape: Sequence[int]) -> Scalar:
+    flat: Scalar = _int(0)
+    for index, size in zip(at, shape, strict=True):
+        flat = flat * size + index
+    return flat
+
+
+def _unflatten(flat: Scalar, shape: Sequence[int]) -> list[Scalar]:
+    at = []
+    for position, size in reversed(list(enumerate(shape))):
+        at.append(_int(0) if size == 1 else flat % size if math.prod(shape[:position]) > 1 else flat)
+        flat = flat if size == 1 else flat // size
+    return at[::-1]
+
+
+def _loop(
+    variable: tirx.Var, begin: Scalar, extent: Scalar, body: tirx.Stmt, kind: tirx.ForKind = tirx.ForKind.SERIAL
+) -> tirx.For:
+    return tirx.For(variable, begin, extent, kind, body)
+
+
+def _extent(variable: tirx.IterVar) -> int:
+    return int(variable.dom.extent)
+
+
+def _int(value: int) -> Scalar:
+    return tirx.const(value, INDEX)
