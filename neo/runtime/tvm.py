@@ -34,6 +34,8 @@ finally:
         del sys.modules["torch"]
 
 FUNCTION = "main"
+# the same, where that one cannot be watched
+WATCHED = "watched"
 
 _CPU, _POOLED_ALLOCATOR = 1, 2
 _BIG_CORES_FIRST = 1
@@ -79,6 +81,8 @@ class TvmEngine:
 
     def observe(self, observer: Callable[..., None]) -> None:
         """observer: called as (function, its name, is it before the call?, its result, *its arguments) from now on."""
+        if self._machine.implements_function(WATCHED):
+            self._function = self._machine[WATCHED]
         self._machine["set_instrument"](tvm_ffi.convert(observer))
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from neo.engines.tvm.lowering import Lowering
 from neo.engines.tvm.lowering.attention import fuse_attention
 from neo.engines.tvm.lowering.halves import store_halves
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.machine import compile_model
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
@@ -101,7 +102,7 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
         configurations = tuner.configurations(module, uses, costs, sum(array.nbytes for array in arrays))
         scheduled = schedule_module(module, target, uses, configurations)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
-        executable = tvm.compile(module, target=llvm, tir_pipeline=pipeline_of(tuner.unit, target.cores))
+        executable = compile_model(module, llvm, pipeline_of(tuner.unit, target.cores))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind
