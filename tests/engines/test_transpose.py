@@ -21,13 +21,16 @@ from tests.models import build
 UNTOUCHED = -1.0
 
 
-def turned(x: np.ndarray, axes: tuple[int, ...], width: int, lanes: int) -> np.ndarray:
-    spec = Transpose(x.shape, axes, width)
+def compiled(spec: Transpose, lanes: int) -> tvm.runtime.Executable:
     function = transpose_function(spec, lanes).with_attr("global_symbol", "main")
     target = llvm_target(load_target("host"))
-    code = tvm.compile(tvm.IRModule({"main": function}), target=target, tir_pipeline=pipeline_of(None, 2))
+    return tvm.compile(tvm.IRModule({"main": function}), target=target, tir_pipeline=pipeline_of(None, 2))
+
+
+def turned(x: np.ndarray, axes: tuple[int, ...], width: int, lanes: int) -> np.ndarray:
+    spec = Transpose(x.shape, axes, width)
     y = tvm.runtime.tensor(np.full(spec.output_shape, UNTOUCHED, np.float32))
-    code["main"](tvm.runtime.tensor(x), y)
+    compiled(spec, lanes)["main"](tvm.runtime.tensor(x), y)
     return y.numpy()
 
 
@@ -64,6 +67,14 @@ def test_transposes_of_any_shape(shape: list[int], axes: object, lanes: int, mor
 )
 def test_what_is_turned_by_blocks(shape: tuple[int, ...], axes: tuple[int, ...], fits: bool) -> None:
     assert Transpose(shape, axes, shape[axes[-1]]).fits(16) == fits
+
+
+def test_two_neighbours_stay_together_as_one_number() -> None:
+    x = np.random.default_rng(0).integers(0, 1 << 16, (2, 20, 34), np.uint16)
+    spec = Transpose((2, 20, 17), (0, 2, 1), 20, pairs=True)
+    y = tvm.runtime.empty(spec.output_shape, "int32")
+    compiled(spec, 16)["main"](tvm.runtime.tensor(x), y)
+    assert np.array_equal(y.numpy(), x.view(np.int32).transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize("axes", [axes for axes in permutations(range(3)) if axes[-1] != 2])

@@ -24,6 +24,7 @@ from neo.engines.tvm.host_passes import pipeline_of
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.link import link
 from neo.engines.tvm.lowering import Lowering
+from neo.engines.tvm.lowering.arithmetic import FLOATS, Pairs
 from neo.engines.tvm.lowering.attention import fuse_attention
 from neo.engines.tvm.lowering.halves import store_halves
 from neo.engines.tvm.lowering.rows import Rows
@@ -156,7 +157,7 @@ def lower_graph(
         module = relax.transform.DecomposeOpsForInference()(module)
         module = choose_layouts(module, copies_images=unit is not None)
         module = simplify(fold_constants(module))  # weights in their layout: their lowering looks at them
-        module = fuse_attention(module, Rows(target))
+        module = fuse_attention(module, Rows(target, FLOATS if unit is None else Pairs(unit=unit)))
         if unit is not None:
             module = store_halves(module, lowering.reads_halves)
         module = tvm.transform.Sequential(

@@ -13,7 +13,7 @@ from tvm import relax, tirx
 
 from neo.contract.device import Target
 from neo.engines.tvm.amx import Product
-from neo.engines.tvm.bfloat16 import STORAGE, Unit
+from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, Unit
 from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.lowering import matmul, winograd
 from neo.engines.tvm.lowering.arithmetic import (
@@ -31,7 +31,7 @@ from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
 from neo.engines.tvm.lowering.window import Window, window_of
-from neo.engines.tvm.schedules.transpose import FLOAT, Transpose, transpose_function
+from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 
 # TVM's names for these numbers are not exported to Python: kOutEWiseFusable and kOpaque
 TAKES_EPILOGUE, OPAQUE = 4, 8

@@ -14,12 +14,14 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx, topi
 
+from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, pair, rounded, widened
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.lowering import matmul
+from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, encode, zero
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 from neo.engines.tvm.tiles import choose_tile, round_up_vectors
 
-FLOAT = "float32"
 # names of the blocks that its schedule places; what else there is becomes a part of these
 STEPS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
     f"attention_{name}" for name in ("scores", "biased", "largest", "powers", "total", "values")
@@ -112,38 +114,26 @@ class Attention:
 
     def emit(self, builder: Any, rows: Rows) -> relax.Call:
         """-> a call for ``builder`` to emit; what it needs is emitted."""
+        if self.q.shape[-1] % rows.arithmetic.depth:
+            return self.emit(builder, replace(rows, arithmetic=FLOATS))
         queries, (keys, width) = self.q.shape[-2], self.v.shape[-2:]
         tall = rows.round_up(queries, width)
         tile = choose_tile(tall, width, rows.lanes, rows.target.vector_registers)
         wide = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.vector_registers) * rows.lanes
-        k = self._keys(builder, rows, wide)
+        q, k, v = self.q, self.k, self.v
+        if rows.arithmetic != FLOATS:
+            q, k, v = (_stored(builder, view) for view in (q, k, v))
         steps = [replace(step, operand=self._operand(builder, step, keys, wide)) for step in self.steps]
         variable = [step.operand for step in steps if _scalar(step.operand) is None]
-
-        def compute(q: te.Tensor, k: te.Tensor, v: te.Tensor, *operands: te.Tensor) -> te.Tensor:
-            given = iter(operands)
-            known = [(step.operator, _scalar(step.operand)) for step in steps]
-            chain = [(name, next(given) if number is None else number) for name, number in known]
-            return self._compute(q, k, v, chain, (tall, wide))
-
+        form = replace(self, q=q, k=k, v=v, steps=tuple(steps))
         return builder.call_te(
-            compute,
-            self.q.base,
-            k,
-            self.v.base,
+            lambda *tensors: form.compute(*tensors, extents=(tall, wide), arithmetic=rows.arithmetic),
+            q.base,
+            _keys(builder, k, rows, wide),
+            v.base if rows.arithmetic == FLOATS else _values(builder, v, rows.arithmetic),
             *variable,
             primfunc_name_hint="attention",
             primfunc_attrs={"op_pattern": _TAKES_EPILOGUE},
-        )
-
-    def _keys(self, builder: Any, rows: Rows, wide: int) -> relax.Var:
-        """[..., D, wide]; what is behind the keys' own columns counts for nothing."""
-        spec = Transpose(_shape(self.k.base), self.k.axes, wide)
-        if not spec.fits(rows.lanes):
-            return builder.emit_te(lambda base: _widened(self.k, base, wide), self.k.base, primfunc_name_hint="keys")
-        function = builder.add_func(transpose_function(spec, rows.lanes), "keys")
-        return builder.emit(
-            relax.call_tir(function, relax.Tuple([self.k.base]), relax.TensorType(spec.output_shape, FLOAT))
         )
 
     def _operand(self, builder: Any, step: Step, keys: int, wide: int) -> relax.Expr:
@@ -151,25 +141,39 @@ class Attention:
         shape = _shape(step.operand)
         if wide == keys or not shape or shape[-1] == 1:
             return step.operand
-        view = View(step.operand, tuple(range(len(shape))))
-        return builder.emit_te(lambda base: _widened(view, base, wide), step.operand, primfunc_name_hint="widened")
+        return builder.emit_te(lambda x: matmul.widened(x, wide), step.operand, primfunc_name_hint="widened")
 
-    def _compute(
-        self, q: te.Tensor, k: te.Tensor, v: te.Tensor, chain: Sequence[tuple[str, Any]], extents: tuple[int, int]
+    def compute(
+        self,
+        q: te.Tensor,
+        k: te.Tensor,
+        v: te.Tensor,
+        *operands: te.Tensor,
+        extents: tuple[int, int],
+        arithmetic: Arithmetic,
     ) -> te.Tensor:
-        """chain: (operator, tensor or number). extents: rows and columns of the scores, with those too many."""
+        """q: the base of its view, as the arithmetic wants it. k: [..., D, wide], as it wants weights. v: likewise,
+        [..., T, E], but in float32 the base of its view. operands: of the steps that are not by a number. extents: rows
+        and columns of the scores, with those too many.
+        """
         *lead, queries, depth = self.q.shape
         keys, width = self.v.shape[-2:]
         tall, wide = extents
         factor, rank = self.q.factor * self.k.factor, len(lead)
-        d, j = te.reduce_axis((0, depth), name="d"), te.reduce_axis((0, keys), name="j")
+        d = te.reduce_axis((0, depth // arithmetic.depth), name="d")
+        j = te.reduce_axis((0, -(-keys // arithmetic.depth)), name="j")
         largest_of, total_of = te.reduce_axis((0, wide), name="k"), te.reduce_axis((0, wide), name="t")
+        given = iter(operands)
+        numbers = [_scalar(step.operand) for step in self.steps]
+        chain = [next(given) if number is None else number for number in numbers]
 
         def row(i: Any) -> Any:
             return i if tall == queries else tirx.min(i, queries - 1)
 
         def score(*at: tirx.Var) -> Any:
-            return te.sum(self.q.at(q, (*at[:rank], row(at[rank]), d)) * k(*at[:rank], d, at[-1]), axis=d)
+            place = (*at[:rank], row(at[rank]))
+            term = arithmetic.product(lambda c: self.q.at(q, (*place, c)), d, k(*at[:rank], d, at[-1]))
+            return te.sum(term, axis=d)
 
         scores = te.compute((*lead, tall, wide), score, name=SCORES)
 
@@ -177,8 +181,8 @@ class Attention:
             value = scores(*at)
             if factor != 1.0:
                 value = value * tirx.const(factor, FLOAT)
-            for name, operand in chain:
-                value = _BINARY[name](value, _broadcast(operand, (*at[:rank], row(at[rank]), at[-1])))
+            for step, operand in zip(self.steps, chain, strict=True):
+                value = _BINARY[step.operator](value, _broadcast(operand, (*at[:rank], row(at[rank]), at[-1])))
             return value if wide == keys else tirx.Select(at[-1] < keys, value, tirx.min_value(FLOAT))
 
         biased = te.compute((*lead, tall, wide), bias, name=BIASED)
@@ -187,14 +191,22 @@ class Attention:
         shifted = te.compute(biased.shape, lambda *at: biased(*at) - largest(*at[:-1]), name="attention_shifted")
         power = topi.fast_exp(shifted)
 
+        is_rounded = arithmetic.input == STORAGE
+
         def normal(*at: tirx.Var) -> Any:
-            return tirx.Select(shifted(*at) < _LEAST_EXPONENT, tirx.const(0, FLOAT), power(*at))
+            value = tirx.Select(shifted(*at) < _LEAST_EXPONENT, tirx.const(0, FLOAT), power(*at))
+            return rounded(value) if is_rounded else value
+
+        def counted(value: Any) -> Any:
+            return widened(value) if is_rounded else value
 
         powers = te.compute(biased.shape, normal, name=POWERS)
-        total = te.compute(rows, lambda *at: te.sum(powers(*at, total_of), axis=total_of), name=TOTAL)
+        total = te.compute(rows, lambda *at: te.sum(counted(powers(*at, total_of)), axis=total_of), name=TOTAL)
 
         def value(*at: tirx.Var) -> Any:
-            return te.sum(powers(*at[:-1], j) * self.v.at(v, (*at[:rank], j, at[-1])), axis=j)
+            place = (*at[:rank], j, at[-1])
+            weight = self.v.at(v, place) if arithmetic == FLOATS else v(*place)
+            return te.sum(arithmetic.product(lambda c: powers(*at[:-1], c), j, weight), axis=j)
 
         values = te.compute((*lead, tall, width), value, name=VALUES)
         sizes = (*lead, queries, width)
@@ -278,16 +290,49 @@ def _factor(call: Any) -> float | None:
     return _scalar(call.args[1])
 
 
-def _widened(view: View, base: te.Tensor, wide: int) -> te.Tensor:
-    """The view, without its factor, with columns of zeros behind its own."""
-    *lead, own = view.shape
+def _stored(builder: Any, view: View) -> View:
+    """The view of what is stored as bfloat16: rounded where it is computed, in front of what gives it another shape."""
+    bound: Any = builder.lookup_binding(view.base) if isinstance(view.base, relax.Var) else None
+    origin = bound.args[0] if _is(bound, "relax.reshape") else view.base
+    half = builder.emit_te(encode, origin, primfunc_name_hint="encode")
+    if origin is not view.base:
+        half = builder.emit(relax.op.reshape(half, _shape(view.base)))
+    return replace(view, base=half)
 
-    def value(*at: tirx.Var) -> Any:
-        if own == wide:
+
+def _keys(builder: Any, k: View, rows: Rows, wide: int) -> relax.Var:
+    """[..., D, wide] as the arithmetic wants weights; what is behind the keys' own columns counts for nothing."""
+    *shape, last = _shape(k.base)
+    depth = rows.arithmetic.depth
+    spec = Transpose((*shape, last // depth), k.axes, wide, pairs=depth > 1)
+    # pairs are neighbours only in the dimension that is turned
+    if not spec.fits(rows.lanes) or (depth > 1 and k.axes[-2] != len(shape)):
+        return builder.emit_te(
+            lambda base: matmul.widened(_laid_out(k, base, depth), wide), k.base, primfunc_name_hint="keys"
+        )
+    function = builder.add_func(transpose_function(spec, rows.lanes), "keys")
+    return builder.emit(
+        relax.call_tir(function, relax.Tuple([k.base]), relax.TensorType(spec.output_shape, spec.dtype))
+    )
+
+
+def _values(builder: Any, v: View, arithmetic: Arithmetic) -> relax.Var:
+    """[..., T, E] as the arithmetic wants weights."""
+    return builder.emit_te(lambda base: _laid_out(v, base, arithmetic.depth), v.base, primfunc_name_hint="values")
+
+
+def _laid_out(view: View, base: te.Tensor, depth: int) -> te.Tensor:
+    """The view, without its factor. depth: so many of its rows are one number; what they lack is zero."""
+    *lead, rows, columns = view.shape
+
+    def element(*at: tirx.Var) -> Any:
+        *outer, row, column = at
+        if depth == 1:
             return view.at(base, at)
-        return tirx.if_then_else(at[-1] < own, view.at(base, at), tirx.const(0, str(base.dtype)))
+        low, high = (view.at(base, (*outer, tirx.min(2 * row + part, rows - 1), column)) for part in (0, 1))
+        return pair(low, high if rows % depth == 0 else tirx.Select(2 * row + 1 < rows, high, zero(base)))
 
-    return te.compute((*lead, wide), value, name="widened")
+    return te.compute((*lead, -(-rows // depth), columns), element, name="laid_out")
 
 
 def _broadcast(operand: Any, index: Sequence[Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
+from neo.engines.tvm.lowering.arithmetic import zero
 from neo.engines.tvm.lowering.rows import Rows, cropped
 
 FLOAT = "float32"
@@ -36,9 +37,11 @@ def matmul(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
 def widened(b: te.Tensor, columns: int) -> te.Tensor:
     """B with columns of zeros behind its own, for a product of which no vector divides the columns."""
     own = int(b.shape[-1])
+    if own == columns:
+        return b
 
     def value(*at: tirx.Var) -> Any:
-        return tirx.if_then_else(at[-1] < own, b(*at), tirx.const(0, FLOAT))
+        return tirx.if_then_else(at[-1] < own, b(*at), zero(b))
 
     return te.compute((*b.shape[:-1], columns), value, name="widened")
 

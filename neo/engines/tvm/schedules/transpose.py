@@ -17,9 +17,9 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
+from neo.engines.tvm.bfloat16 import FLOAT, PAIR, STORAGE
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
 
-FLOAT = "float32"
 LANES = (4, 8, 16)
 _TURN = "neo_transpose"
 # TVM's name for this number is not exported to Python: kOpaque, what fuses with nothing
@@ -38,12 +38,19 @@ class Dimension:
 @dataclass(frozen=True, slots=True)
 class Transpose:
     """shape: of the input. axes: which dimension of the input each of the output's is. width: of the output's last
-    dimension, the input's or more; what is behind the input's is not written.
+    dimension, the input's or more; what is behind the input's is not written. pairs: the input is uint16, its last
+    dimension twice as long, and two neighbours stay together, as one int32 of the output.
     """
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     width: int
+    pairs: bool = False
+
+    @property
+    def dtype(self) -> str:
+        """Of the output."""
+        return PAIR if self.pairs else FLOAT
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -78,15 +85,19 @@ class Transpose:
 
 
 def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
-    """(input, output), both float32. The last blocks of a dimension that lanes does not divide overlap those before."""
+    """(input, output), both float32 if they are not of pairs. The last blocks of a dimension that lanes does not divide
+    overlap those before.
+    """
     read, written = spec.turned
     dimensions = spec.dimensions
     counts = [-(-dim.size // lanes) if dim in (read, written) else dim.size for dim in dimensions]
     elements = math.prod(dim.size for dim in dimensions)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
-        x = T.match_buffer(T.arg("x", T.handle()), spec.shape, FLOAT)
-        y = T.match_buffer(T.arg("y", T.handle()), spec.output_shape, FLOAT)
+        parts = 2 if spec.pairs else 1
+        shape = (*spec.shape[:-1], parts * spec.shape[-1])
+        x = T.match_buffer(T.arg("x", T.handle()), shape, STORAGE if spec.pairs else FLOAT)
+        y = T.match_buffer(T.arg("y", T.handle()), spec.output_shape, spec.dtype)
         loop = T.parallel if elements >= PARALLEL_ELEMENTS else T.serial
         with T.sblock("root"), loop(0, math.prod(counts)) as block:
             source, destination = tirx.const(0, "int32"), tirx.const(0, "int32")
@@ -95,7 +106,7 @@ def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
                 source, destination = source + first * dim.reads, destination + first * dim.writes
             places = [
                 part
-                for buffer, offset, step in ((x, source, written.reads), (y, destination, read.writes))
+                for buffer, offset, step in ((x, source * parts, written.reads), (y, destination, read.writes))
                 for part in (T.address_of(buffer[tuple(_unflatten(offset, buffer.shape))]), tirx.const(step, "int64"))
             ]
             T.evaluate(tirx.call_extern("int32", f"{_TURN}_{lanes}", *places))
