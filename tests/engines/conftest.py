@@ -13,7 +13,7 @@ from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.graph import rewrite
 from neo.runtime import load_engine
-from neo.targets import load_target
+from neo.targets import HOST, load_target
 from tests.engines.reference import reference_outputs, specs
 
 Check = Callable[..., BuiltEngine]
@@ -32,14 +32,16 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def build_engine_here(engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32) -> BuiltEngine:
+def build_engine_here(
+    engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32, target: str = HOST
+) -> BuiltEngine:
     """In this process; -> folder/engine is filled."""
     (folder / "graph").mkdir(parents=True)
     (folder / "engine").mkdir()
     onnx.save(model, folder / "model.onnx")
     inputs, outputs = specs(model.graph.input), specs(model.graph.output)
     rewritten = rewrite(folder / "model.onnx", folder / "graph")
-    request = BuildRequest(rewritten, load_target("host"), inputs, outputs, folder / "engine", precision)
+    request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder / "engine", precision)
     built = BUILDS[engine](request)
     if engine == "tvm":
         add_runtime_library(request)
