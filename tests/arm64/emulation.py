@@ -2,74 +2,108 @@
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import subprocess
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from neo.contract.tensors import TensorSpec
+from neo.errors import NeoError
+from neo.targets import list_targets
 
 ROOT = Path(__file__).parents[2]
 PYTHON_VARIABLE = "NEO_ARM64_PYTHON"
-TIMEOUT_S = 240
+ANSWER_S = 120.0
+
+# target -> what QEMU calls a processor with the target's features and as few others as it has
+PROCESSORS = {
+    "aarch64": "cortex-a53",
+    "graviton3": "max,sve-default-vector-length=32",
+    "jetson-orin": "cortex-a76",
+    "raspberry-pi-3": "cortex-a53",
+    "raspberry-pi-4": "cortex-a72",
+    "raspberry-pi-5": "cortex-a76",
+}
+ARM_TARGETS = tuple(target.name for target in list_targets() if target.arch == "aarch64")
 
 
-@dataclass(frozen=True, slots=True)
+def environment(processor: str) -> dict[str, str]:
+    """Of an emulated process. processor: as QEMU calls it."""
+    return {**os.environ, "QEMU_CPU": processor, "PYTHONPATH": str(ROOT)}
+
+
 class Device:
-    """python: an interpreter that is emulated. processor: as QEMU calls it, as in "cortex-a72" or "max"."""
+    """One emulated process that opens engine folders: ``on_device.py``. Starting it takes seconds, so it serves many
+    tests; it is started when it is asked, also after a crash.
+    """
 
-    python: str
-    processor: str
+    def __init__(self, python: str, target: str) -> None:
+        """python: an interpreter that is emulated."""
+        self.target = target
+        self._python = python
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "QEMU_CPU": self.processor, "PYTHONPATH": str(ROOT)}
+    def open_engine(self, folder: Path, threads: int) -> EmulatedEngine:
+        """Raises what ``load_engine`` raises there."""
+        _, answer = self.ask("open", folder=str(folder), threads=threads)
+        specs = (tuple(TensorSpec.from_json(spec) for spec in answer[key]) for key in ("takes", "gives"))
+        return EmulatedEngine(self, answer["engine"], *specs)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.python, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
+    def mapped_files(self) -> set[str]:
+        _, answer = self.ask("mapped")
+        return set(answer["files"])
+
+    def ask(self, op: str, arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any) -> tuple[Arrays, Any]:
+        sock = self._started()
+        try:
+            send_frame(sock, "inputs", arrays or {}, {"op": op, **fields})
+            found, answer = receive_frame(sock, "outputs", time.monotonic() + ANSWER_S)
+        except (Closed, OSError) as error:
+            raise AssertionError(f"the emulated process ended with code {self.stop()}") from error
+        if "error" in answer:
+            raise NeoError.from_json(answer["error"])
+        return found, answer
+
+    def stop(self) -> int:
+        """-> the exit code; a signal's number below zero."""
+        if self._process is None or self._socket is None:
+            return 0
+        self._socket.close()
+        code = self._process.wait(ANSWER_S)
+        self._process = self._socket = None
+        return code
+
+    def _started(self) -> socket.socket:
+        if self._socket is None:
+            self._socket, theirs = socket.socketpair()
+            command = [self._python, str(Path(__file__).with_name("on_device.py")), str(theirs.fileno())]
+            with theirs:
+                variables = environment(PROCESSORS[self.target])
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=variables)
+        return self._socket
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """An engine folder and one input for each of its names."""
+class EmulatedEngine:
+    """An engine of ``neo.runtime`` in the emulated process."""
 
-    engine: Path
-    arrays: dict[str, np.ndarray]
-    threads: int = 1
+    device: Device
+    number: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        found, _ = self.device.ask("run", named, engine=self.number)
+        return [found[spec.name] for spec in self.outputs]
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """mapped: the weight files that the process had mapped when it answered."""
-
-    arrays: dict[str, np.ndarray]
-    mapped: tuple[str, ...]
-
-
-def answers(device: Device, cases: list[Case], scratch: Path) -> list[Answer]:
-    """Of all cases, in one process."""
-    request = []
-    for number, case in enumerate(cases):
-        names = ("inputs.npz", "outputs.npz", "mapped.json")
-        inputs, outputs, mapped = (str(scratch / f"{number}-{name}") for name in names)
-        np.savez(inputs, **case.arrays)  # type: ignore[arg-type]  # the stub takes one array only
-        files = {"inputs": inputs, "outputs": outputs, "mapped": mapped}
-        request.append({"engine": str(case.engine), "threads": case.threads, **files})
-    path = scratch / "request.json"
-    path.write_text(json.dumps(request), encoding="utf-8")
-    done = device.run(str(Path(__file__).with_name("on_device.py")), str(path))
-    assert done.returncode == 0, done.stderr
-    found = []
-    for entry in request:
-        with np.load(entry["outputs"]) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        found.append(Answer(arrays, tuple(json.loads(Path(entry["mapped"]).read_bytes()))))
-    return found
+    def close(self) -> None:
+        """The device forgets it when it stops."""

@@ -31,7 +31,7 @@ from neo.targets import load_target
 from neo.trust import generate_key, load_signer
 from neo.trust.keys import public_path
 from neo.trust.statement import SIGNATURE_TYPE
-from tests.arm64.emulation import Device
+from tests.arm64.emulation import PROCESSORS, environment
 from tests.edge_agent.devices import AgentProcess, Operator
 from tests.models import classifier
 
@@ -40,7 +40,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DEVICE_ID = "emulated"
 PUSH_S = 120
 ONLINE_S = 60.0
-RASPBERRY_PI_4, GRAVITON_3 = "cortex-a72", "max"
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,16 @@ class Site:
     python: str
     agents: list[AgentProcess] = field(default_factory=list)
 
-    def start(self, processor: str) -> AgentProcess:
-        device = Device(self.python, processor)
+    def start(self, target: str) -> AgentProcess:
+        """On a device of the target's kind."""
         trust = public_path(self.office.key)
         agent = AgentProcess(
             str(self.broker),
             self.state_dir,
             trust,
             device_id=DEVICE_ID,
-            python=device.python,
-            environment=device.environment,
+            python=self.python,
+            environment=environment(PROCESSORS[target]),
         )
         self.agents.append(agent)
         self.wait_for(lambda record: record.speaks)
@@ -149,7 +148,7 @@ def capabilities(site: Site) -> Capabilities:
 
 
 def test_a_pushed_bundle_answers_on_the_device_as_the_model_did_here(site: Site, office: Office) -> None:
-    agent = site.start(RASPBERRY_PI_4)
+    agent = site.start("raspberry-pi-4")
     found = capabilities(site)
     assert (found.arch, set(found.features)) == ("aarch64", set(load_target("raspberry-pi-4").features))
     assert {"onnxruntime", "tvm"} <= set(found.engines)
@@ -161,7 +160,7 @@ def test_a_pushed_bundle_answers_on_the_device_as_the_model_did_here(site: Site,
 def test_instructions_that_the_processor_lacks_are_refused_and_the_old_model_answers(
     site: Site, office: Office
 ) -> None:
-    agent = site.start(RASPBERRY_PI_4)
+    agent = site.start("raspberry-pi-4")
     site.push(office.raspberry)
     with pytest.raises(DeviceError, match=r"processor lacks .*bf16"):
         site.push(office.graviton)
@@ -179,11 +178,11 @@ def test_instructions_that_the_processor_lacks_are_refused_and_the_old_model_ans
 def test_a_disk_that_moves_to_a_device_with_less_instructions_does_not_kill_the_agent(
     site: Site, office: Office
 ) -> None:
-    agent = site.start(GRAVITON_3)
+    agent = site.start("graviton3")
     site.push(office.graviton)
     assert office.graviton.bundle.manifest.tolerance.max_rel >= site.distance(office.graviton) > 0
     assert agent.stop() == 0
-    agent = site.start(RASPBERRY_PI_4)
+    agent = site.start("raspberry-pi-4")
     record = site.wait_for(lambda record: record.state is not None and record.state.error is not None)
     assert record.state is not None
     assert record.state.error is not None

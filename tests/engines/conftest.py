@@ -7,12 +7,13 @@ import numpy as np
 import onnx
 import pytest
 
-from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine
+from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine, computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.graph import rewrite
 from neo.runtime import load_engine
+from neo.runtime.load import Engine
 from neo.targets import HOST, load_target
 from tests.engines.reference import reference_outputs, specs
 
@@ -60,24 +61,25 @@ def run_tvm(tmp_path: Path) -> Callable[[onnx.ModelProto, np.ndarray], np.ndarra
     return run
 
 
-@pytest.fixture
-def agrees(tmp_path: Path) -> Check:
-    """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
+def make_check(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Check:
+    """As ``agrees``, for a target whose engine folders open_engine opens."""
     count = 0
 
     def check(
         engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4, precision: str = FP32
     ) -> BuiltEngine:
+        if not computes(load_target(target), precision):
+            pytest.skip(f"the processor of target {target} does not compute in {precision}")
         nonlocal count
         count += 1
-        folder = tmp_path / str(count)
-        built = build_engine_here(engine, model, folder, precision)
+        folder = scratch / str(count)
+        built = build_engine_here(engine, model, folder, precision, target)
         rng = np.random.default_rng(0)
         arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in specs(model.graph.input)]
         if precision == BF16:
             arrays = [to_bfloat16(array) for array in arrays]
         expected = reference_outputs(model, arrays)
-        loaded = load_engine(folder / "engine", threads)
+        loaded = open_engine(folder / "engine", threads)
         for _ in range(2):  # the second run finds what the first left in its buffers
             for want, got in zip(expected, loaded.run(arrays), strict=True):
                 assert got.shape == want.shape
@@ -87,3 +89,9 @@ def agrees(tmp_path: Path) -> Check:
         return built
 
     return check
+
+
+@pytest.fixture
+def agrees(tmp_path: Path) -> Check:
+    """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
+    return make_check(tmp_path, HOST, load_engine)
