@@ -14,7 +14,7 @@ import pytest
 from neo.engines.base import BF16, computes
 from neo.targets import load_target
 from tests.arm64.emulation import ARM_TARGETS, Device
-from tests.engines.conftest import Check, engine, make_check  # noqa: F401  a fixture
+from tests.engines.conftest import Check, Run, engine, make_check, make_run  # noqa: F401  a fixture
 from tests.engines.test_bfloat16 import (  # noqa: F401  tests
     test_convolutions_multiply_bfloat16_exactly,
     test_depthwise_convolutions_read_bfloat16,
@@ -29,6 +29,11 @@ from tests.engines.test_engines import (  # noqa: F401  tests
     test_one_tensor_can_be_input_weight_and_output,
     test_operators_of_any_number_of_inputs,
     test_the_number_of_threads_does_not_change_the_answer,
+)
+from tests.engines.test_lowering_functions import (  # noqa: F401  tests
+    test_a_vectorised_function_is_as_good_as_float32,
+    test_an_index_out_of_bounds_reads_no_foreign_memory,
+    test_the_extreme_of_infinities_is_infinite,
 )
 from tests.engines.test_recurrent import (  # noqa: F401  tests
     test_a_recurrent_cell_answers_as_onnx_runtime,
@@ -47,6 +52,9 @@ from tests.engines.test_schedules import (  # noqa: F401  tests
     test_transposed_convolutions_of_any_shape,
     test_winograd_convolutions_of_any_shape,
 )
+from tests.engines.test_shifts import (  # noqa: F401  a test
+    test_amounts_outside_of_the_number_leave_what_the_sign_fills_in,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -59,3 +67,9 @@ def agrees(device_of: Callable[[str], Device], tmp_path: Path, request: pytest.F
     """Build an engine for an ARM target, run it on a device, and hold its answer against ONNX Runtime here."""
     target = WITH_BFLOAT16 if "bfloat16" in request.function.__module__ else PLAIN
     return make_check(tmp_path, target, device_of(target).open_engine)
+
+
+@pytest.fixture
+def run_tvm(device_of: Callable[[str], Device], tmp_path: Path) -> Run:
+    """The answer of a device's tvm engine to one input."""
+    return make_run(tmp_path, PLAIN, device_of(PLAIN).open_engine)

@@ -18,6 +18,7 @@ from neo.targets import HOST, load_target
 from tests.engines.reference import reference_outputs, specs
 
 Check = Callable[..., BuiltEngine]
+Run = Callable[[onnx.ModelProto, np.ndarray], np.ndarray]
 
 BUILDS = {"onnxruntime": build_onnxruntime, "tvm": build_tvm}
 
@@ -49,16 +50,21 @@ def build_engine_here(
     return built
 
 
-@pytest.fixture
-def run_tvm(tmp_path: Path) -> Callable[[onnx.ModelProto, np.ndarray], np.ndarray]:
-    """The tvm engine's answer to one input."""
+def make_run(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Run:
+    """As ``run_tvm``, for a target whose engine folders open_engine opens."""
 
     def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-        build_engine_here("tvm", model, tmp_path / "tvm")
-        (answer,) = load_engine(tmp_path / "tvm" / "engine", 2).run([x])
+        build_engine_here("tvm", model, scratch / "tvm", target=target)
+        (answer,) = open_engine(scratch / "tvm" / "engine", 2).run([x])
         return answer
 
     return run
+
+
+@pytest.fixture
+def run_tvm(tmp_path: Path) -> Run:
+    """The tvm engine's answer to one input."""
+    return make_run(tmp_path, HOST, load_engine)
 
 
 def make_check(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Check:

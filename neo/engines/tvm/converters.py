@@ -61,6 +61,23 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
         return transposed.build(bb)
 
 
+class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
+    """An amount below zero, or of all bits and more, leaves of a number what its sign fills in: 0, or -1 where a
+    negative one goes to the right. For machine instructions such amounts mean something else on every processor.
+    """
+
+    @classmethod
+    def _impl_v11(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        x, amount = (bb.normalize(value) for value in inputs)
+        dtype = str(x.ty.dtype)
+        zero, last = relax.const(0, dtype), relax.const(np.dtype(dtype).itemsize * 8 - 1, dtype)
+        is_allowed = relax.op.logical_and(relax.op.greater_equal(amount, zero), relax.op.less_equal(amount, last))
+        allowed = bb.normalize(relax.op.where(is_allowed, amount, last))
+        shifted = super()._impl_v11(bb, [x, allowed], attr, params)
+        fills_signs = attr["direction"] == b"RIGHT" and np.issubdtype(dtype, np.signedinteger)
+        return shifted if fills_signs else relax.op.where(is_allowed, shifted, zero)
+
+
 class _Fold(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
     """An operator of any number of inputs, two at a time. TVM's own stacks them and does not compile."""
 
@@ -113,6 +130,7 @@ class Expand(onnx_frontend.Expand):  # type: ignore[misc]
 
 
 CONVERTERS: Mapping[str, Any] = {
+    "BitShift": BitShift,
     "Clip": Clip,
     "ConvTranspose": ConvTranspose,
     "Expand": Expand,
