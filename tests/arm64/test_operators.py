@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from neo.contract.manifest import ENGINE_DIR
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import BF16, FP32, computes
 from neo.runtime.engine_folder import ALIGNMENT_BYTES, LIBRARY_FILE, RUNTIME_FILE, EngineFolder
@@ -21,6 +22,7 @@ from tests.arm64.networks import NETWORKS, random
 from tests.engines.conftest import build_engine_here, to_bfloat16
 from tests.engines.reference import reference_outputs, specs
 from tests.models import build
+from tests.processing.text_models import compiled, expected, write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -127,6 +129,16 @@ def test_a_graph_that_is_cut_runs_in_both_engines(device_of: DeviceOf, tmp_path:
     parts = [EngineFolder.read(network.engine / name).engine for name in network.description.segments]
     assert parts == ["tvm", "onnxruntime"]
     assert network.differences(network.answer(device_of("raspberry-pi-4"))) == {}
+
+
+def test_a_text_is_split_on_the_device(device_of: DeviceOf, tmp_path: Path) -> None:
+    """By the library of ONNX Runtime's extensions; the tvm engine computes with the numbers."""
+    write_document(tmp_path)
+    _, bundle = compiled(tmp_path, "tvm", "raspberry-pi-4")
+    engine = device_of("raspberry-pi-4").open_engine(bundle / ENGINE_DIR, 2)
+    found = engine.run([np.array(["Hello, worlds!"], object)])
+    seen = found[[spec.name for spec in engine.outputs].index("seen")]
+    assert seen.tolist() == expected("hello", ",", "world", "##s", "!")
 
 
 def load_alignments(library: Path) -> list[int]:
