@@ -63,19 +63,22 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
 
 class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
     """An amount below zero, or of all bits and more, leaves of a number what its sign fills in: 0, or -1 where a
-    negative one goes to the right. For machine instructions such amounts mean something else on every processor.
+    negative one goes to the right. For machine instructions such amounts mean something else on every processor, so
+    all bits but one and the last one are shifted in two steps.
     """
 
     @classmethod
     def _impl_v11(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
         x, amount = (bb.normalize(value) for value in inputs)
         dtype = str(x.ty.dtype)
-        zero, last = relax.const(0, dtype), relax.const(np.dtype(dtype).itemsize * 8 - 1, dtype)
-        is_allowed = relax.op.logical_and(relax.op.greater_equal(amount, zero), relax.op.less_equal(amount, last))
-        allowed = bb.normalize(relax.op.where(is_allowed, amount, last))
-        shifted = super()._impl_v11(bb, [x, allowed], attr, params)
-        fills_signs = attr["direction"] == b"RIGHT" and np.issubdtype(dtype, np.signedinteger)
-        return shifted if fills_signs else relax.op.where(is_allowed, shifted, zero)
+        bits = np.dtype(dtype).itemsize * 8
+        last, one = (relax.const(number, f"uint{bits}") for number in (bits - 1, 1))
+        # without a sign, amounts below zero are large ones
+        unsigned = relax.op.astype(amount, f"uint{bits}")
+        first = relax.op.minimum(unsigned, last)
+        for step in (first, relax.op.minimum(relax.op.subtract(unsigned, first), one)):
+            x = super()._impl_v11(bb, [bb.normalize(x), bb.normalize(relax.op.astype(step, dtype))], attr, params)
+        return x
 
 
 class _Fold(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
