@@ -41,7 +41,7 @@ class ModelStarter:
     def start(self, digest: str) -> Model:
         """Verify the slot, load it in a new worker and run the golden samples there; takes seconds.
 
-        Raises TrustError, BundleError, StoreError, EngineError; then no worker is left.
+        Raises TrustError, BundleError, StoreError, TargetError, EngineError; then no worker is left.
         """
         slot = self.slots.check(digest, self.keys)
         worker = self.start_worker(slot.folder, self.threads, self.limits, self.on_exit)

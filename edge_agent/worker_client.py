@@ -49,7 +49,7 @@ class Worker:
         on_exit: Callable[[Worker], None],
         command: tuple[str, ...] = (sys.executable, "-m", "edge_agent.worker"),
     ) -> None:
-        """Returns when the model is loaded. Raises EngineError, BundleError."""
+        """Returns when the model is loaded. Raises EngineError, BundleError, TargetError."""
         self._limits = limits
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair()

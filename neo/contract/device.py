@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,12 +209,7 @@ def mismatches(requires: Requirements, engine: str, engine_version: str, device:
 
     engine_version: the exact version that the device must have, or ">=X" for a floor, or "" for any.
     """
-    reasons = []
-    if (requires.arch, requires.os) != (device.arch, device.os):
-        reasons.append(f"built for {requires.arch} {requires.os}, the device is {device.arch} {device.os}")
-    missing = sorted(set(requires.features) - set(device.features))
-    if missing and not reasons:
-        reasons.append(f"the device's processor lacks {', '.join(missing)}")
+    reasons = list(processor_mismatches(requires, device.arch, device.os, device.features))
     if not device.glibc or _version_key(device.glibc) < _version_key(requires.glibc):
         reasons.append(f"needs glibc {requires.glibc}, the device has {device.glibc or 'another C library'}")
     for name, version in {engine: engine_version, **requires.engines}.items():
@@ -223,6 +219,14 @@ def mismatches(requires: Requirements, engine: str, engine_version: str, device:
         elif not _satisfies(have, version):
             reasons.append(f"needs the {name} runtime {version}, the device has {have}")
     return tuple(reasons)
+
+
+def processor_mismatches(requires: Requirements, arch: str, os: str, features: Sequence[str]) -> tuple[str, ...]:
+    """Why machine code for the requirements cannot run on such a device, in words; () if it can."""
+    if (requires.arch, requires.os) != (arch, os):
+        return (f"built for {requires.arch} {requires.os}, the device is {arch} {os}",)
+    missing = sorted(set(requires.features) - set(features))
+    return (f"the device's processor lacks {', '.join(missing)}",) if missing else ()
 
 
 def parse_version(value: Any, what: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,10 +64,27 @@ KNOWN_FEATURES = {
     ],
 }
 
+# what the kernel tells every process of an ARM processor: entry of the auxiliary vector -> names of its bits, as in
+# Linux's uapi/asm/hwcap.h
+_CAPABILITIES = {
+    16: {
+        "fp": 0,
+        "asimd": 1,
+        "crc32": 7,
+        "atomics": 8,
+        "fphp": 9,
+        "asimdhp": 10,
+        "asimddp": 20,
+        "sve": 22,
+        "asimdfhm": 23,
+    },
+    26: {"sve2": 1, "i8mm": 13, "bf16": 14},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """features: as in /proc/cpuinfo, those of KNOWN_FEATURES. glibc: "" with another C library. Caches in KiB, per
+    """features: those of KNOWN_FEATURES, as in /proc/cpuinfo. glibc: "" with another C library. Caches in KiB, per
     core for L1d and L2; 0 where the system does not say.
     """
 
@@ -92,6 +110,8 @@ def read_host(root: Path = Path("/"), allows_tiles: Callable[[], bool] = ask_for
     tiles = {flag for flag in flags if flag.startswith("amx_")}
     if tiles and not allows_tiles():
         flags -= tiles
+    if arch == "aarch64":
+        flags = _capabilities(root / "proc/self/auxv") or flags
     libc, version = platform.libc_ver()
     caches = _caches(root / "sys/devices/system/cpu/cpu0/cache")
     return Host(
@@ -123,6 +143,19 @@ def _field(text: str, name: str) -> str:
         if key.strip() == name:
             return value.strip()
     return ""
+
+
+def _capabilities(auxv: Path) -> set[str]:
+    """Of the processor that this process sees: emulated on another one, /proc/cpuinfo may describe that. Empty where
+    the kernel does not say.
+    """
+    try:
+        entries = dict(struct.iter_unpack("<QQ", auxv.read_bytes()))
+    except (OSError, struct.error):
+        return set()
+    return {
+        name for entry, bits in _CAPABILITIES.items() for name, bit in bits.items() if entries.get(entry, 0) >> bit & 1
+    }
 
 
 def _caches(folder: Path) -> dict[str, int]:

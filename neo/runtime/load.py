@@ -11,20 +11,24 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from neo.contract.device import processor_mismatches
 from neo.contract.fields import ContractError
 from neo.contract.inference import check_inputs
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
 from neo.contract.strings import as_dtype
 from neo.contract.tensors import TensorSpec
-from neo.errors import BundleError, EngineError, InputSpecError
+from neo.errors import BundleError, EngineError, InputSpecError, TargetError
 from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.extensions import DISTRIBUTION
+from neo.runtime.host import read_host
 
 # engine -> (what opens its folder, the distribution whose version counts)
 ENGINES = {
     "onnxruntime": ("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
     "tvm": ("neo.runtime.tvm:open_engine", "apache-tvm-ffi"),
 }
+# these engines' folders hold machine code
+COMPILED = ("tvm",)
 # what opens the folder of an engine whose graph is cut into segments
 SEGMENTED = "neo.runtime.segments:open_engine"
 
@@ -75,7 +79,8 @@ class Predictor:
 def load(folder: str | Path, threads: int | None = None) -> Predictor:
     """An unpacked bundle. threads: how many the engine may use; None for every core this process may run on.
 
-    Raises BundleError if the folder is no bundle, EngineError if its engine is not installed or cannot load it.
+    Raises BundleError if the folder is no bundle, TargetError if it holds code for another processor, EngineError if
+    its engine is not installed or cannot load it.
     """
     folder = Path(folder)
     try:
@@ -84,7 +89,22 @@ def load(folder: str | Path, threads: int | None = None) -> Predictor:
         raise BundleError(f"no bundle in {folder}: {error.strerror}") from error
     except ContractError as error:
         raise BundleError(f"{folder}: {error.message}", hint=error.hint) from error
+    _check_processor(manifest)
     return Predictor(manifest, load_engine(folder / ENGINE_DIR, threads))
+
+
+def _check_processor(manifest: Manifest) -> None:
+    """An instruction that the processor lacks would end this process."""
+    if manifest.engine not in COMPILED:
+        return
+    host = read_host()
+    reasons = processor_mismatches(manifest.requires, host.arch, host.os, host.features)
+    if reasons:
+        raise TargetError(
+            f"{manifest.reference} does not run here: {'; '.join(reasons)}",
+            hint="compile it for this kind of device: neo compile MODEL --target TARGET (see neo targets)",
+            details={"reasons": list(reasons)},
+        )
 
 
 def load_engine(folder: Path, threads: int | None = None) -> Engine:

@@ -14,10 +14,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ INPUTS = (TensorSpec("x", "float32", (1, 4)),)
 OUTPUTS = (TensorSpec("y", "float32", (1, 3)),)
 SAMPLE = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
 TOPICS = Topics()
+START_S = 60.0  # an emulated agent takes its time
 
 
 def weights_of(version: str) -> np.ndarray:
@@ -155,9 +157,12 @@ class Operator:
         self.link.publish(TOPICS.device(device_id, "assignment"), assignment.to_bytes(), retain=True)
 
     def push(self, bundle: Bundle, envelope: Descriptor) -> Assignment:
-        assignment = make_assignment(bundle, envelope, source_id_of(self.store))
+        assignment = self.make_assignment(bundle, envelope)
         self.assign(assignment)
         return assignment
+
+    def make_assignment(self, bundle: Bundle, envelope: Descriptor) -> Assignment:
+        return make_assignment(bundle, envelope, source_id_of(self.store))
 
     def read(self, timeout_s: float = 0.1) -> None:
         try:
@@ -206,15 +211,17 @@ class AgentProcess:
         *extra: str,
         device_id: str = "dev-1",
         listen: str = "127.0.0.1:0",
+        python: str = sys.executable,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.state_dir = state_dir
         arguments = ["--broker", broker, "--device-id", device_id, "--state-dir", str(state_dir)]
         arguments += ["--trust", str(trust), "--listen", listen, "--threads", "1", *extra]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_agent", *arguments],
+            [python, "-m", "edge_agent", *arguments],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         )
         self.log: list[str] = []
         self._reader = threading.Thread(target=self._collect, daemon=True)
@@ -227,7 +234,7 @@ class AgentProcess:
 
     @property
     def url(self) -> str:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 note = json.loads((self.state_dir / "agent.json").read_bytes())

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine
+from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine, computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.build import llvm_target, lower_graph
@@ -15,10 +15,12 @@ from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.graph import rewrite
 from neo.runtime import load_engine
-from neo.targets import load_target
+from neo.runtime.load import Engine
+from neo.targets import HOST, load_target
 from tests.engines.reference import reference_outputs, specs
 
 Check = Callable[..., BuiltEngine]
+Run = Callable[[onnx.ModelProto, np.ndarray], np.ndarray]
 
 BUILDS = {"onnxruntime": build_onnxruntime, "tvm": build_tvm}
 
@@ -35,7 +37,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 def build_engine_here(
-    engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32, target: str = "host"
+    engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32, target: str = HOST
 ) -> BuiltEngine:
     """In this process; -> folder/engine is filled."""
     (folder / "graph").mkdir(parents=True)
@@ -57,36 +59,42 @@ def kernels(model: onnx.ModelProto) -> list[str]:
     return sorted(name.name_hint for name in module.functions if name.name_hint != "main")
 
 
-@pytest.fixture
-def run_tvm(tmp_path: Path) -> Callable[[onnx.ModelProto, np.ndarray], np.ndarray]:
-    """The tvm engine's answer to one input."""
+def make_run(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Run:
+    """As ``run_tvm``, for a target whose engine folders open_engine opens."""
 
     def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-        build_engine_here("tvm", model, tmp_path / "tvm")
-        (answer,) = load_engine(tmp_path / "tvm" / "engine", 2).run([x])
+        build_engine_here("tvm", model, scratch / "tvm", target=target)
+        (answer,) = open_engine(scratch / "tvm" / "engine", 2).run([x])
         return answer
 
     return run
 
 
 @pytest.fixture
-def agrees(tmp_path: Path) -> Check:
-    """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
+def run_tvm(tmp_path: Path) -> Run:
+    """The tvm engine's answer to one input."""
+    return make_run(tmp_path, HOST, load_engine)
+
+
+def make_check(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Check:
+    """As ``agrees``, for a target whose engine folders open_engine opens."""
     count = 0
 
     def check(
         engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4, precision: str = FP32
     ) -> BuiltEngine:
+        if not computes(load_target(target), precision):
+            pytest.skip(f"the processor of target {target} does not compute in {precision}")
         nonlocal count
         count += 1
-        folder = tmp_path / str(count)
-        built = build_engine_here(engine, model, folder, precision)
+        folder = scratch / str(count)
+        built = build_engine_here(engine, model, folder, precision, target)
         rng = np.random.default_rng(0)
         arrays = [rng.normal(size=spec.shape).astype(spec.dtype) for spec in specs(model.graph.input)]
         if precision == BF16:
             arrays = [to_bfloat16(array) for array in arrays]
         expected = reference_outputs(model, arrays)
-        loaded = load_engine(folder / "engine", threads)
+        loaded = open_engine(folder / "engine", threads)
         for _ in range(2):  # the second run finds what the first left in its buffers
             for want, got in zip(expected, loaded.run(arrays), strict=True):
                 assert got.shape == want.shape
@@ -96,3 +104,9 @@ def agrees(tmp_path: Path) -> Check:
         return built
 
     return check
+
+
+@pytest.fixture
+def agrees(tmp_path: Path) -> Check:
+    """Build an engine for this machine, run it, and hold its answer against ONNX Runtime without optimisation."""
+    return make_check(tmp_path, HOST, load_engine)

@@ -72,6 +72,7 @@ def attention(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", [FP32, BF16])
 @FEW
 @given(
     queries=LENGTHS,
@@ -84,7 +85,6 @@ def attention(
     joins_heads=st.booleans(),
     masked=st.sampled_from(["", "keys", "pairs", "all"]),
     threads=st.sampled_from([1, 2]),
-    precision=st.sampled_from([FP32, BF16]),
 )
 def test_attention_of_any_shape(
     agrees: Check,

@@ -14,7 +14,7 @@ from onnx import helper
 from tvm import te
 
 from neo.contract.tensors import TensorSpec
-from neo.engines.base import BF16, BuildRequest, computes
+from neo.engines.base import BF16, BuildRequest
 from neo.engines.tvm import bfloat16
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.build import llvm_target
@@ -26,9 +26,6 @@ from tests.models import build
 
 ODD = st.sampled_from([2, 4, 6, 10, 16, 18, 24, 40, 64])
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-needs_unit = pytest.mark.skipif(
-    not computes(load_target("host"), BF16), reason="this processor does not compute with bfloat16"
-)
 
 
 def random(*shape: int) -> np.ndarray:
@@ -67,7 +64,6 @@ def test_pairs_are_neighbouring_rows_the_first_in_the_lower_half() -> None:
     assert np.array_equal(widened((pairs >> np.uint32(16)).astype(np.uint16)), array[..., 1::2, :])
 
 
-@needs_unit
 @pytest.mark.slow
 @FEW
 @given(
@@ -88,7 +84,6 @@ def test_convolutions_multiply_bfloat16_exactly(
     agrees("tvm", model, precision=BF16, max_rel=1e-5)
 
 
-@needs_unit
 @pytest.mark.slow
 @FEW
 @given(rows=st.sampled_from([1, 2, 7, 16, 33]), inner=ODD, columns=st.sampled_from([1, 2, 3, 10, 16, 33, 64]))
@@ -98,7 +93,6 @@ def test_products_multiply_bfloat16_exactly(agrees: Check, rows: int, inner: int
     agrees("tvm", model, precision=BF16, max_rel=1e-5)
 
 
-@needs_unit
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_depthwise_convolutions_read_bfloat16(agrees: Check, kernel: int) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[kernel // 2] * 4, group=24)]
@@ -122,12 +116,10 @@ def block(channels: int) -> onnx.ModelProto:
     return build(nodes, {"x": (1, channels, 8, 8)}, {"y": (1, 8, 4, 4)}, weights)
 
 
-@needs_unit
 def test_values_between_operators_are_rounded_once(agrees: Check) -> None:
     agrees("tvm", block(16), precision=BF16, max_rel=2e-2)
 
 
-@needs_unit
 @pytest.mark.parametrize(("channels", "kernel"), [(1, 3), (3, 1), (3, 7), (4, 3), (5, 3), (7, 1)])
 def test_images_and_odd_numbers_of_channels(agrees: Check, channels: int, kernel: int) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[kernel // 2] * 4, strides=[2, 2])]

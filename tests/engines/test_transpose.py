@@ -15,7 +15,7 @@ from neo.engines.tvm.build import llvm_target
 from neo.engines.tvm.host_passes import pipeline_of
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 from neo.targets import load_target
-from tests.engines.conftest import kernels
+from tests.engines.conftest import Check, kernels
 from tests.models import build
 
 UNTOUCHED = -1.0
@@ -83,3 +83,10 @@ def test_a_model_that_transposes_uses_it(axes: tuple[int, ...]) -> None:
     nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=axes)]
     model = build(nodes, {"x": shape}, {"y": [shape[axis] for axis in axes]})
     assert kernels(model) == ["transpose"]
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 3, 1), (0, 3, 1, 2), (3, 1, 2, 0), (2, 3, 0, 1)])
+def test_an_engine_transposes(agrees: Check, axes: tuple[int, ...]) -> None:
+    shape = (17, 23, 4, 29)
+    nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=axes)]
+    agrees("tvm", build(nodes, {"x": shape}, {"y": [shape[axis] for axis in axes]}))

@@ -14,6 +14,7 @@ from neo.contract.oci import Descriptor
 from neo.pipeline import CompiledBundle, CompileRequest, run
 from neo.store import Store
 from neo.store.bundles import unpack_bundle
+from neo.targets import HOST
 from tests.models import IR_VERSION, OPSET
 
 VOCABULARY = (
@@ -65,12 +66,11 @@ def write_document(folder: Path, text: str = DOCUMENT, vocabulary: tuple[str, ..
     return folder / "text.toml"
 
 
-def compiled(folder: Path, engine: str, **options: Any) -> tuple[CompiledBundle, Path]:
+def compiled(folder: Path, engine: str, target: str = HOST, **options: Any) -> tuple[CompiledBundle, Path]:
     store = Store(folder / "store")
     dims = {"L": LENGTH}
-    request = CompileRequest(
-        network(folder / "net.onnx", **options), store, None, engine=engine, dims=dims, preprocess=folder / "text.toml"
-    )
+    model, text = network(folder / "net.onnx", **options), folder / "text.toml"
+    request = CompileRequest(model, store, None, (target,), engine=engine, dims=dims, preprocess=text)
     (bundle,) = run(request)
     unpack_bundle(store, bundle.bundle, folder / "bundle")
     return bundle, folder / "bundle"

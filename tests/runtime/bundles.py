@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def samples(count: int = 2, seed: int = 0) -> list[tuple[dict[str, np.ndarray], 
 def describe(folder: Path, engine: str = "onnxruntime", **fields: object) -> Path:
     """Everything of a bundle but the engine's own files."""
     (folder / ENGINE_DIR).mkdir(parents=True, exist_ok=True)
-    requires = Requirements("x86_64", "linux", (), "2.28")
+    requires = Requirements(platform.machine(), "linux", (), "2.28")
     manifest = Manifest("m", "1", "host", requires, engine, "", "fp32", "onnx", INPUTS, OUTPUTS, Tolerance())
     (folder / CONFIG_PATH).write_bytes(manifest.to_bytes())
     (folder / ENGINE_DIR / ENGINE_FILE).write_bytes(EngineFolder(engine, INPUTS, OUTPUTS, **fields).to_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import struct
 import sys
 from pathlib import Path
 
@@ -90,6 +91,34 @@ def test_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     target = host_target(host)
     assert (target.mcpu, target.vector_bits, target.vector_registers) == ("generic", 128, 32)
     assert target.attrs == ("+fp-armv8", "+neon", "+crc")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "more", "features"),
+    [
+        (0x8FB, 0, ("fp", "asimd", "crc32")),  # Cortex-A72
+        (0x3, 1 << 13 | 1 << 14, ("fp", "asimd", "i8mm", "bf16")),
+        (0xECFFFFFB, 0x7F877FFF, tuple(KNOWN_FEATURES["aarch64"])),
+    ],
+)
+def test_an_arm_processor_is_what_the_kernel_tells_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capabilities: int, more: int, features: tuple[str, ...]
+) -> None:
+    """An emulated process finds the other processor in /proc/cpuinfo."""
+    on(monkeypatch, "aarch64")
+    root = write(tmp_path, {"proc/cpuinfo": X86, "proc/self/auxv": ""})
+    (root / "proc/self/auxv").write_bytes(struct.pack("<8Q", 6, 4096, 16, capabilities, 26, more, 0, 0))
+    assert set(read_host(root).features) == set(features)
+
+
+@pytest.mark.parametrize("auxv", [b"", b"x" * 15, struct.pack("<2Q", 0, 0)])
+def test_without_a_word_from_the_kernel_the_processor_is_what_cpuinfo_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auxv: bytes
+) -> None:
+    on(monkeypatch, "aarch64")
+    root = write(tmp_path, {"proc/cpuinfo": RASPBERRY_PI_4, "proc/self/auxv": ""})
+    (root / "proc/self/auxv").write_bytes(auxv)
+    assert read_host(root).features == ("fp", "asimd", "crc32")
 
 
 def test_a_32_bit_system_on_a_64_bit_kernel_is_32_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
 from neo.contract.tensors import NUMBERS
-from neo.errors import BundleError, EngineError
+from neo.errors import BundleError, EngineError, TargetError
 from neo.runtime import engine_versions, load, load_engine
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder, WeightEntry
 from neo.runtime.extensions import DISTRIBUTION
@@ -45,6 +47,22 @@ def test_a_damaged_description_names_the_folder(tmp_path: Path, data: bytes) -> 
 def test_an_unknown_engine_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="'openvino' is not one of onnxruntime, tvm"):
         load(describe(tmp_path, "openvino"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"arch": "riscv64"}, "built for riscv64 linux"), ({"features": ("no-such-feature",)}, "lacks no-such-feature")],
+)
+def test_machine_code_for_another_processor_is_not_loaded(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    """It would end the process by a signal; the graph of ONNX Runtime is the same for all processors."""
+    for engine, error in (("tvm", TargetError), ("onnxruntime", EngineError)):
+        bundle = describe(tmp_path / engine, engine)
+        manifest = Manifest.from_bytes((bundle / CONFIG_PATH).read_bytes())
+        strange = replace(manifest, requires=replace(manifest.requires, **change))
+        (bundle / CONFIG_PATH).write_bytes(strange.to_bytes())
+        with pytest.raises(error) as caught:
+            load(bundle)
+        assert (reason in caught.value.message) == (engine == "tvm")
 
 
 def test_a_manifest_of_another_version_says_so(tmp_path: Path) -> None:

@@ -61,6 +61,26 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
         return transposed.build(bb)
 
 
+class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
+    """An amount below zero, or of all bits and more, leaves of a number what its sign fills in: 0, or -1 where a
+    negative one goes to the right. For machine instructions such amounts mean something else on every processor, so
+    all bits but one and the last one are shifted in two steps.
+    """
+
+    @classmethod
+    def _impl_v11(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        x, amount = (bb.normalize(value) for value in inputs)
+        dtype = str(x.ty.dtype)
+        bits = np.dtype(dtype).itemsize * 8
+        last, one = (relax.const(number, f"uint{bits}") for number in (bits - 1, 1))
+        # without a sign, amounts below zero are large ones
+        unsigned = relax.op.astype(amount, f"uint{bits}")
+        first = relax.op.minimum(unsigned, last)
+        for step in (first, relax.op.minimum(relax.op.subtract(unsigned, first), one)):
+            x = super()._impl_v11(bb, [bb.normalize(x), bb.normalize(relax.op.astype(step, dtype))], attr, params)
+        return x
+
+
 class _Fold(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
     """An operator of any number of inputs, two at a time. TVM's own stacks them and does not compile."""
 
@@ -113,6 +133,7 @@ class Expand(onnx_frontend.Expand):  # type: ignore[misc]
 
 
 CONVERTERS: Mapping[str, Any] = {
+    "BitShift": BitShift,
     "Clip": Clip,
     "ConvTranspose": ConvTranspose,
     "Expand": Expand,
