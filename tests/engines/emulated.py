@@ -13,7 +13,6 @@ from neo.contract.manifest import CONFIG_PATH
 from neo.runtime import load, load_engine
 from neo.runtime.host import Host, read_host
 
-
 # what the emulator adds to a processor, which the kernel knows nothing of
 EMULATED = ("amx_bf16", "amx_tile")
 
