@@ -17,7 +17,7 @@ from tests.models import build
 
 def kernels(model: onnx.ModelProto) -> list[str]:
     target = load_target("host")
-    module, _ = lower_graph(import_model(model, specs(model.graph.input)), target, llvm_target(target))
+    module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
     return sorted(name.name_hint for name in module.functions if name.name_hint != "main")
 
 
