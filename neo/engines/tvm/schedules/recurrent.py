@@ -168,7 +168,7 @@ class _Tile:
 
     def _add(self, turn: int, split: int, unit: Any) -> None:
         at = self._at
-        for gate, row in itertools.product(range(self._gates), range(self._rows)):
+        for row, gate in itertools.product(range(self._rows), range(self._gates)):
             state = self._phase.source(at.down(row), unit)
             with lanes() as lane:
                 index = self._index(split, row, gate) + lane
