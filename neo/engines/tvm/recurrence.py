@@ -19,11 +19,11 @@ from neo.engines.tvm.tiles import BUSY, Tile
 LANES = 16
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FLOAT = "float32"
-FLOAT_BITS, FLOAT_BYTES = 32, 4
-# multiply-adds of the whole recurrence: about the time that it takes to wake up the other threads
+FLOAT_BITS = 32
+# multiply-adds of one direction: about the time that it takes to wake up another thread
 PARALLEL_WORK = 1 << 17
-# multiply-adds of one step, at the end of which threads wait for each other where they share its units
-PARALLEL_STEP_WORK = 1 << 19
+# multiply-adds of one step that threads share, to wait for each other at its end: with half as many nothing was gained
+PARALLEL_STEP_WORK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,6 @@ class Recurrence:
         """Multiply-adds of one step in one direction."""
         return self.batch * GATES[self.cell] * self.units * self.units
 
-    @property
-    def weight_bytes(self) -> int:
-        """Of one direction."""
-        return GATES[self.cell] * self.units * self.width * FLOAT_BYTES
-
 
 class Spread(Enum):
     """What threads share. TILES: of all directions; they never wait for each other. BLOCKS: the units of every step, at
@@ -116,13 +111,13 @@ class Blocking:
 
 def choose_blocking(spec: Recurrence, target: Target) -> Blocking:
     vectors = max(1, LANES * FLOAT_BITS // target.vector_bits)
-    spread = _spread(spec, target)
-    # so many threads share the tiles of one direction
-    threads = min(spec.batch, max(1, target.cores // spec.directions)) if spread is Spread.TILES else 1
-    rows = -(-spec.batch // threads)
-    choices = [_tile(rows, gates, vectors, target.vector_registers) for gates in spec.groups]
-    most = min(height for height, _ in choices)
-    tiles = min(spec.batch, threads * -(-rows // most))
+    choices = [_tile(spec.batch, gates, vectors, target.vector_registers) for gates in spec.groups]
+    tiles = -(-spec.batch // min(rows for rows, _ in choices))
+    spread = _spread(spec, target, tiles)
+    # threads to a direction
+    threads = max(1, target.cores // spec.directions)
+    if spread is Spread.TILES and tiles >= threads:
+        tiles = min(spec.batch, -(-tiles // threads) * threads)
     return Blocking(tuple(gates for _, gates in choices), tiles, spread, vectors)
 
 
@@ -148,10 +143,14 @@ def _fits(rows: int, vectors: int, registers: int) -> bool:
     return rows * vectors + (vectors if rows > 1 else 1) < registers
 
 
-def _spread(spec: Recurrence, target: Target) -> Spread:
-    if target.cores == 1 or spec.step_work * spec.steps * spec.directions < PARALLEL_WORK:
+def _spread(spec: Recurrence, target: Target, tiles: int) -> Spread:
+    """Tiles are not made lower for the threads' sake: more of them would read the weights more often than they gain,
+    and on one thread they are a loss.
+    """
+    if target.cores == 1 or spec.step_work * spec.steps < PARALLEL_WORK:
         return Spread.NOTHING
-    is_large = spec.weight_bytes > target.l2_kib * 1024 and spec.step_work >= PARALLEL_STEP_WORK
-    if spec.directions == 1 and (is_large or (spec.batch == 1 and spec.step_work >= PARALLEL_STEP_WORK)):
+    items = tiles * spec.directions
+    is_long = spec.directions == 1 and spec.blocks > 1 and spec.step_work >= PARALLEL_STEP_WORK
+    if items < target.cores and is_long:
         return Spread.BLOCKS
-    return Spread.TILES if spec.batch * spec.directions > 1 else Spread.NOTHING
+    return Spread.TILES if items > 1 else Spread.NOTHING
