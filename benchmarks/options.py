@@ -65,7 +65,7 @@ def pace_options(seconds: float, *, models: bool = True) -> Decorator:
 
 def parse_threads(text: str) -> tuple[int, ...]:
     """Read "1,2" as (1, 2). Raises UsageError for anything but numbers of cores that this process has."""
-    counts, cores = parse_numbers("--threads", text), available_cores()
+    counts, cores = _numbers("--threads", text), available_cores()
     if not all(1 <= count <= cores for count in counts):
         raise UsageError(f"--threads {text}; this process may run on {cores} cores", hint=f"write 1 to {cores}")
     return counts
@@ -73,13 +73,17 @@ def parse_threads(text: str) -> tuple[int, ...]:
 
 def parse_numbers(option: str, text: str) -> tuple[int, ...]:
     """Read "1,2" as (1, 2), each once. Raises UsageError for anything but whole numbers from 1 on."""
-    try:
-        numbers = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise UsageError(f"{option} {text!r} is no list of numbers", hint=f"write {option} 1,2") from error
+    numbers = _numbers(option, text)
     if min(numbers) < 1:
         raise UsageError(f"{option} {text}; the numbers are 1 and more", hint=f"write {option} 1,2")
     return numbers
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} is no list of numbers", hint=f"write {option} 1,2") from error
 
 
 def choose_names(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
