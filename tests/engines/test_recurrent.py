@@ -12,11 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from neo.engines.tvm.build import llvm_target, lower_graph
+from neo.engines.tvm.costs import kernel_costs
+from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.recurrence import Recurrence, Spread, choose_blocking
 from neo.engines.tvm.recurrent import read_recurrence
 from neo.engines.tvm.refusal import Refused
 from neo.targets import load_target
 from tests.engines.conftest import Check
+from tests.engines.reference import specs
 from tests.models import build
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -169,6 +173,13 @@ def test_every_row_is_in_one_tile_and_every_tile_fits_the_registers(
     assert blocking.spread is not Spread.TILES or directions * blocking.tiles > 1
     assert blocking.spread is not Spread.BLOCKS or spec.blocks > 1
     assert cores > 1 or blocking.spread is Spread.NOTHING
+
+
+def test_the_profile_counts_the_products_of_a_recurrence() -> None:
+    model, target = recurrent_model("GRU", 9, 7, 20, 72, direction="bidirectional"), load_target("host")
+    module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
+    (cost,) = (cost for cost in kernel_costs(module) if cost.name.startswith("recurrence"))
+    assert cost.flops == 2 * 2 * 9 * 7 * 3 * 72 * 80  # 80: whole blocks of 16
 
 
 def test_one_row_is_summed_in_parts_to_keep_the_multipliers_busy() -> None:

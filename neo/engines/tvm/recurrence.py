@@ -78,6 +78,11 @@ class Recurrence:
         """Multiply-adds of one step in one direction."""
         return self.batch * GATES[self.cell] * self.units * self.units
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of all products, as they run: with what fills up the last block."""
+        return 2 * self.directions * self.steps * self.batch * GATES[self.cell] * self.units * self.width
+
 
 class Spread(Enum):
     """What threads share. TILES: of all directions; they never wait for each other. BLOCKS: the units of every step, at

@@ -34,7 +34,7 @@ def recurrence_function(spec: Recurrence, blocking: Blocking) -> tvm.tirx.PrimFu
     first, the bias of its product (directions, width); the states before the first step; then the outputs.
     """
     with IRBuilder() as builder, T.prim_func(s_tir=True):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "estimated_flops": spec.flops})
         cell = CELLS[spec.cell](spec, blocking)
         cell.declare()
         with T.sblock("root"):
