@@ -126,6 +126,13 @@ def _read_directions(text: str) -> tuple[int, ...]:
 @click.option("--batch", default="1,4,16", show_default=True, help="Numbers of sequences.")
 @click.option("--steps", default="32", show_default=True, help="Lengths of the sequences.")
 @click.option("--directions", default="1,2", show_default=True, help="1: forward, 2: bidirectional.")
+@click.option(
+    "--clock",
+    default="wall",
+    show_default=True,
+    type=click.Choice(["wall", "cpu"]),
+    help="cpu, for one thread: the processor time of the engine's process, for a machine that does other things too.",
+)
 @pace_options(seconds=0.1, models=False)
 def main(  # noqa: PLR0917  # one parameter per option
     cells: str,
@@ -133,6 +140,7 @@ def main(  # noqa: PLR0917  # one parameter per option
     batch: str,
     steps: str,
     directions: str,
+    clock: str,
     threads: str,
     rounds: int,
     seconds: float,
@@ -144,7 +152,9 @@ def main(  # noqa: PLR0917  # one parameter per option
     The time of an engine is the lowest of the medians of its rounds.
     """
     with errors_as_messages():
-        pace, target, counts = Pace(rounds, seconds, limit_s), load_target(HOST), parse_threads(threads)
+        pace, target, counts = Pace(rounds, seconds, limit_s, clock), load_target(HOST), parse_threads(threads)
+        if clock == "cpu" and counts != (1,):
+            raise UsageError("--clock cpu adds up all threads", hint="write --threads 1, or --clock wall")
         run, peaks = describe_run(read_host(), pace), {count: peak_gflops(target, count) for count in counts}
         work = [
             recurrent_operator(cell, directions=ways, hidden=units, batch=rows, steps=length)
@@ -163,7 +173,7 @@ def main(  # noqa: PLR0917  # one parameter per option
             if json_file:  # after every cell: a long run that is stopped is not lost
                 document = {"run": run, "peak_gflops": peaks, "cases": [case.to_json() for case in cases]}
                 json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        click.echo(f"{headline(run)}\n\n{report(cases, peaks)}")
+        click.echo(f"{headline(run)}; {clock} time\n\n{report(cases, peaks)}")
 
 
 if __name__ == "__main__":

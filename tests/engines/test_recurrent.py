@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.costs import kernel_costs
 from neo.engines.tvm.importer import import_model
@@ -180,6 +182,19 @@ def test_the_profile_counts_the_products_of_a_recurrence() -> None:
     module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
     (cost,) = (cost for cost in kernel_costs(module) if cost.name.startswith("recurrence"))
     assert cost.flops == 2 * 2 * 9 * 7 * 3 * 72 * 80  # 80: whole blocks of 16
+
+
+def test_in_bfloat16_the_recurrence_stays_in_float32() -> None:
+    model, target = recurrent_model("LSTM", 9, 2, 32, 64), load_target("x86-64-v4-bf16")
+    imported = import_model(model, specs(model.graph.input), target)
+    module, _ = lower_graph(imported, target, llvm_target(target), unit_of(target))
+    dtypes = {
+        name.name_hint: {str(buffer.dtype) for buffer in function.params}
+        for name, function in module.functions.items()
+        if isinstance(function, tvm.tirx.PrimFunc)
+    }
+    assert dtypes.pop("recurrence_lstm") == {"float32"}
+    assert any(dtype != "float32" for found in dtypes.values() for dtype in found)
 
 
 def test_one_row_is_summed_in_parts_to_keep_the_multipliers_busy() -> None:
