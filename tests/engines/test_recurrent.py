@@ -197,6 +197,12 @@ def test_in_bfloat16_the_recurrence_stays_in_float32() -> None:
     assert any(dtype != "float32" for found in dtypes.values() for dtype in found)
 
 
+def test_a_target_with_hardly_any_registers_gets_the_smallest_tile() -> None:
+    tiny = replace(load_target("x86-64-v2"), vector_bits=32, vector_registers=4)
+    blocking = choose_blocking(Recurrence("LSTM", 9, 3, 64, (False,), ()), tiny)
+    assert (blocking.gates, blocking.tiles) == ((1,), 3)
+
+
 def test_one_row_is_summed_in_parts_to_keep_the_multipliers_busy() -> None:
     spec = Recurrence("GRU", 9, 1, 64, (False,), (), reset_first=True)
     blocking = choose_blocking(spec, load_target("x86-64-v4"))

@@ -140,7 +140,7 @@ def _tile(rows: int, gates: int, vectors: int, registers: int) -> tuple[int, int
         for most in range(1, registers + 1)
         if gates % at_a_time == 0 and _fits(most, at_a_time * vectors, registers)
     ]
-    return min(possible, key=cost)
+    return min(possible, key=cost, default=(1, 1))
 
 
 def _fits(rows: int, vectors: int, registers: int) -> bool:
