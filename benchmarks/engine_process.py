@@ -68,11 +68,11 @@ class EngineProcess:
             self.close()
             raise
 
-    def measure(self, seconds: float) -> Round:
-        """Run the model for about so long, at least three times."""
+    def measure(self, seconds: float, clock: str = "wall") -> Round:
+        """Run the model for about so long, at least three times. clock: a key of ``benchmarks.worker.CLOCKS``."""
         assert self._child.stdin is not None
         try:
-            self._child.stdin.write(json.dumps({"seconds": seconds}).encode() + b"\n")
+            self._child.stdin.write(json.dumps({"seconds": seconds, "clock": clock}).encode() + b"\n")
             self._child.stdin.flush()
         except BrokenPipeError as error:
             raise EngineError(self._obituary()) from error

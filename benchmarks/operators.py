@@ -144,7 +144,7 @@ def report(cases: Sequence[OperatorCase], peaks: dict[int, float]) -> str:
     return "\n\n".join(parts)
 
 
-def _write_json(path: Path | None, run: dict[str, Any], peaks: dict[int, float], cases: Sequence[OperatorCase]) -> None:
+def write_json(path: Path | None, run: dict[str, Any], peaks: dict[int, float], cases: Sequence[OperatorCase]) -> None:
     if path is not None:
         document = {"run": run, "peak_gflops": peaks, "cases": [case.to_json() for case in cases]}
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -172,10 +172,10 @@ def main(  # noqa: PLR0917  # one parameter per option
             progress(f"{index}/{len(work)} {name}: {operator.name}")
             cases += measure_operator(name, operator, counts, pace)
             # after every operator: a long run that is stopped is not lost
-            _write_json(json_file, run, peaks, cases)
+            write_json(json_file, run, peaks, cases)
         # once more: the machine may have been busier at one end of the run
         peaks = {count: max(peak, peak_gflops(target, count)) for count, peak in peaks.items()}
-        _write_json(json_file, run, peaks, cases)
+        write_json(json_file, run, peaks, cases)
         click.echo(f"{headline(run)}\n\n{report(cases, peaks)}")
 
 

@@ -24,8 +24,8 @@ _PACKAGES = ("neo-edge", "apache-tvm", "onnxruntime", "openvino")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def pace_options(seconds: float) -> Decorator:
-    """--threads, --rounds, --seconds, --limit, --cache, --json."""
+def pace_options(seconds: float, *, models: bool = True) -> Decorator:
+    """--threads, --rounds, --seconds, --limit, --json, and --cache if the program measures models of the zoo."""
     options = [
         click.option("--threads", default="1", show_default=True, help="Numbers of threads, as in 1,2."),
         click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns of every engine."),
@@ -41,16 +41,19 @@ def pace_options(seconds: float) -> Decorator:
             help="Seconds that a build, a load or a turn may take before the engine is out.",
         ),
         click.option(
-            "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
-            default=Path(platformdirs.user_cache_dir(APP)) / "zoo",
-            show_default="the user's cache folder",
-            help="Where the models are kept.",
-        ),
-        click.option(
             "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write results there."
         ),
     ]
+    if models:
+        options.append(
+            click.option(
+                "--cache",
+                type=click.Path(path_type=Path, file_okay=False),
+                default=Path(platformdirs.user_cache_dir(APP)) / "zoo",
+                show_default="the user's cache folder",
+                help="Where the models are kept.",
+            )
+        )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -62,14 +65,25 @@ def pace_options(seconds: float) -> Decorator:
 
 def parse_threads(text: str) -> tuple[int, ...]:
     """Read "1,2" as (1, 2). Raises UsageError for anything but numbers of cores that this process has."""
-    try:
-        counts = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise UsageError(f"--threads {text!r} is no list of numbers", hint="write --threads 1,2") from error
-    cores = available_cores()
+    counts, cores = _numbers("--threads", text), available_cores()
     if not all(1 <= count <= cores for count in counts):
         raise UsageError(f"--threads {text}; this process may run on {cores} cores", hint=f"write 1 to {cores}")
     return counts
+
+
+def parse_numbers(option: str, text: str) -> tuple[int, ...]:
+    """Read "1,2" as (1, 2), each once. Raises UsageError for anything but whole numbers from 1 on."""
+    numbers = _numbers(option, text)
+    if min(numbers) < 1:
+        raise UsageError(f"{option} {text}; the numbers are 1 and more", hint=f"write {option} 1,2")
+    return numbers
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} is no list of numbers", hint=f"write {option} 1,2") from error
 
 
 def choose_names(text: str | None, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,11 +26,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """limit_s: how long an engine may be silent, while it loads or measures, before it is out."""
+    """limit_s: how long an engine may be silent, while it loads or measures, before it is out. clock: a key of
+    ``benchmarks.worker.CLOCKS``.
+    """
 
     rounds: int = 5
     seconds: float = 1.0
     limit_s: float = 300.0
+    clock: str = "wall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def race(entries: Mapping[str, Entry], threads: int, pace: Pace) -> dict[str, Ti
             first = number % len(order) if order else 0
             for name in order[first:] + order[:first]:
                 try:
-                    rounds[name].append(running[name].measure(pace.seconds))
+                    rounds[name].append(running[name].measure(pace.seconds, pace.clock))
                 except NeoError as error:
                     out[name] = error
                     # at once: a run that hangs would take the cores from the others

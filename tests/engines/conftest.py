@@ -55,7 +55,7 @@ def build_engine_here(
 def kernels(model: onnx.ModelProto) -> list[str]:
     """The names of the functions that the tvm engine makes of it for this machine."""
     target = load_target("host")
-    module, _ = lower_graph(import_model(model, specs(model.graph.input)), target, llvm_target(target))
+    module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
     return sorted(name.name_hint for name in module.functions if name.name_hint != "main")
 
 

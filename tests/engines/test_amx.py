@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import tvm
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
@@ -142,6 +142,14 @@ CONVOLUTIONS = st.builds(
 @pytest.mark.slow
 @pytest.mark.usefixtures("always")
 @FEW
+@example(  # no window reaches the zeros behind the last column
+    convolution=Convolution((2, 3), (1, 2), (1, 1), (0, 0, 0, 1)),
+    channels=8,
+    filters=20,
+    size=(11, 29),
+    batch=1,
+    threads=1,
+)
 @given(
     convolution=CONVOLUTIONS,
     channels=ODD,
@@ -287,7 +295,7 @@ def lowered(rows: int, inner: int, columns: int) -> tvm.IRModule:
     target = load_target(TARGET)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     model = build(nodes, {"x": (rows, inner)}, {"y": (rows, columns)}, {"w": random(inner, columns)})
-    imported = import_model(model, specs(model.graph.input))
+    imported = import_model(model, specs(model.graph.input), target)
     module, _ = lower_graph(imported, target, llvm_target(target), unit_of(target))
     return module
 

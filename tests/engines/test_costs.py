@@ -22,7 +22,7 @@ def costs(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], bf16: Target |
     """bf16: a target to compute on in bfloat16."""
     target = bf16 or load_target("host")
     unit = None if bf16 is None else unit_of(bf16)
-    module, _ = lower_graph(import_model(model, inputs), target, llvm_target(target), unit)
+    module, _ = lower_graph(import_model(model, inputs, target), target, llvm_target(target), unit)
     return {cost.name: cost for cost in kernel_costs(module)}
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from neo.engines.tvm.bfloat16 import unit_of
+from neo.engines.tvm.build import llvm_target, lower_graph
+from neo.engines.tvm.costs import kernel_costs
+from neo.engines.tvm.importer import import_model
+from neo.engines.tvm.recurrence import Recurrence, Spread, choose_blocking
 from neo.engines.tvm.recurrent import read_recurrence
 from neo.engines.tvm.refusal import Refused
+from neo.targets import load_target
 from tests.engines.conftest import Check
+from tests.engines.reference import specs
 from tests.models import build
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-ODD = st.sampled_from([1, 2, 3, 7, 15, 16, 17, 33, 48])
+ODD = st.sampled_from([1, 2, 3, 7, 15, 16, 17, 33, 48, 100])
+TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "raspberry-pi-4")
 
 
 def random(*shape: int) -> np.ndarray:
@@ -62,17 +72,18 @@ def test_a_recurrent_cell_answers_as_onnx_runtime(agrees: Check, cell: str, attr
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cell=st.sampled_from(["LSTM", "GRU", "RNN"]),
     direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
     steps=st.integers(1, 9),
-    batch=st.integers(1, 3),
+    batch=st.sampled_from([1, 2, 3, 7, 17]),
     inputs=ODD,
     units=ODD,
     linear_before_reset=st.integers(0, 1),
     start=st.booleans(),
     clip=st.sampled_from([None, 0.5]),
+    threads=st.integers(1, 3),
 )
 def test_recurrent_cells_of_any_shape(
     agrees: Check,
@@ -85,13 +96,14 @@ def test_recurrent_cells_of_any_shape(
     linear_before_reset: int,
     start: bool,
     clip: float | None,
+    threads: int,
 ) -> None:
     attributes: dict[str, Any] = {"direction": direction}
     if cell == "GRU":
         attributes["linear_before_reset"] = linear_before_reset
     if clip is not None:
         attributes["clip"] = clip
-    agrees("tvm", recurrent_model(cell, steps, batch, inputs, units, start=start, **attributes))
+    agrees("tvm", recurrent_model(cell, steps, batch, inputs, units, start=start, **attributes), threads=threads)
 
 
 @pytest.mark.slow
@@ -113,12 +125,88 @@ def test_other_activations(agrees: Check, name: str, alpha: float | None, beta: 
         attributes["activation_alpha"] = [alpha]
     if beta is not None:
         attributes["activation_beta"] = [beta]
-    agrees("tvm", recurrent_model("LSTM", 4, 1, 5, 9, **attributes))
+    agrees("tvm", recurrent_model("LSTM", 4, 7, 5, 9, **attributes))
 
 
-@pytest.mark.slow
-def test_a_step_large_enough_for_several_threads(agrees: Check) -> None:
-    agrees("tvm", recurrent_model("LSTM", 3, 1, 20, 520), threads=3, max_rel=1e-3)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("direction", "batch"), [("forward", 17), ("bidirectional", 1), ("bidirectional", 3)])
+def test_threads_share_the_rows_of_a_batch_and_the_directions(
+    agrees: Check, direction: str, batch: int, threads: int
+) -> None:
+    agrees("tvm", recurrent_model("LSTM", 9, batch, 20, 72, direction=direction), threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("cell", "attributes", "batch"),
+    [("LSTM", {}, 1), ("GRU", {"direction": "reverse"}, 2), ("GRU", {"linear_before_reset": 1}, 3), ("RNN", {}, 4)],
+)
+def test_threads_share_the_units_of_a_long_step(
+    agrees: Check, cell: str, attributes: dict[str, Any], batch: int, threads: int
+) -> None:
+    model = recurrent_model(cell, 5, batch, 20, 520, start=False, **attributes)
+    agrees("tvm", model, threads=threads, max_rel=1e-3)
+
+
+@given(
+    target=st.sampled_from(TARGETS),
+    cell=st.sampled_from(list(GATES)),
+    units=st.integers(1, 600),
+    batch=st.integers(1, 70),
+    directions=st.integers(1, 2),
+    reset_first=st.booleans(),
+    cores=st.integers(1, 8),
+)
+def test_every_row_is_in_one_tile_and_every_tile_fits_the_registers(
+    target: str, cell: str, units: int, batch: int, directions: int, reset_first: bool, cores: int
+) -> None:
+    spec = Recurrence(cell, 9, batch, units, (False, True)[:directions], (), reset_first=reset_first and cell == "GRU")
+    machine = replace(load_target(target), cores=cores)
+    blocking = choose_blocking(spec, machine)
+    heights = blocking.heights(batch)
+    assert sum(rows * count for rows, count in heights) == batch
+    assert sum(count for _, count in heights) == blocking.tiles
+    for gates, group in zip(blocking.gates, spec.groups, strict=True):
+        assert group % gates == 0
+        for rows, _ in heights:
+            sums = rows * gates * blocking.vectors
+            assert sums * blocking.splits(rows, gates) < machine.vector_registers
+    # a loop over one item would be no loop, and there would be no threads to run the region
+    assert blocking.spread is not Spread.TILES or directions * blocking.tiles > 1
+    assert blocking.spread is not Spread.BLOCKS or spec.blocks > 1
+    assert cores > 1 or blocking.spread is Spread.NOTHING
+
+
+def test_the_profile_counts_the_products_of_a_recurrence() -> None:
+    model, target = recurrent_model("GRU", 9, 7, 20, 72, direction="bidirectional"), load_target("host")
+    module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
+    (cost,) = (cost for cost in kernel_costs(module) if cost.name.startswith("recurrence"))
+    assert cost.flops == 2 * 2 * 9 * 7 * 3 * 72 * 80  # 80: whole blocks of 16
+
+
+def test_in_bfloat16_the_recurrence_stays_in_float32() -> None:
+    model, target = recurrent_model("LSTM", 9, 2, 32, 64), load_target("x86-64-v4-bf16")
+    imported = import_model(model, specs(model.graph.input), target)
+    module, _ = lower_graph(imported, target, llvm_target(target), unit_of(target))
+    dtypes = {
+        name.name_hint: {str(buffer.dtype) for buffer in function.params}
+        for name, function in module.functions.items()
+        if isinstance(function, tvm.tirx.PrimFunc)
+    }
+    assert dtypes.pop("recurrence_lstm") == {"float32"}
+    assert any(dtype != "float32" for found in dtypes.values() for dtype in found)
+
+
+def test_a_target_with_hardly_any_registers_gets_the_smallest_tile() -> None:
+    tiny = replace(load_target("x86-64-v2"), vector_bits=32, vector_registers=4)
+    blocking = choose_blocking(Recurrence("LSTM", 9, 3, 64, (False,), ()), tiny)
+    assert (blocking.gates, blocking.tiles) == ((1,), 3)
+
+
+def test_one_row_is_summed_in_parts_to_keep_the_multipliers_busy() -> None:
+    spec = Recurrence("GRU", 9, 1, 64, (False,), (), reset_first=True)
+    blocking = choose_blocking(spec, load_target("x86-64-v4"))
+    assert [blocking.splits(1, gates) for gates in blocking.gates] == [4, 8]
 
 
 def test_two_layers_feed_each_other(agrees: Check) -> None:

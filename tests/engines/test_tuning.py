@@ -60,7 +60,7 @@ def small_network(scale: float = 1.0, name: str = "w") -> onnx.ModelProto:
 
 def lowered(model: onnx.ModelProto, target: Target = HOST) -> tuple[tvm.IRModule, Uses]:
     inputs, outputs = specs(model.graph.input), specs(model.graph.output)
-    (part,) = plan(model, inputs, outputs, may_cut=False).parts
+    (part,) = plan(model, inputs, outputs, target, may_cut=False).parts
     module, _ = lower_graph(part.module, target, llvm_target(target))
     return module, packable_weights(module)
 
@@ -346,7 +346,7 @@ def test_packed_weights_are_measured_as_they_will_be_passed() -> None:
 def test_kernels_of_bfloat16_are_measured_too() -> None:
     model, unit = small_network(), unit_of(HOST)
     inputs, outputs = specs(model.graph.input), specs(model.graph.output)
-    (part,) = plan(model, inputs, outputs, may_cut=False).parts
+    (part,) = plan(model, inputs, outputs, HOST, may_cut=False).parts
     module, _ = lower_graph(part.module, HOST, llvm_target(HOST), unit)
     kernels = find_kernels(module, HOST, packable_weights(module), kernel_costs(module))
     assert len(kernels) == 3

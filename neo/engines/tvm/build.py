@@ -52,7 +52,7 @@ def build(request: BuildRequest) -> BuiltEngine:
     llvm = llvm_target(request.target)
     _check_cpu(request.target, llvm)
     may_cut = "onnxruntime" in request.target.engines
-    planned = plan(onnx.load(request.onnx), request.inputs, request.outputs, may_cut=may_cut)
+    planned = plan(onnx.load(request.onnx), request.inputs, request.outputs, request.target, may_cut=may_cut)
     needs: dict[str, str] = {}
     cache = None if request.tuning is None else cache_at(request.tuning)
     with Tuner(request.target, llvm, cache, request.tune_s, unit=unit) as tuner:

@@ -6,12 +6,13 @@
 - Add a product of pairs to its sum in one instruction. A reduction says ``sum = sum + dot(x, w)``; the processor has
   ``sum = dot_add(sum, x, w)``, which LLVM would not find by itself: it rounds otherwise.
 - Fetch weights before they are needed (``prefetch.py``).
-- Let threads share the steps of parallel loops (``sharing.py``).
+- Let threads share the steps of parallel loops (``sharing.py``), except in regions that every thread runs for itself:
+  their loops are cut into parts that a thread keeps. TVM puts the temporaries of such a region in front of it, where
+  all threads would write to the same ones; they are moved back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tvm
@@ -28,11 +29,12 @@ HELPERS = (sharing.HELPERS, prefetch.HELPERS, transpose.HELPERS)
 _LEAVE_ALONE = "disable_lower_builtin"
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
 
-Leaf = Callable[[tirx.Stmt], tirx.Stmt]
+# marks a region that every thread runs, and a part of it at whose end they wait for each other
+REGION, BARRIER = "pragma_parallel_launch_point", "pragma_parallel_barrier_when_finish"
 
 
 def _kept(statement: tirx.Stmt) -> tirx.Stmt:
-    if isinstance(statement, tirx.AllocBuffer) and statement.buffer.scope() == LOCAL:
+    if _is_temporary(statement):
         return tirx.AllocBuffer(statement.buffer, {**statement.annotations, _LEAVE_ALONE: tirx.IntImm("bool", 1)})
     return statement
 
@@ -51,18 +53,42 @@ def _added(statement: tirx.Stmt) -> tirx.Stmt:
     return statement
 
 
-def _rewritten(statement: tirx.Stmt, leaf: Leaf) -> tirx.Stmt:
-    """TVM 0.27 has no visitor of statements for Python; these are the kinds that hold others."""
+def _rewritten(statement: tirx.Stmt, threads: int) -> tirx.Stmt:
+    """threads: that share parallel loops. TVM 0.27 has no visitor of statements for Python; these are the kinds that
+    hold others.
+    """
     if isinstance(statement, tirx.SeqStmt):
-        return tirx.SeqStmt([_rewritten(part, leaf) for part in statement.seq])
+        return tirx.SeqStmt([_rewritten(part, threads) for part in _with_own_temporaries(list(statement.seq))])
     if isinstance(statement, tirx.For):
-        return leaf(_with_body(statement, _rewritten(statement.body, leaf)))
+        loop = _with_body(statement, _rewritten(statement.body, threads))
+        return sharing.shared(prefetch.fetching(loop), threads)
     if isinstance(statement, tirx.AttrStmt):
-        return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, _rewritten(statement.body, leaf))
+        body = _rewritten(statement.body, 1 if _is_region(statement) else threads)
+        return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, body)
     if isinstance(statement, tirx.IfThenElse):
-        otherwise = None if statement.else_case is None else _rewritten(statement.else_case, leaf)
-        return tirx.IfThenElse(statement.condition, _rewritten(statement.then_case, leaf), otherwise)
-    return leaf(statement)
+        otherwise = None if statement.else_case is None else _rewritten(statement.else_case, threads)
+        return tirx.IfThenElse(statement.condition, _rewritten(statement.then_case, threads), otherwise)
+    return _added(_kept(statement))
+
+
+def _is_region(statement: tirx.Stmt) -> bool:
+    return isinstance(statement, tirx.AttrStmt) and statement.attr_key == REGION
+
+
+def _is_temporary(statement: tirx.Stmt) -> bool:
+    return isinstance(statement, tirx.AllocBuffer) and statement.buffer.scope() == LOCAL
+
+
+def _with_own_temporaries(statements: list[tirx.Stmt]) -> list[tirx.Stmt]:
+    """The temporaries in front of a region inside it."""
+    if not any(map(_is_region, statements)):
+        return statements
+    temporaries = [statement for statement in statements if _is_temporary(statement)]
+    return [
+        tirx.AttrStmt(s.node, s.attr_key, s.value, tirx.SeqStmt([*temporaries, s.body])) if _is_region(s) else s
+        for s in statements
+        if not _is_temporary(s)
+    ]
 
 
 def _with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
@@ -76,10 +102,7 @@ def pipeline_of(unit: Unit | None, threads: int) -> str:
 
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-        def leaf(statement: tirx.Stmt) -> tirx.Stmt:
-            return sharing.shared(prefetch.fetching(_added(_kept(statement))), threads)
-
-        body = _rewritten(function.body, leaf)
+        body = _rewritten(function.body, threads)
         return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, body))
 
     def pipeline() -> tuple[Any, Any, Any]:

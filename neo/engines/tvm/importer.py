@@ -12,6 +12,7 @@ import onnx
 import tvm
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
 from neo.engines.tvm.converters import CONVERTERS
 from neo.engines.tvm.refusal import Refused
@@ -19,7 +20,7 @@ from neo.engines.tvm.refusal import Refused
 OPERATORS = frozenset((*onnx_frontend._get_convert_map(), *CONVERTERS, "Constant"))  # noqa: SLF001  # no public list
 
 
-def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> tvm.IRModule:
+def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], target: Target) -> tvm.IRModule:
     """A module whose ``main`` takes the inputs in order; weights are constants in it.
 
     Raises Refused with the name of the node that cannot be taken, "" if the importer does not say.
@@ -30,7 +31,9 @@ def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> tvm.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            return _Importer(shapes, "float32", sanitize=False).from_onnx(model.graph, opset)
+            importer = _Importer(shapes, "float32", sanitize=False)
+            importer.target = target
+            return importer.from_onnx(model.graph, opset)
         except Refused:
             raise
         except Exception as error:  # outside of converters too, the importer raises whatever it trips over
@@ -38,7 +41,9 @@ def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> tvm.
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tvm has no types
-    """TVM's importer with our converters; a node that fails is named."""
+    """TVM's importer with our converters, which are told the target too; a node that fails is named."""
+
+    target: Target
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
         """Every node is looked at before, in ``refusal``."""
@@ -48,7 +53,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tvm h
             if op_name not in CONVERTERS:
                 return super()._convert_operator(op_name, inputs, attrs, opset)
             convert = CONVERTERS[op_name].get_converter(opset)
-            return self.bb.normalize(convert(self.bb, inputs, attrs, [self._nodes, self._params]))
+            return self.bb.normalize(convert(self.bb, inputs, attrs, [self._nodes, self._params, self.target]))
         except Refused as refused:
             raise Refused(refused.reason, attrs["tvm_custom"]["name"]) from refused
         except Exception as error:  # converters raise whatever they trip over

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 import tvm
 
+from neo.contract.device import Target
 from neo.contract.fields import ContractError
 from neo.contract.tensors import TensorSpec
 from neo.engines.tvm.importer import OPERATORS, import_model
@@ -43,7 +44,12 @@ class Plan:
 
 
 def plan(
-    model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, may_cut: bool
+    model: onnx.ModelProto,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    target: Target,
+    *,
+    may_cut: bool,
 ) -> Plan:
     """may_cut: ONNX Runtime may run what TVM cannot. Nodes are renamed in model.
 
@@ -57,12 +63,12 @@ def plan(
     for _ in range(MOST_ATTEMPTS):
         try:
             if not refused:
-                return Plan((Part(TVM, inputs, outputs, model, import_model(model, inputs)),))
+                return Plan((Part(TVM, inputs, outputs, model, import_model(model, inputs, target)),))
             if not may_cut:
                 break
             moved = {**refused_tensors(model.graph, facts), **refused}
             segments = partition(model.graph, facts, moved)
-            parts = tuple(_part(model, facts, segment) for segment in segments)
+            parts = tuple(_part(model, facts, segment, target) for segment in segments)
             return Plan(parts, tuple(_notes(said, segments, refused)))
         except Refused as error:
             if not error.node:
@@ -71,7 +77,7 @@ def plan(
     raise _too_much(said, refused, "")
 
 
-def _part(model: onnx.ModelProto, facts: Facts, segment: Segment) -> Part:
+def _part(model: onnx.ModelProto, facts: Facts, segment: Segment, target: Target) -> Part:
     """Raises Refused if the importer does not take it."""
     values = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     inputs, outputs = (
@@ -79,7 +85,8 @@ def _part(model: onnx.ModelProto, facts: Facts, segment: Segment) -> Part:
         for names in (segment.inputs, segment.outputs)
     )
     cut = extract(model, facts, segment)
-    return Part(segment.engine, inputs, outputs, cut, import_model(cut, inputs) if segment.engine == TVM else None)
+    module = import_model(cut, inputs, target) if segment.engine == TVM else None
+    return Part(segment.engine, inputs, outputs, cut, module)
 
 
 def _loose_spec(name: str, values: Mapping[str, onnx.ValueInfoProto]) -> TensorSpec:

@@ -134,11 +134,12 @@ class Lowering:
             # of few channels the copy is small, and where it is made tile by tile no vectors fit it; tiles of AMX are
             # read from memory
             shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
-            width = shape[3 if window.channels_first else 2]
+            height, width = shape[2:] if window.channels_first else shape[1:3]
             geometry = Geometry.of(shape, kernel, window, rows)
             if window.channels_first or isinstance(arithmetic, Pixels):
                 geometry = geometry.aligned(width, rows.lanes)
-            x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
+            if geometry.padded != (height, width):  # with a stride, no window may reach the zeros
+                x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
         return builder.call_te(
             lambda x, weights: convolution(x, weights, window, rows, filters=filters, geometry=geometry),
             x,

@@ -1,296 +1,183 @@
 """The recurrence of LSTM, GRU and RNN cells: all time steps in one function.
 
 What the inputs contribute to the gates does not depend on the step before: it comes in as one matrix product over all
-steps. What is left is, per step, the product of the hidden state with the recurrent weights, and the gates. The
-weights are read once per step and bound the speed, so they lie in the order in which they are read: units are taken
-LANES at a time, all their gates together, and their sums stay in registers until the gates have made the new state.
+steps. What is left is, per step, the product of the hidden states with the recurrent weights, and the gates. The
+weights are read once per step, in the order in which they lie; the sums of a tile (see ``recurrence.py``) stay in
+registers over the whole reduction, and the gates make the new state of them while they are in the first-level cache.
 
 A number of units that LANES does not divide is filled up: weights into the units behind the end are zero, and nothing
 reads their state.
-
-Source of the cells: https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html and onnx__RNN.html.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import tvm
+from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
-from neo.engines.tvm.activations import Activation, Scalar, clamp, number
-
-LANES = 16
-# multiply-adds: of one step, whose units are spread over the threads, and of one direction of two, which has a thread
-# of its own. Below, the threads wait for each other longer than they work
-PARALLEL_STEP_WORK = 1 << 20
-PARALLEL_DIRECTION_WORK = 1 << 17
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-FLOAT = "float32"
+from neo.engines.tvm.activations import number
+from neo.engines.tvm.host_passes import BARRIER, REGION
+from neo.engines.tvm.recurrence import FLOAT, LANES, Blocking, Recurrence, Spread
+from neo.engines.tvm.schedules.cells import CELLS, Cell, Phase, Place, lanes
 
 
-@dataclass(frozen=True, slots=True)
-class Recurrence:
-    """cell: a key of GATES. reverse: for each direction, does it run from the last step to the first.
-
-    activations: as ONNX orders them, the same for both directions. clip: what goes into an activation is at most so
-    large; None for no limit. reset_first: the reset gate of a GRU acts on the state, not on its product.
-    """
-
-    cell: str
-    steps: int
-    batch: int
-    units: int
-    reverse: tuple[bool, ...]
-    activations: tuple[Activation, ...]
-    clip: float | None = None
-    reset_first: bool = False
-
-    @property
-    def directions(self) -> int:
-        return len(self.reverse)
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.units // LANES)
-
-    @property
-    def width(self) -> int:
-        """Units, filled up to whole blocks."""
-        return self.blocks * LANES
-
-    @property
-    def groups(self) -> tuple[int, ...]:
-        """How many gates are summed together, in ONNX's order of gates. All of a group read the same state."""
-        return (2, 1) if self.reset_first else (GATES[self.cell],)
-
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        return (self.directions, self.batch, self.width)
-
-    @property
-    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the outputs: (steps, directions, batch, width), and each state behind the last step."""
-        states = 2 if self.cell == "LSTM" else 1
-        return ((self.steps, *self.state_shape), *([self.state_shape] * states))
-
-    @property
-    def step_work(self) -> int:
-        return self.batch * GATES[self.cell] * self.units * self.units
-
-
-def recurrence_function(spec: Recurrence) -> tvm.tirx.PrimFunc:
+def recurrence_function(spec: Recurrence, blocking: Blocking) -> tvm.tirx.PrimFunc:
     """Arguments, all float32: gates (steps * batch, directions * GATES * width): what inputs and biases contribute;
-    for each of ``groups`` the weights (directions, blocks, units, gates, LANES); for a GRU that is not reset first, the
-    bias of its product (directions, width); the states before the first step; then the outputs.
+    for each of ``groups`` the weights (directions, blocks, passes, units, gates, LANES); for a GRU that is not reset
+    first, the bias of its product (directions, width); the states before the first step; then the outputs.
     """
     with IRBuilder() as builder, T.prim_func(s_tir=True):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
-        emitter = CELLS[spec.cell](spec)
-        emitter.declare()
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "estimated_flops": spec.flops})
+        cell = CELLS[spec.cell](spec, blocking)
+        cell.declare()
         with T.sblock("root"):
-            emitter.allocate()
-            with _directions(spec) as direction:
-                _copy(spec, direction, zip(emitter.start, emitter.states, strict=True))
-                with T.serial(0, spec.steps) as count:
-                    _step(emitter, direction, count)
+            cell.allocate()
+            cell.begin()
+            _run(cell)
+            cell.end()
     return builder.get()
 
 
-def _step(emitter: _Cell, direction: Any, count: Any) -> None:
-    spec = emitter.spec
-    if spec.directions == 1:
-        step = spec.steps - 1 - count if spec.reverse[0] else count
-    else:
-        step = count + direction * (spec.steps - 1 - 2 * count)
-    for phase in emitter.phases:
-        with _blocks(spec) as turn, T.serial(0, spec.batch) as row:
-            # back and forth: what one step read last is still in the cache when the next step begins
-            block = turn + count % 2 * (spec.blocks - 1 - 2 * turn)
-            phase(_Place(step, direction, row, block))
-    with T.grid(spec.batch, spec.blocks) as (row, block), _lanes() as lane:
-        unit = block * LANES + lane
-        T.buffer_store(emitter.states[0], emitter.y[step, direction, row, unit], [direction, row, unit])
+def _run(cell: Cell) -> None:
+    """All steps, of what is this thread's."""
+    spec, blocking = cell.spec, cell.blocking
+    if blocking.spread is Spread.BLOCKS:
+        with _region(spec.blocks) as own:
+            _steps(cell, 0, own, _Range(0, blocking.tiles))
+        return
+    tiles, everything = blocking.tiles, _Range(0, spec.blocks)
+    if blocking.spread is Spread.NOTHING:
+        with T.serial(0, spec.directions) as direction:
+            _steps(cell, direction, everything, _Range(0, tiles))
+        return
+    with _region(spec.directions * tiles) as own, T.serial(0, spec.directions) as direction:
+        _steps(cell, direction, everything, own.behind(direction * tiles, tiles))
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the loops are: TensorIR variables."""
+class _Range:
+    """From first to before end: TensorIR expressions."""
 
-    step: Any
-    direction: Any
-    row: Any
-    block: Any
+    first: Any
+    end: Any
 
-    def unit(self, lane: Any) -> Any:
-        return self.block * LANES + lane
+    @property
+    def size(self) -> Any:
+        return tirx.max(0, self.end - self.first)
 
-
-class _Cell:
-    """Emits one kind of cell. phases: what runs, one after the other over all units, in each step."""
-
-    def __init__(self, spec: Recurrence) -> None:
-        self.spec = spec
-        self.phases: tuple[Callable[[_Place], None], ...] = (self._advance,)
-
-    def declare(self) -> None:
-        spec = self.spec
-        gates = spec.directions * GATES[spec.cell] * spec.width
-        self._gates = _argument("gates", (spec.steps * spec.batch, gates))
-        self._weights = [
-            _argument("weights", (spec.directions, spec.blocks, spec.units, gates, LANES)) for gates in spec.groups
-        ]
-        self._declare_bias()
-        sequence, *states = spec.output_shapes
-        self.start = [_argument("start", shape) for shape in states]
-        self.y = _argument("y", sequence)
-        self.states = [_argument("state", shape) for shape in states]
-
-    def allocate(self) -> None:
-        """Scratch memory, where the cell needs some."""
-
-    def _declare_bias(self) -> None:
-        """For the cell that has one of its own."""
-
-    def _advance(self, at: _Place) -> None:
-        raise NotImplementedError
-
-    def _activate(self, index: int, x: Scalar) -> Scalar:
-        clipped = x if self.spec.clip is None else clamp(x, self.spec.clip)
-        return self.spec.activations[index](clipped)
-
-    def _gate(self, at: _Place, gate: int, lane: Any) -> Scalar:
-        """What inputs and biases contribute."""
-        spec = self.spec
-        column = (at.direction * GATES[spec.cell] + gate) * spec.width + at.unit(lane)
-        return self._gates[at.step * spec.batch + at.row, column]
-
-    def _sums(
-        self, at: _Place, group: int, source: Any, start: Callable[[int, Any], Scalar]
-    ) -> Callable[[int, Any], Scalar]:
-        """start(gate, lane) plus source times the group's weights, for one block of units; -> the same, summed."""
-        gates = self.spec.groups[group]
-        sums = T.alloc_buffer((gates * LANES,), FLOAT, scope="local")
-        for gate in range(gates):
-            with _lanes() as lane:
-                T.buffer_store(sums, start(gate, lane), [gate * LANES + lane])
-        with T.serial(0, self.spec.units) as k:
-            for gate in range(gates):
-                with _lanes() as lane:
-                    weight = self._weights[group][at.direction, at.block, k, gate, lane]
-                    product = source[at.direction, at.row, k] * weight
-                    T.buffer_store(sums, sums[gate * LANES + lane] + product, [gate * LANES + lane])
-        return lambda gate, lane: sums[gate * LANES + lane]
-
-    def _emit_y(self, at: _Place, value: Callable[[Any], Scalar]) -> None:
-        with _lanes() as lane:
-            T.buffer_store(self.y, value(lane), [at.step, at.direction, at.row, at.unit(lane)])
-
-
-class _Rnn(_Cell):
-    def _advance(self, at: _Place) -> None:
-        sums = self._sums(at, 0, self.states[0], lambda gate, lane: self._gate(at, gate, lane))
-        self._emit_y(at, lambda lane: self._activate(0, sums(0, lane)))
-
-
-class _Lstm(_Cell):
-    """Gates: input, output, forget, cell."""
-
-    def _advance(self, at: _Place) -> None:
-        hidden, cell = self.states
-        sums = self._sums(at, 0, hidden, lambda gate, lane: self._gate(at, gate, lane))
-        with _lanes() as lane:
-            index = [at.direction, at.row, at.unit(lane)]
-            kept = self._activate(0, sums(2, lane)) * cell[tuple(index)]
-            T.buffer_store(cell, kept + self._activate(0, sums(0, lane)) * self._activate(1, sums(3, lane)), index)
-        # the cell's state is not clipped on its way out
-        out = self.spec.activations[2]
-        self._emit_y(
-            at,
-            lambda lane: self._activate(0, sums(1, lane)) * out(cell[at.direction, at.row, at.unit(lane)]),
-        )
-
-
-class _Gru(_Cell):
-    """Gates: update, reset, hidden."""
-
-    def __init__(self, spec: Recurrence) -> None:
-        super().__init__(spec)
-        if spec.reset_first:
-            self.phases = (self._reset, self._advance_reset)
-
-    def _declare_bias(self) -> None:
-        if not self.spec.reset_first:
-            self._bias = _argument("bias", (self.spec.directions, self.spec.width))
-
-    def allocate(self) -> None:
-        if self.spec.reset_first:
-            self._update = T.sblock_alloc_buffer(self.spec.state_shape, FLOAT)
-            self._kept = T.sblock_alloc_buffer(self.spec.state_shape, FLOAT)
-
-    def _advance(self, at: _Place) -> None:
-        def start(gate: int, lane: Any) -> Scalar:
-            return self._bias[at.direction, at.unit(lane)] if gate == 2 else self._gate(at, gate, lane)
-
-        sums = self._sums(at, 0, self.states[0], start)
-
-        def new(lane: Any) -> Scalar:
-            product = self._activate(0, sums(1, lane)) * sums(2, lane)
-            return self._blend(at, lane, self._activate(0, sums(0, lane)), self._gate(at, 2, lane) + product)
-
-        self._emit_y(at, new)
-
-    def _reset(self, at: _Place) -> None:
-        sums = self._sums(at, 0, self.states[0], lambda gate, lane: self._gate(at, gate, lane))
-        with _lanes() as lane:
-            index = [at.direction, at.row, at.unit(lane)]
-            T.buffer_store(self._update, self._activate(0, sums(0, lane)), index)
-        with _lanes() as lane:
-            index = [at.direction, at.row, at.unit(lane)]
-            T.buffer_store(self._kept, self._activate(0, sums(1, lane)) * self.states[0][tuple(index)], index)
-
-    def _advance_reset(self, at: _Place) -> None:
-        sums = self._sums(at, 1, self._kept, lambda _, lane: self._gate(at, 2, lane))
-        self._emit_y(
-            at,
-            lambda lane: self._blend(at, lane, self._update[at.direction, at.row, at.unit(lane)], sums(0, lane)),
-        )
-
-    def _blend(self, at: _Place, lane: Any, update: Scalar, hidden: Scalar) -> Scalar:
-        old = self.states[0][at.direction, at.row, at.unit(lane)]
-        return (number(1) - update) * self._activate(1, hidden) + update * old
-
-
-CELLS = {"LSTM": _Lstm, "GRU": _Gru, "RNN": _Rnn}
-
-
-def _argument(name: str, shape: tuple[int, ...]) -> Any:
-    return T.match_buffer(T.arg(name, T.handle()), shape, FLOAT)
-
-
-def _lanes() -> Any:
-    return T.vectorized(0, LANES)
-
-
-def _blocks(spec: Recurrence) -> Any:
-    spread = spec.directions == 1 and spec.step_work >= PARALLEL_STEP_WORK
-    return (T.parallel if spread else T.serial)(0, spec.blocks)
+    def behind(self, start: Any, most: int) -> _Range:
+        """The part between start and start + most, counted from start on."""
+        return _Range(*(tirx.max(0, tirx.min(edge - start, most)) for edge in (self.first, self.end)))
 
 
 @contextmanager
-def _directions(spec: Recurrence) -> Iterator[Any]:
-    spread = spec.step_work * spec.steps >= PARALLEL_DIRECTION_WORK
-    loop = (T.parallel if spread else T.serial)(0, 2) if spec.directions == 2 else nullcontext(0)
-    with loop as direction:
-        yield direction
+def _region(items: int) -> Iterator[_Range]:
+    """What is inside is run by every thread, for its share of the items, which are neighbours."""
+    with T.attr(0, REGION, 1):
+        own = T.alloc_buffer((2,), "int32", scope="local")
+        T.buffer_store(own, items, [0])
+        T.buffer_store(own, 0, [1])
+        # the one loop whose limits are known to the thread alone
+        with T.parallel(0, items) as item:
+            T.buffer_store(own, tirx.min(own[0], item), [0])
+            T.buffer_store(own, item + 1, [1])
+        yield _Range(own[0], own[1])
 
 
-def _copy(spec: Recurrence, direction: Any, pairs: Any) -> None:
-    for source, destination in pairs:
-        with T.grid(spec.batch, spec.blocks) as (row, block), _lanes() as lane:
-            index = (direction, row, block * LANES + lane)
-            T.buffer_store(destination, source[index], list(index))
+def _steps(cell: Cell, direction: Any, blocks: _Range, tiles: _Range) -> None:
+    waits = cell.blocking.spread is Spread.BLOCKS
+    with T.serial(0, cell.spec.steps) as count:
+        for phase in cell.phases:
+            barrier = T.attr(0, BARRIER, 1) if waits else nullcontext()
+            with barrier, T.serial(0, blocks.size) as turn, T.serial(0, tiles.size) as tile:
+                # back and forth: what one step read last is still in the cache when the next step begins
+                block = blocks.first + turn + count % 2 * (blocks.size - 1 - 2 * turn)
+                at = Place(count, _step(cell.spec, direction, count), direction, block, 0)
+                _tile(cell, phase, at, tiles.first + tile)
+
+
+def _step(spec: Recurrence, direction: Any, count: Any) -> Any:
+    """Which one of the sequence it is."""
+    if spec.directions == 1:
+        return spec.steps - 1 - count if spec.reverse[0] else count
+    return count + direction * (spec.steps - 1 - 2 * count)
+
+
+def _tile(cell: Cell, phase: Phase, at: Place, tile: Any) -> None:
+    """One of the tiles of rows, which have two heights at most."""
+    (high, count), *others = cell.blocking.heights(cell.spec.batch)
+    if not others:
+        _advance(cell, phase, at.down(tile * high), high)
+        return
+    with T.If(tile < count):
+        with T.Then():
+            _advance(cell, phase, at.down(tile * high), high)
+        with T.Else():
+            low, _ = others[0]
+            _advance(cell, phase, at.down(tile * low + count), low)
+
+
+def _advance(cell: Cell, phase: Phase, at: Place, rows: int) -> None:
+    sums = _sums(cell, phase, at, rows)
+    with T.serial(0, rows) as row:
+        phase.finish(at.down(row), lambda gate, lane: sums[(row * phase.gates + gate) * LANES + lane])
+
+
+def _sums(cell: Cell, phase: Phase, at: Place, rows: int) -> Any:
+    """The state times the weights of one block of units: (rows * gates * LANES)."""
+    gates = cell.blocking.gates[phase.group]
+    sums = T.alloc_buffer((rows * phase.gates * LANES,), FLOAT, scope="local")
+    for turn in range(phase.gates // gates):
+        tile = _Tile(cell, phase, at, rows)
+        tile.sum(turn)
+        for row, gate in itertools.product(range(rows), range(gates)):
+            index = (row * phase.gates + turn * gates + gate) * LANES
+            with lanes() as lane:
+                T.buffer_store(sums, tile.total(row, gate, lane), [index + lane])
+    return sums
+
+
+class _Tile:
+    """Sums in registers: of rows and of so many gates of one block of units as the blocking says."""
+
+    def __init__(self, cell: Cell, phase: Phase, at: Place, rows: int) -> None:
+        self._phase, self._at, self._rows, self._units = phase, at, rows, cell.spec.units
+        self._weights = cell.weights[phase.group]
+        self._gates = cell.blocking.gates[phase.group]
+        self._splits = cell.blocking.splits(rows, self._gates)
+        self._sums = T.alloc_buffer((self._splits * rows * self._gates * LANES,), FLOAT, scope="local")
+
+    def sum(self, turn: int) -> None:
+        """turn: which of the tiles that a group's gates are cut into."""
+        for index in range(self._splits * self._rows * self._gates):
+            with lanes() as lane:
+                T.buffer_store(self._sums, number(0), [index * LANES + lane])
+        whole, left = divmod(self._units, self._splits)
+        with T.serial(0, whole) as some:
+            for split in range(self._splits):
+                self._add(turn, split, some * self._splits + split)
+        for split in range(left):
+            self._add(turn, split, whole * self._splits + split)
+
+    def _add(self, turn: int, split: int, unit: Any) -> None:
+        at = self._at
+        for row, gate in itertools.product(range(self._rows), range(self._gates)):
+            state = self._phase.source(at.down(row), unit)
+            with lanes() as lane:
+                index = self._index(split, row, gate) + lane
+                product = state * self._weights[at.direction, at.block, turn, unit, gate, lane]
+                T.buffer_store(self._sums, self._sums[index] + product, [index])
+
+    def total(self, row: int, gate: int, lane: Any) -> Any:
+        first, *others = (self._sums[self._index(split, row, gate) + lane] for split in range(self._splits))
+        return sum(others, first)
+
+    def _index(self, split: int, row: int, gate: int) -> int:
+        return ((split * self._rows + row) * self._gates + gate) * LANES
