@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from neo.engines.tvm.lowering.rows import Rows
-from neo.engines.tvm.tiles import choose_strip, choose_tile, list_strips, round_up_rows, round_up_strips
+from neo.engines.tvm.tiles import (
+    choose_strip,
+    choose_tile,
+    choose_width,
+    list_strips,
+    round_up_rows,
+    round_up_strips,
+    round_up_vectors,
+)
 from neo.targets import load_target
 from tests.engines.conftest import Check
 from tests.models import build
@@ -248,6 +256,23 @@ def test_a_strip_leaves_half_of_the_registers_to_inputs_and_weights(
     assert rounded % strip.rows == 0
     assert columns % strip.lanes == 0
     assert (strip.vectors, strip.rows <= registers // 2) == (1, True)
+
+
+@given(columns=st.integers(1, 700), rows=st.integers(1, 14), lanes=st.sampled_from([4, 8, 16]), wide=st.booleans())
+def test_vectors_for_so_many_rows_are_enough_and_fit_the_registers(
+    columns: int, rows: int, lanes: int, wide: bool
+) -> None:
+    registers = 32 if wide else 16
+    vectors = round_up_vectors(columns, rows, lanes, registers)
+    width = choose_width(rows, vectors, registers)
+    assert columns <= vectors * lanes < columns + 7 * lanes
+    assert vectors % width == 0
+    assert width == 1 or width * (rows + 1) < registers
+
+
+def test_a_prime_number_of_vectors_gets_one_more() -> None:
+    """197 columns are 13 vectors, which only a tile of one divides."""
+    assert (round_up_vectors(197, 6, 16, 32), choose_width(6, 14, 32)) == (14, 2)
 
 
 @pytest.mark.parametrize(("columns", "computed"), [(24, 32), (40, 48), (10, 16), (8, 8), (16, 16), (3, 16), (88, 96)])
