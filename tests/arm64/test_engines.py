@@ -41,8 +41,9 @@ from tests.engines.test_lowering_functions import (  # noqa: F401  tests
 )
 from tests.engines.test_recurrent import (  # noqa: F401  tests
     test_a_recurrent_cell_answers_as_onnx_runtime,
-    test_a_step_large_enough_for_several_threads,
     test_recurrent_cells_of_any_shape,
+    test_threads_share_the_rows_of_a_batch_and_the_directions,
+    test_threads_share_the_units_of_a_long_step,
     test_two_layers_feed_each_other,
 )
 from tests.engines.test_schedules import (  # noqa: F401  tests
