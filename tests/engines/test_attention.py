@@ -168,3 +168,37 @@ def test_scores_that_are_an_output_too_are_still_there(agrees: Check) -> None:
     model = attention(16, 16, 16)
     model.graph.output.append(helper.make_tensor_value_info("share", onnx.TensorProto.FLOAT, [1, 2, 16, 16]))
     agrees("tvm", model)
+
+
+@pytest.mark.parametrize("keys", [16, 20])
+def test_a_query_that_may_see_no_key_gets_the_mean(
+    run_tvm: Callable[[onnx.ModelProto, np.ndarray], np.ndarray], keys: int
+) -> None:
+    """The smallest number added to all of its scores makes them all the same; so ONNX Runtime sees it."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["x", "turned"], ["product"]),
+        helper.make_node("Add", ["product", "mask"], ["masked"]),
+        helper.make_node("Softmax", ["masked"], ["share"], axis=-1),
+        helper.make_node("MatMul", ["share", "x"], ["y"]),
+    ]
+    mask = np.full((1, 1, keys), np.finfo(np.float32).min, np.float32)
+    x = np.random.default_rng(0).normal(size=(1, keys, 16)).astype(np.float32)
+    answer = run_tvm(build(nodes, {"x": x.shape}, {"y": x.shape}, {"mask": mask}), x)
+    np.testing.assert_allclose(answer, np.broadcast_to(x.mean(1, keepdims=True), x.shape), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16])
+@pytest.mark.parametrize("constant", ["q", "k", "v"])
+def test_an_operand_may_be_constant(agrees: Check, constant: str, precision: str) -> None:
+    """As learned queries are."""
+    shapes = {"q": (1, 2, 24, 32), "k": (1, 2, 40, 32), "v": (1, 2, 40, 32)}
+    nodes = [
+        helper.make_node("Transpose", ["k"], ["turned"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["q", "turned"], ["product"]),
+        helper.make_node("Softmax", ["product"], ["share"], axis=-1),
+        helper.make_node("MatMul", ["share", "v"], ["y"]),
+    ]
+    known = np.random.default_rng(1).normal(size=shapes.pop(constant)).astype(np.float32)
+    model = build(nodes, shapes, {"y": (1, 2, 24, 32)}, {constant: known})
+    agrees("tvm", model, precision=precision, max_rel=1e-4 if precision == FP32 else 3e-2)

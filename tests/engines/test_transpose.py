@@ -90,3 +90,14 @@ def test_an_engine_transposes(agrees: Check, axes: tuple[int, ...]) -> None:
     shape = (17, 23, 4, 29)
     nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=axes)]
     agrees("tvm", build(nodes, {"x": shape}, {"y": [shape[axis] for axis in axes]}))
+
+
+def test_weights_that_are_computed_from_constants_are_transposed_when_the_model_is_built(agrees: Check) -> None:
+    """TVM folds them, by code that it compiles without our functions."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["w"]),
+        helper.make_node("Conv", ["x", "w"], ["y"]),
+    ]
+    numbers = np.random.default_rng(0).integers(-128, 128, (64, 64, 1, 1), np.int8)
+    weights = {"q": numbers, "scale": np.array(0.01, np.float32), "zero": np.array(0, np.int8)}
+    agrees("tvm", build(nodes, {"x": (1, 64, 8, 8)}, {"y": (1, 64, 8, 8)}, weights))

@@ -24,6 +24,32 @@ def constant_of(value: Any, bindings: Any = None) -> Array | None:
     return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
 
 
+def is_known(value: Any, bindings: Any) -> bool:
+    """Is the expression made of constants alone? bindings: as for ``constant_of``.
+
+    What is, ``relax.transform.FoldConstant`` compiles and runs by itself, where kernels that call functions of ours end
+    the process: it does not link them.
+    """
+    open_: list[Any] = [value]
+    seen: set[Any] = set()
+    while open_:
+        expression = open_.pop()
+        if isinstance(expression, relax.Var):
+            expression = bindings.lookup_binding(expression)
+            if expression is None:  # a parameter
+                return False
+        if expression in seen:
+            continue
+        seen.add(expression)
+        if isinstance(expression, relax.Call):
+            open_.extend(expression.args)
+        elif isinstance(expression, relax.Tuple):
+            open_.extend(expression.fields)
+        elif isinstance(expression, relax.TupleGetItem):
+            open_.append(expression.tuple_value)
+    return True
+
+
 def _permuted(call: relax.Call, array: Array) -> Array:
     axes = call.attrs.axes
     return np.transpose(array, None if axes is None else [int(axis) for axis in axes])

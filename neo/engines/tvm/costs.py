@@ -35,7 +35,8 @@ def kernel_costs(module: tvm.IRModule) -> tuple[KernelCost, ...]:
 def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
     schedule = Schedule(function)
     blocks = [schedule.get(block) for block in _blocks(schedule, schedule.get_sblock("root"))]
-    if not all(_is_countable(block) for block in blocks) or not all(_is_fixed(p.shape) for p in function.params):
+    is_fixed = all(_is_fixed(parameter.shape) for parameter in function.params)
+    if not blocks or not is_fixed or not all(_is_countable(block) for block in blocks):
         return None
     try:
         # operations on values; not the arithmetic of indices, nor the conditions of padding

@@ -24,7 +24,7 @@ def compile_model(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: str) 
     functions = dict(module.functions)
     functions[tvm.ir.GlobalVar(WATCHED)] = module[FUNCTION].with_attr("global_symbol", WATCHED)
     with llvm:
-        module = relax.get_pipeline("default")(tvm.IRModule(functions))
+        module = relax.get_pipeline("default")(tvm.IRModule(functions, attrs=module.attrs))
     # tvm 0.27 makes either of a whole module; this is its ``build``, once for each
     builder = relax.ExecBuilder()
     kernels = vm_build._vmcodegen(builder, _without(module, FUNCTION), "bytecode")  # noqa: SLF001

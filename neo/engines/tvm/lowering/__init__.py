@@ -14,7 +14,7 @@ from tvm import relax, tirx
 from neo.contract.device import Target
 from neo.engines.tvm.amx import Product
 from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, Unit
-from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.constants import constant_of, is_known
 from neo.engines.tvm.lowering import matmul, winograd
 from neo.engines.tvm.lowering.arithmetic import (
     FLOATS,
@@ -68,7 +68,7 @@ class Lowering:
 
     def _arithmetic_of(self, call: relax.Call, window: Window, bindings: Any) -> Arithmetic:
         weights = constant_of(call.args[1], bindings)
-        if self._unit is None or weights is None or window.channels_first:
+        if self._unit is None or weights is None or window.channels_first or is_known(call.args[0], bindings):
             return FLOATS
         channels = int(call.args[0].ty.shape[3])
         if window.groups == channels:
@@ -82,7 +82,7 @@ class Lowering:
 
     def _arithmetic_of_product(self, call: relax.Call, bindings: Any) -> Arithmetic:
         weights = constant_of(call.args[1], bindings)
-        if self._unit is None or weights is None or weights.shape[-2] == 1:
+        if self._unit is None or weights is None or weights.shape[-2] == 1 or is_known(call.args[0], bindings):
             return FLOATS
         if math.prod(weights.shape[:-2]) > 1:
             return FLOATS
@@ -163,7 +163,7 @@ class Lowering:
     def _permute_dims(self, builder: Any, call: relax.Call) -> Any:
         x, axes = call.args[0], call.attrs.axes
         shape = [int(dim) if isinstance(dim, tirx.IntImm) else 0 for dim in x.ty.shape]
-        if math.prod(shape) < LARGE or str(x.ty.dtype) != FLOAT:
+        if math.prod(shape) < LARGE or str(x.ty.dtype) != FLOAT or is_known(x, builder):
             return _tvm_lowers(builder, call)
         order = [int(axis) % len(shape) for axis in axes] if axes is not None else list(reversed(range(len(shape))))
         spec = Transpose(tuple(shape), tuple(order), shape[order[-1]])

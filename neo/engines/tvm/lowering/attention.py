@@ -7,6 +7,7 @@ softmax needs no corrections.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ import tvm
 from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, pair, rounded, widened
-from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.constants import constant_of, is_known
 from neo.engines.tvm.lowering import matmul
 from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, encode, zero
 from neo.engines.tvm.lowering.rows import Rows
@@ -81,7 +82,7 @@ class Attention:
 
     @classmethod
     def of(cls, product: relax.Call, lookup: Lookup) -> Attention | None:
-        """None if the product is not the second of an attention in float32, of fixed shapes that tile well.
+        """None if the product is not the second of an attention in float32, of fixed shapes.
 
         lookup: what a variable is bound to.
         """
@@ -183,7 +184,7 @@ class Attention:
                 value = value * tirx.const(factor, FLOAT)
             for step, operand in zip(self.steps, chain, strict=True):
                 value = _BINARY[step.operator](value, _broadcast(operand, (*at[:rank], row(at[rank]), at[-1])))
-            return value if wide == keys else tirx.Select(at[-1] < keys, value, tirx.min_value(FLOAT))
+            return value if wide == keys else tirx.Select(at[-1] < keys, value, tirx.const(-math.inf, FLOAT))
 
         biased = te.compute((*lead, tall, wide), bias, name=BIASED)
         rows = (*lead, tall)
@@ -220,7 +221,7 @@ class Attention:
 
 
 def fuse_attention(module: tvm.IRModule, rows: Rows) -> tvm.IRModule:
-    """Every attention in ``main`` -> one call, and one that lays the keys out."""
+    """Every attention in ``main`` -> one call, and those that lay its operands out."""
     main = module.get_global_var("main")
     fuser = _Fuser(module, rows)
     fuser.builder_.update_func(main, fuser.visit_expr(module[main]))
@@ -239,6 +240,8 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         attention = None
         if _is(call, "relax.matmul"):
             attention = Attention.of(call, self._bound)
+            if attention is not None and any(is_known(v.base, self) for v in (attention.q, attention.k, attention.v)):
+                return call
         elif _is(call, "relax.permute_dims"):
             before = self._fused.get(self._bound(call.args[0]))
             attention = None if before is None else before.permuted(_axes(call))

@@ -1,6 +1,6 @@
 """Convolutions and products that lowering marked for tiles of AMX, and what is fused to them.
 
-The loops are written here, not scheduled. A block of sums, up to two tiles by two, stays in tile registers over the
+The loops are written here, not scheduled. A block of sums, up to four tiles, stays in tile registers over the
 whole reduction; then it is written to the stack, and bias, activation and residual are computed from there while it is
 in the cache.
 """

@@ -15,7 +15,7 @@ from neo.engines.tvm.tiles import Tile, choose_tile, choose_width
 
 LOCAL = "local"
 FLOAT_BYTES = 4
-# what the rows of a tile may take of a thread's stack
+# what scores and powers of a tile may take of a thread's stack
 STACK_BYTES = 1 << 20
 
 
@@ -54,7 +54,7 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
     schedule.compute_at(scores, column_tiles, preserve_unit_loops=True)
     for block in (scores, values):
         _accumulate(schedule, block, tile.lanes)
-    if tile.rows * wide * FLOAT_BYTES <= STACK_BYTES:
+    if 2 * tile.rows * wide * FLOAT_BYTES <= STACK_BYTES:
         for block in (biased, powers):
             schedule.set_scope(block, 0, LOCAL)
     vectorise_innermost(schedule, powers, target)
