@@ -74,3 +74,10 @@ def test_what_is_one_opaque_block_is_left_out() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     specs_ = (*specs(infos), TensorSpec("indices", "int64", (4, 1)))
     assert "scatter_nd" not in costs(model, specs_)
+
+
+def test_a_transpose_moves_its_input_and_its_output_and_computes_nothing() -> None:
+    nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])]
+    model = build(nodes, {"x": (96, 80)}, {"y": (80, 96)})
+    (cost,) = costs(model, specs(model.graph.input)).values()
+    assert (cost.flops, cost.moved_bytes) == (0, 2 * 4 * 96 * 80)

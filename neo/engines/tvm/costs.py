@@ -20,6 +20,8 @@ from neo.runtime.engine_folder import KernelCost
 
 # operations of two multiply-adds that the estimate, which sees an addition and a call, does not count
 _MORE_OF_A_PAIR = 3
+# what a function whose loops were written says of itself; it moves all of its parameters once
+_FLOPS = "estimated_flops"
 
 
 def kernel_costs(module: tvm.IRModule) -> tuple[KernelCost, ...]:
@@ -36,7 +38,8 @@ def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
     schedule = Schedule(function)
     blocks = [schedule.get(block) for block in _blocks(schedule, schedule.get_sblock("root"))]
     is_fixed = all(_is_fixed(parameter.shape) for parameter in function.params)
-    if not blocks or not is_fixed or not all(_is_countable(block) for block in blocks):
+    says = bool(blocks) or _FLOPS in (function.attrs or {})
+    if not says or not is_fixed or not all(_is_countable(block) for block in blocks):
         return None
     try:
         # operations on values; not the arithmetic of indices, nor the conditions of padding
@@ -44,7 +47,7 @@ def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
     except tvm.error.InternalError:  # a kind of statement that the estimate does not know
         return None
     flops += sum(_MORE_OF_A_PAIR * _runs(block) for block in blocks if _multiplies_pairs(block))
-    moved = sum(_touched_bytes(parameter, blocks) for parameter in function.params)
+    moved = sum(_touched_bytes(parameter, blocks) if blocks else _bytes(parameter) for parameter in function.params)
     written = [write.source for block in blocks for write in block.writes]
     outputs = [p for p in function.params if any(p.same_as(buffer) for buffer in written)]
     return KernelCost(name, flops, moved, tuple(tuple(int(dim) for dim in p.shape) for p in outputs))
@@ -72,14 +75,17 @@ def _is_fixed(sizes: Iterable[Any]) -> bool:
 
 def _touched_bytes(parameter: Any, blocks: list[Any]) -> int:
     """The size of the parameter, or what the blocks access if that is less: a lookup reads some rows of its table."""
-    elements = math.prod(int(dim) for dim in parameter.shape)
     accessed = sum(
         _runs(block) * math.prod(int(bounds.extent) for bounds in region.region)
         for block in blocks
         for region in (*block.reads, *block.writes)
         if region.source.same_as(parameter)
     )
-    return min(elements, accessed) * np.dtype(str(parameter.dtype)).itemsize
+    return min(_bytes(parameter), accessed * np.dtype(str(parameter.dtype)).itemsize)
+
+
+def _bytes(parameter: Any) -> int:
+    return math.prod(int(dim) for dim in parameter.shape) * np.dtype(str(parameter.dtype)).itemsize
 
 
 def _blocks(schedule: Schedule, parent: SBlockRV) -> Iterator[SBlockRV]:

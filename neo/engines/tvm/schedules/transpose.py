@@ -93,7 +93,14 @@ def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
     counts = [-(-dim.size // lanes) if dim in (read, written) else dim.size for dim in dimensions]
     elements = math.prod(dim.size for dim in dimensions)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE})
+        T.func_attr(
+            {
+                "tirx.noalias": True,
+                "tirx.is_scheduled": True,
+                "op_pattern": OPAQUE,
+                "estimated_flops": 0,
+            }
+        )
         parts = 2 if spec.pairs else 1
         shape = (*spec.shape[:-1], parts * spec.shape[-1])
         x = T.match_buffer(T.arg("x", T.handle()), shape, STORAGE if spec.pairs else FLOAT)
