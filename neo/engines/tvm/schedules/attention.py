@@ -9,7 +9,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.lowering.attention import STEPS, VALUES
-from neo.engines.tvm.schedules.loops import blocks_of, extent, lanes, vectorise_innermost
+from neo.engines.tvm.schedules.loops import blocks_of, extent, keep_in_registers, lanes, vectorise_innermost
 from neo.engines.tvm.schedules.rows import reduce_by_lanes, vectorise_partial
 from neo.engines.tvm.tiles import Tile, choose_tile, choose_width
 
@@ -37,7 +37,7 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
     own = (row_tiles, row, column_tiles, *inner)
     lead = [loop for loop in schedule.get_loops(last) if not _is_one_of(schedule, loop, own)]
     schedule.reorder(*lead, row_tiles, column_tiles, row, *inner)
-    _keep_in_registers(schedule, [row, *inner])
+    keep_in_registers(schedule, [row, *inner])
     tiles = schedule.fuse(*lead, row_tiles)
     schedule.parallel(tiles)
 
@@ -50,7 +50,7 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
     *_, row, columns = schedule.get_loops(biased)
     column_tiles, *inner = schedule.split(columns, [None, vectors, tile.lanes])
     schedule.reorder(column_tiles, row, *inner)
-    _keep_in_registers(schedule, [row, *inner])
+    keep_in_registers(schedule, [row, *inner])
     schedule.compute_at(scores, column_tiles, preserve_unit_loops=True)
     for block in (scores, values):
         _accumulate(schedule, block, tile.lanes)
@@ -90,12 +90,6 @@ def _accumulate(schedule: Schedule, block: SBlockRV, width: int) -> None:
     *rows, columns, step = schedule.get_loops(block)[around:]
     inner = [*rows, *schedule.split(columns, [None, width])]
     schedule.reorder(step, *inner)
-    _keep_in_registers(schedule, inner)
+    keep_in_registers(schedule, inner)
     start = schedule.decompose_reduction(block, step)
-    _keep_in_registers(schedule, schedule.get_loops(start)[around:])
-
-
-def _keep_in_registers(schedule: Schedule, loops: list[LoopRV]) -> None:
-    for loop in loops[:-1]:
-        schedule.unroll(loop)
-    schedule.vectorize(loops[-1])
+    keep_in_registers(schedule, schedule.get_loops(start)[around:])

@@ -71,6 +71,13 @@ def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> 
         schedule.vectorize(schedule.split(loop, [None, width])[1])
 
 
+def keep_in_registers(schedule: Schedule, loops: list[LoopRV]) -> None:
+    """The loops inside a tile: all unrolled, but the innermost, which is a vector."""
+    for loop in loops[:-1]:
+        schedule.unroll(loop)
+    schedule.vectorize(loops[-1])
+
+
 def pack_columns(schedule: Schedule, block: SBlockRV, width: int, packable: frozenset[int]) -> dict[int, int]:
     """Let the reduction read its weights packed width columns at a time; -> {parameter: width} for each it reads so.
 

@@ -26,6 +26,7 @@ from neo.engines.tvm.schedules.loops import (
     extent,
     has_condition,
     is_reduction,
+    keep_in_registers,
     lanes,
     loops_of,
     pack_columns,
@@ -82,17 +83,17 @@ def schedule_reduction(
         # only what the tile needs, into the cache, instead of a pass over memory
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         vectorise_innermost(schedule, block, target)
-    _keep_in_registers(schedule, inner)
+    keep_in_registers(schedule, inner)
     own = loops_of(schedule, reduction, skip=1)
     if own is None:
         return None
     loops = own
     inner = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, tile.lanes])]
     schedule.reorder(*own.reduction, *inner)
-    _keep_in_registers(schedule, inner)
+    keep_in_registers(schedule, inner)
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
     _unroll_short(schedule, loops.reduction)
-    _keep_in_registers(schedule, schedule.get_loops(start)[1:])
+    keep_in_registers(schedule, schedule.get_loops(start)[1:])
     if order.columns_first:
         for position in packing:
             fetch_ahead(schedule, tiles, tile, position, matrices)
@@ -258,9 +259,3 @@ def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
         if count > STEPS_UNROLLED:
             return
         schedule.unroll(loop)
-
-
-def _keep_in_registers(schedule: Schedule, tile: list[LoopRV]) -> None:
-    for loop in tile[:-1]:
-        schedule.unroll(loop)
-    schedule.vectorize(tile[-1])
