@@ -14,6 +14,8 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
+from neo.engines.tvm.indices import axes_of
+
 Array = NDArray[Any]
 
 
@@ -51,8 +53,7 @@ def is_known(value: Any, bindings: Any) -> bool:
 
 
 def _permuted(call: relax.Call, array: Array) -> Array:
-    axes = call.attrs.axes
-    return np.transpose(array, None if axes is None else [int(axis) for axis in axes])
+    return np.transpose(array, axes_of(call))
 
 
 def _expanded(call: relax.Call, array: Array) -> Array:

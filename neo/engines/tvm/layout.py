@@ -12,6 +12,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from neo.engines.tvm.indices import axes_of
+
 DESIRED = {
     "relax.nn.conv2d": ["NHWC", "HWIO"],
     # TVM lowers transposed convolutions in this layout only (those that converters.py leaves to it)
@@ -68,8 +70,7 @@ class _ImageReader(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no typ
         bound = self.lookup_binding(value) if isinstance(value, relax.Var) else None
         if not isinstance(bound, relax.Call) or getattr(bound.op, "name", "") != "relax.permute_dims":
             return None
-        axes = bound.attrs.axes
-        if axes is None or [int(axis) for axis in axes] != [0, 2, 3, 1]:
+        if axes_of(bound) != [0, 2, 3, 1]:
             return None
         return bound.args[0] if int(bound.args[0].ty.shape[1]) <= FEW_CHANNELS else None
 

@@ -13,13 +13,12 @@ from enum import Enum
 
 from neo.contract.device import Target
 from neo.engines.tvm.activations import Activation
-from neo.engines.tvm.tiles import BUSY, Tile
+from neo.engines.tvm.tiles import BUSY, FLOAT_BITS, Tile
 
 # units that are computed together: one, two or four vectors on AVX-512, AVX2 and NEON
 LANES = 16
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FLOAT = "float32"
-FLOAT_BITS = 32
 # multiply-adds of one direction: about the time that it takes to wake up another thread
 PARALLEL_WORK = 1 << 17
 # multiply-adds of one step that threads share, to wait for each other at its end: with half as many nothing was gained

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FLOAT_BITS = 32
 WIDEST_TILE = 6
 # independent multiply-adds that keep the units busy: a latency of 4 cycles, two units
 BUSY = 8

@@ -15,6 +15,7 @@ from neo.contract.device import Target
 from neo.engines.tvm.amx import Product
 from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, Unit
 from neo.engines.tvm.constants import constant_of, is_known
+from neo.engines.tvm.indices import axes_of
 from neo.engines.tvm.lowering import matmul, winograd
 from neo.engines.tvm.lowering.arithmetic import (
     FLOATS,
@@ -31,10 +32,8 @@ from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
 from neo.engines.tvm.lowering.window import Window, window_of
+from neo.engines.tvm.patterns import OPAQUE, TAKES_EPILOGUE
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
-
-# TVM's names for these numbers are not exported to Python: kOutEWiseFusable and kOpaque
-TAKES_EPILOGUE, OPAQUE = 4, 8
 
 CONVOLUTION, PRODUCT, PERMUTATION = "relax.nn.conv2d", "relax.matmul", "relax.permute_dims"
 # elements: fewer are moved as fast in passing, by the function before or behind
@@ -161,11 +160,11 @@ class Lowering:
         )
 
     def _permute_dims(self, builder: Any, call: relax.Call) -> Any:
-        x, axes = call.args[0], call.attrs.axes
+        x = call.args[0]
         shape = [int(dim) if isinstance(dim, tirx.IntImm) else 0 for dim in x.ty.shape]
         if math.prod(shape) < LARGE or str(x.ty.dtype) != FLOAT or is_known(x, builder):
             return _tvm_lowers(builder, call)
-        order = [int(axis) % len(shape) for axis in axes] if axes is not None else list(reversed(range(len(shape))))
+        order = axes_of(call)
         spec = Transpose(tuple(shape), tuple(order), shape[order[-1]])
         if not spec.fits(self._rows.lanes):
             return _tvm_lowers(builder, call)

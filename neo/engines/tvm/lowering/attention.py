@@ -17,9 +17,11 @@ from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, pair, rounded, widened
 from neo.engines.tvm.constants import constant_of, is_known
+from neo.engines.tvm.indices import axes_of, before_transpose
 from neo.engines.tvm.lowering import matmul
 from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, encode, zero
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.patterns import TAKES_EPILOGUE
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 from neo.engines.tvm.tiles import choose_tile, round_up_vectors
 
@@ -27,8 +29,6 @@ from neo.engines.tvm.tiles import choose_tile, round_up_vectors
 STEPS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
     f"attention_{name}" for name in ("scores", "biased", "largest", "powers", "total", "values")
 )
-# TVM's name for this number is not exported to Python: kOutEWiseFusable
-_TAKES_EPILOGUE = 4
 # exp of less is no normal float32, and slow to multiply with
 _LEAST_EXPONENT = -87.0
 
@@ -58,8 +58,7 @@ class View:
 
     def at(self, base: te.Tensor, index: Sequence[Any]) -> Any:
         """base: the tensor that ``base`` stands for."""
-        own = sorted(zip(self.axes, index, strict=True), key=lambda pair: pair[0])
-        return base(*(place for _, place in own))
+        return base(*before_transpose(index, self.axes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class Attention:
             v.base if rows.arithmetic == FLOATS else _values(builder, v, rows.arithmetic),
             *variable,
             primfunc_name_hint="attention",
-            primfunc_attrs={"op_pattern": _TAKES_EPILOGUE},
+            primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
         )
 
     def _operand(self, builder: Any, step: Step, keys: int, wide: int) -> relax.Expr:
@@ -213,7 +212,7 @@ class Attention:
         sizes = (*lead, queries, width)
 
         def output(*own: tirx.Var) -> Any:
-            at = [index for _, index in sorted(zip(self.order, own, strict=True), key=lambda pair: pair[0])]
+            at = before_transpose(own, self.order)
             scale = tirx.const(self.v.factor, FLOAT)
             return values(*at) * (scale / total(*at[:-1]))
 
@@ -244,7 +243,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
                 return call
         elif _is(call, "relax.permute_dims"):
             before = self._fused.get(self._bound(call.args[0]))
-            attention = None if before is None else before.permuted(_axes(call))
+            attention = None if before is None else before.permuted(axes_of(call))
         if attention is None or not attention.fits(self._rows):
             return call
         fused = attention.emit(self.builder_, self._rows)
@@ -278,7 +277,7 @@ def _view(value: Any, lookup: Lookup) -> View:
         call = lookup(view.base)
         factor = _factor(call)
         if _is(call, "relax.permute_dims"):
-            axes = _axes(call)
+            axes = axes_of(call)
             view = View(call.args[0], tuple(axes[axis] for axis in view.axes), view.factor)
         elif factor is not None:
             view = View(call.args[0], view.axes, view.factor * factor)
@@ -345,12 +344,6 @@ def _broadcast(operand: Any, index: Sequence[Any]) -> Any:
     sizes = [int(dim) for dim in operand.shape]
     own = index[len(index) - len(sizes) :]
     return operand(*(0 if size == 1 else place for place, size in zip(own, sizes, strict=True)))
-
-
-def _axes(call: relax.Call) -> list[int]:
-    rank = len(_shape(call.args[0]))
-    axes = call.attrs.axes
-    return list(reversed(range(rank))) if axes is None else [int(axis) % rank for axis in axes]
 
 
 def _scalar(value: Any) -> float | None:

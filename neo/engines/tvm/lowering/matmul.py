@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
+from neo.engines.tvm.indices import flatten, unflatten
 from neo.engines.tvm.lowering.arithmetic import zero
 from neo.engines.tvm.lowering.rows import Rows, cropped
 
@@ -54,7 +55,7 @@ def _flat(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
     step = te.reduce_axis((0, int(b.shape[-2])), name="k")
 
     def product(row: tirx.Var, column: tirx.Var) -> Any:
-        at = _unflatten(rows.clamp(row, count, computed), [*lead, height])
+        at = unflatten(rows.clamp(row, count, computed), [*lead, height])
         weight = b(*[0] * (len(b.shape) - 2), step, column)
         return te.sum(rows.arithmetic.product(lambda k: a(*at, k), step, weight), axis=step)
 
@@ -62,7 +63,7 @@ def _flat(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
     wide = te.compute((tall, computed), product, name="matmul", attrs=rows.attrs(a))
     if (shape, computed) == ([tall], columns):
         return wide
-    return te.compute((*shape, columns), lambda *at: wide[_flatten(at[:-1], shape), at[-1]], name="rows")
+    return te.compute((*shape, columns), lambda *at: wide[flatten(at[:-1], shape), at[-1]], name="rows")
 
 
 def _batched(a: te.Tensor, b: te.Tensor, lead: tuple[int, ...], columns: int, rows: Rows) -> te.Tensor:
@@ -92,18 +93,3 @@ def _broadcast_index(batch: list[tirx.Var], tensor: te.Tensor) -> list[Any]:
     dims = [int(dim) for dim in tensor.shape[:-2]]
     own = batch[len(batch) - len(dims) :]
     return [0 if dim == 1 else index for index, dim in zip(own, dims, strict=True)]
-
-
-def _flatten(at: tuple[tirx.Var, ...], shape: list[int]) -> Any:
-    flat = 0
-    for index, dim in zip(at, shape, strict=True):
-        flat = flat * dim + index
-    return flat
-
-
-def _unflatten(flat: Any, shape: list[int]) -> list[Any]:
-    at: list[Any] = []
-    for position in range(len(shape)):
-        below = math.prod(shape[position + 1 :])
-        at.append(flat // below % shape[position] if position else flat // below)
-    return at

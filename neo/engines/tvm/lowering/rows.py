@@ -11,9 +11,7 @@ from tvm import te, tirx
 from neo.contract.device import Target
 from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic
 from neo.engines.tvm.lowering.tiled import Mark, whole_tiles
-from neo.engines.tvm.tiles import round_up_rows, round_up_strips
-
-FLOAT_BITS = 32
+from neo.engines.tvm.tiles import FLOAT_BITS, round_up_rows, round_up_strips
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ from typing import Any
 from neo.contract.device import Target
 from neo.engines.tvm.amx import TILE_COLUMNS, Product
 from neo.engines.tvm.lowering.window import Window
-from neo.engines.tvm.tiles import choose_tile
+from neo.engines.tvm.tiles import FLOAT_BITS, choose_tile
 
 MARK = "neo.tiles"
-FLOAT_BITS = 32
 # of fewer, weights on their way from memory are what takes the time, and vectors read them as fast as tiles
 FEWEST_ROWS = 4
 

@@ -24,6 +24,7 @@ from neo.contract.device import Target
 from neo.engines.tvm import amx
 from neo.engines.tvm.amx import ROW_BYTES, TILE_COLUMNS, Product
 from neo.engines.tvm.bfloat16 import FLOAT, PAIR
+from neo.engines.tvm.indices import flatten, unflatten
 from neo.engines.tvm.lowering.tiled import Mark, mark_of
 from neo.engines.tvm.packing import Packing
 from neo.engines.tvm.schedules.loops import blocks_of, is_reduction
@@ -146,7 +147,7 @@ def _leading(kernel: _Kernel, groups: Sequence[Scalar], row: Scalar) -> tuple[li
     if pitch:
         return [*groups, row // pitch, row % pitch], row % pitch < shape[-1]
     own = [*map(_extent, kernel.groups), kernel.product.rows]
-    return ([*groups, row] if shape == own else _unflatten(_flatten([*groups, row], own), shape)), None
+    return ([*groups, row] if shape == own else unflatten(flatten([*groups, row], own), shape)), None
 
 
 def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
@@ -158,10 +159,10 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     parts = min(parts, down * across)
     part, block = tirx.Var("part", INDEX), tirx.Var("block", INDEX)
     if product.weights_bytes > target.l2_kib * 1024 // 2:  # read once, all rows at a time
-        column, row = _unflatten(block, [across, down])
+        column, row = unflatten(block, [across, down])
     else:
-        row, column = _unflatten(block, [down, across])
-    *groups, index = _unflatten(row, [*map(_extent, kernel.groups), product.blocks])
+        row, column = unflatten(block, [down, across])
+    *groups, index = unflatten(row, [*map(_extent, kernel.groups), product.blocks])
     at = _Place(groups, _fitting(index, product.block_rows, product.rows), column * product.across)
     begin, end = (one * (down * across) // parts for one in (part, part + 1))
     blocks = _loop(block, begin, end - begin, _widths(kernel, weights, at, column))
@@ -223,7 +224,7 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, grid: Sequence[tuple[i
     }
     corner = tirx.BufferLoad(kernel.inputs.source, [_replaced(b.min, values) for b in kernel.inputs.region])
     pair = _fitting(step, product.depth, product.pairs)
-    run = _flatten(runs, [_extent(v) for v in kernel.outer])
+    run = flatten(runs, [_extent(v) for v in kernel.outer])
 
     def inputs(upper: int) -> Scalar:
         offset = pair * amx.PAIR_BYTES + upper * product.heights[0] * mark.row_bytes
@@ -292,21 +293,6 @@ def _replaced(
 def _fitting(index: Scalar, size: int, whole: int) -> Scalar:
     """Where a piece begins of those that something is cut into; the last one where it still fits."""
     return index * size if whole % size == 0 else tirx.min(index * size, whole - size)
-
-
-def _flatten(at: Sequence[Scalar], shape: Sequence[int]) -> Scalar:
-    flat: Scalar = _int(0)
-    for index, size in zip(at, shape, strict=True):
-        flat = flat * size + index
-    return flat
-
-
-def _unflatten(flat: Scalar, shape: Sequence[int]) -> list[Scalar]:
-    at = []
-    for position, size in reversed(list(enumerate(shape))):
-        at.append(_int(0) if size == 1 else flat % size if math.prod(shape[:position]) > 1 else flat)
-        flat = flat if size == 1 else flat // size
-    return at[::-1]
 
 
 def _loop(

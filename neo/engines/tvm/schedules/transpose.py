@@ -8,9 +8,7 @@ computer method for matrix transposing", 1972), and written row by row.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tvm
 from tvm import tirx
@@ -18,12 +16,12 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
 from neo.engines.tvm.bfloat16 import FLOAT, PAIR, STORAGE
+from neo.engines.tvm.indices import unflatten
+from neo.engines.tvm.patterns import OPAQUE
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
 
 LANES = (4, 8, 16)
 _TURN = "neo_transpose"
-# TVM's name for this number is not exported to Python: kOpaque, what fuses with nothing
-OPAQUE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +106,20 @@ def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
         loop = T.parallel if elements >= PARALLEL_ELEMENTS else T.serial
         with T.sblock("root"), loop(0, math.prod(counts)) as block:
             source, destination = tirx.const(0, "int32"), tirx.const(0, "int32")
-            for dim, index in zip(dimensions, _unflatten(block, counts), strict=True):
+            for dim, index in zip(dimensions, unflatten(block, counts), strict=True):
                 first = tirx.min(index * lanes, dim.size - lanes) if dim in (read, written) else index
                 source, destination = source + first * dim.reads, destination + first * dim.writes
+            ends = (
+                (x, shape, source * parts, written.reads),
+                (y, spec.output_shape, destination, read.writes),
+            )
             places = [
                 part
-                for buffer, offset, step in ((x, source * parts, written.reads), (y, destination, read.writes))
-                for part in (T.address_of(buffer[tuple(_unflatten(offset, buffer.shape))]), tirx.const(step, "int64"))
+                for buffer, sizes, offset, step in ends
+                for part in (T.address_of(buffer[tuple(unflatten(offset, sizes))]), tirx.const(step, "int64"))
             ]
             T.evaluate(tirx.call_extern("int32", f"{_TURN}_{lanes}", *places))
     return builder.get()
-
-
-def _unflatten(flat: Any, counts: Sequence[Any]) -> Iterator[Any]:
-    sizes = [int(count) for count in counts]
-    for dim, size in enumerate(sizes):
-        yield flat // math.prod(sizes[dim + 1 :]) % size
 
 
 def _helper(lanes: int) -> str:
