@@ -102,6 +102,12 @@ UNITS = {
 }
 
 
+def multiplies_pairs(block: tirx.SBlock) -> bool:
+    """Does a block of TensorIR sum up products of pairs?"""
+    is_reduction = any(v.iter_type == tirx.IterVar.CommReduce for v in block.iter_vars)
+    return is_reduction and any(read.source.dtype == PAIR for read in block.reads)
+
+
 def unit_of(target: Target) -> Unit | None:
     """None if the target's processor does not compute with bfloat16."""
     feature = bf16_feature(target)

@@ -15,7 +15,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.schedule import SBlockRV
 
-from neo.engines.tvm.bfloat16 import PAIR
+from neo.engines.tvm.bfloat16 import multiplies_pairs
 from neo.runtime.engine_folder import KernelCost
 
 # operations of two multiply-adds that the estimate, which sees an addition and a call, does not count
@@ -46,7 +46,7 @@ def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
         flops = int(estimate_tir_flops(tvm.IRModule({"main": function})))
     except tvm.error.InternalError:  # a kind of statement that the estimate does not know
         return None
-    flops += sum(_MORE_OF_A_PAIR * _runs(block) for block in blocks if _multiplies_pairs(block))
+    flops += sum(_MORE_OF_A_PAIR * _runs(block) for block in blocks if multiplies_pairs(block))
     moved = sum(_touched_bytes(parameter, blocks) if blocks else _bytes(parameter) for parameter in function.params)
     written = [write.source for block in blocks for write in block.writes]
     outputs = [p for p in function.params if any(p.same_as(buffer) for buffer in written)]
@@ -55,11 +55,6 @@ def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
 
 def _runs(block: Any) -> int:
     return math.prod(int(v.dom.extent) for v in block.iter_vars)
-
-
-def _multiplies_pairs(block: Any) -> bool:
-    is_reduction = any(v.iter_type == tvm.tirx.IterVar.CommReduce for v in block.iter_vars)
-    return is_reduction and any(read.source.dtype == PAIR for read in block.reads)
 
 
 def _is_countable(block: Any) -> bool:

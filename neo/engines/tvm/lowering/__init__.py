@@ -128,23 +128,23 @@ class Lowering:
         if window.groups == 1:
             weights = self._widened(builder, weights, arithmetic)
         x, rows = as_stored(builder, x, arithmetic), self._rows_of(arithmetic)
-        geometry = None
-        if any(window.padding) and (window.channels_first or isinstance(arithmetic, Pixels) or arithmetic.tiles):
-            # of few channels the copy is small, and where it is made tile by tile no vectors fit it; tiles of AMX are
-            # read from memory
-            shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
-            height, width = shape[2:] if window.channels_first else shape[1:3]
-            geometry = Geometry.of(shape, kernel, window, rows)
-            if window.channels_first or isinstance(arithmetic, Pixels):
-                geometry = geometry.aligned(width, rows.lanes)
-            if geometry.padded != (height, width):  # with a stride, no window may reach the zeros
-                x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
+        geometry = self._geometry_of(x, weights, window, rows)
+        if geometry is not None and geometry.has_zeros and not geometry.depthwise:
+            x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
         return builder.call_te(
-            lambda x, weights: convolution(x, weights, window, rows, filters=filters, geometry=geometry),
+            lambda x, weights: convolution(x, weights, window, rows, geometry, filters=filters),
             x,
             weights,
             primfunc_name_hint="conv2d",
         )
+
+    def _geometry_of(self, x: Any, weights: Any, window: Window, rows: Rows) -> Geometry | None:
+        shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
+        if is_pointwise(kernel, window):
+            return None
+        geometry = Geometry.of(shape, kernel, window, rows)
+        along_width = window.channels_first or isinstance(rows.arithmetic, Pixels)
+        return geometry.aligned(rows.lanes) if along_width and any(window.padding) else geometry
 
     def _matmul(self, builder: Any, call: relax.Call) -> Any:
         if not matmul.takes(call):

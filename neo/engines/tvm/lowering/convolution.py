@@ -21,29 +21,49 @@ CHANNELS_FIRST: Order = (0, 2, 3, 1)
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes as (height, width). order: of the input's dimensions. begin: rows above and columns to the left that are
-    zero. padded: of the input with its zeros. out: of the output. wide: how many columns of it are computed. shift: how
-    many of the columns to the left are not read.
+    """Sizes as (height, width). order: of the input's dimensions. size: of the input. begin: rows above and columns
+    to the left that are zero. padded: of the input with its zeros. out: of the output. wide: how many columns of it are
+    computed. along: columns of the input from one of the output to the next. shift: how many of the columns to the left
+    are not read. phases: where there is a stride, the padded input has every so many columns side by side, [N, H,
+    phases, W / phases, C], so that those that a tile of outputs reads are neighbours.
     """
 
     order: Order
     images: int
+    size: tuple[int, int]
     begin: tuple[int, int]
     padded: tuple[int, int]
     out: tuple[int, int]
     wide: int
     depthwise: bool
+    along: int
     shift: int = 0
+    phases: int = 1
 
-    def aligned(self, width: int, lanes: int) -> Geometry:
-        """With so many more zeros on both sides that every vector of a row is all zeros or has none of them. width: of
-        the input, best if a number of whole vectors.
+    @property
+    def has_zeros(self) -> bool:
+        """With a stride, no window may reach the padding."""
+        return self.padded != self.size
+
+    def aligned(self, lanes: int) -> Geometry:
+        """With so many more zeros on both sides that every vector of a row is all zeros or has none of them, as far as
+        the input's width is a number of whole vectors.
         """
-        _, left = self.begin
+        (_, left), (_, width) = self.begin, self.size
         begin = -(-left // lanes) * lanes
         right = max(self.padded[1] - left - width, 0)
-        padded = begin + -(-(width + right) // lanes) * lanes
-        return replace(self, begin=(self.begin[0], begin), padded=(self.padded[0], padded), shift=begin - left)
+        padded = self.padded[0], begin + -(-(width + right) // lanes) * lanes
+        return replace(self, begin=(self.begin[0], begin), padded=padded, shift=begin - left, phases=1)
+
+    def place(self, n: Any, y: Any, column: Any, reach: Any) -> list[Any]:
+        """Where the padded input has a pixel. column: of the output. reach: from the leftmost pixel that it reads."""
+        if self.phases > 1:
+            return [n, y, reach % self.phases, column + reach // self.phases]
+        return [n, y, column * self.along + reach + self.shift]
+
+    def ordered(self, *at: Any) -> list[Any]:
+        """Indices of a value, of which the channel is the last, in the order in which the padded input has them."""
+        return list(at) if self.phases > 1 else _ordered(self.order, *at)
 
     @classmethod
     def of(cls, shape: Sequence[int], weights: Sequence[int], window: Window, rows: Rows) -> Geometry:
@@ -58,27 +78,27 @@ class Geometry:
         wide = (rows.round_up_strips if depthwise else rows.round_up)(out[1], weights[3])
         if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
             right = max(0, (wide - 1) * along + reach_x + 1 - width - left)
-        return cls(order, images, (top, left), (height + top + bottom, width + left + right), out, wide, depthwise)
+        padded = height + top + bottom, width + left + right
+        is_copied = padded != (height, width) and not depthwise and not window.channels_first
+        phases = along if is_copied and not rows.arithmetic.tiles else 1
+        return cls(order, images, (height, width), (top, left), padded, out, wide, depthwise, along, phases=phases)
 
 
 def convolution(
-    x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, *, filters: int, geometry: Geometry | None = None
+    x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, geometry: Geometry | None, *, filters: int
 ) -> te.Tensor:
-    """x: [N, H, W, C]. weights: [KH, KW, C / groups, O], as the arithmetic wants both. -> [N, H', W', filters] float32.
+    """x: [N, H, W, C], with the zeros around it that ``pad`` gives it, but for a depthwise convolution. weights: [KH,
+    KW, C / groups, O], as the arithmetic wants both. -> [N, H', W', filters] float32.
 
-    filters: O, or less if the weights are wider than they should be. geometry: given if x has its zeros already, by
-    ``pad``.
+    geometry: None for a pointwise convolution. filters: O, or less if the weights are wider than they should be.
     Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
     left out again by a copy that fuses with the epilogue.
     """
-    shape = [int(dim) for dim in weights.shape]
-    if is_pointwise(shape, window):
+    if geometry is None:
         return _pointwise(x, weights, filters, rows)
-    if geometry is not None:
-        return _spatial(x, weights, window, rows, geometry, filters=filters)
-    geometry = Geometry.of([int(dim) for dim in x.shape], shape, window, rows)
-    padded = pad(x, geometry, by_mask=geometry.depthwise)
-    return _spatial(padded, weights, window, rows, geometry, filters=filters)
+    if geometry.depthwise and geometry.has_zeros:
+        x = pad(x, geometry, by_mask=True)
+    return _spatial(x, weights, window, rows, geometry, filters=filters)
 
 
 def is_pointwise(kernel: Sequence[int], window: Window) -> bool:
@@ -120,9 +140,9 @@ def _spatial(
     def product(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
         first = 0 if window.groups == 1 else o // per_group * steps
         column = w if any(window.padding) or wide == out_width else tirx.min(w, out_width - 1)
-        place = n, h * down + ky * spread_y, column * along + kx * spread_x + geometry.shift
+        pixel = geometry.place(n, h * down + ky * spread_y, column, kx * spread_x)
         weight = weights[ky, kx, step, o]
-        term = rows.arithmetic.product(lambda c: padded(*_ordered(geometry.order, *place, first + c)), step, weight)
+        term = rows.arithmetic.product(lambda c: padded(*geometry.ordered(*pixel, first + c)), step, weight)
         return te.sum(term, axis=[ky, kx, step])
 
     pitch = geometry.padded[1]
@@ -156,11 +176,8 @@ def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor
     """
     order, (top, left) = geometry.order, geometry.begin
     images, height, width, channels = (int(x.shape[axis]) for axis in order)
-    if geometry.padded == (height, width):
-        return x
 
-    def value(*at: tirx.Var) -> Any:
-        n, h, w, c = (at[axis] for axis in order)
+    def value(n: tirx.Var, h: tirx.Var, w: Any, c: tirx.Var) -> Any:
         y, x_ = h - top, w - left
         inside = tirx.all(y >= 0, y < height, x_ >= 0, x_ < width)
         if not by_mask:
@@ -169,7 +186,12 @@ def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor
         # likely: TVM would else conclude from the condition that nothing needs to be brought inside
         return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), zero(x))
 
-    return te.compute(_ordered(order, images, *geometry.padded, channels), value, name="pad")
+    phases, (rows, columns) = geometry.phases, geometry.padded
+    if phases > 1:
+        split = images, rows, phases, -(-columns // phases), channels
+        return te.compute(split, lambda n, h, phase, w, c: value(n, h, w * phases + phase, c), name="pad")
+    shape = _ordered(order, images, rows, columns, channels)
+    return te.compute(shape, lambda *at: value(*(at[axis] for axis in order)), name="pad")
 
 
 def _ordered(order: Order, *nhwc: Any) -> list[Any]:

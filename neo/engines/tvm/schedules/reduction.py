@@ -17,6 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
+from neo.engines.tvm.bfloat16 import multiplies_pairs
 from neo.engines.tvm.prefetch import fetch_ahead
 from neo.engines.tvm.schedules.injective import vectorised_pass
 from neo.engines.tvm.schedules.loops import (
@@ -43,9 +44,12 @@ WIDE_LANES = 16
 FLOAT_BYTES = 4
 LOCAL = "local"
 # time of a multiply-add, in units of the shortest possible, to fetch a vector of weights that did not stay in the
-# second-level cache since the last tile; and the share of that cache which they have
-FAR_WEIGHTS, FITTING = 0.5, 0.75
-# inputs that stay in that cache: so many times as large it is
+# first-level cache since the last tile
+FETCHED_WEIGHTS = 0.5
+# independent multiply-adds that keep the units busy with pairs of bfloat16, which take longer than those of float32: 12
+# were seen to be too few
+BUSY_WITH_PAIRS = 13
+# inputs that stay in the second-level cache: so many times as large it is
 FITTING_INPUTS = 4
 # the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
 TILES_TRIED = 8
@@ -198,10 +202,12 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape)
     steps = _elements(schedule, nest.loops.reduction)
+    busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
 
     def cost(tile: Tile) -> float:
         weights_bytes = steps * tile.vectors * tile.lanes * FLOAT_BYTES
-        return tile.cost + (FAR_WEIGHTS / tile.rows if weights_bytes > FITTING * target.l2_kib * 1024 else 0.0)
+        waiting = max(1.0, busy / (tile.rows * tile.vectors))
+        return tile.cost * waiting + (FETCHED_WEIGHTS / tile.rows if weights_bytes > target.l1d_kib * 1024 else 0.0)
 
     return sorted(list_tiles(*shape), key=cost)
 
