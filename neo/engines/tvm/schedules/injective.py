@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IndexMap
+from tvm.tirx.analysis import undefined_vars
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.loops import (
@@ -16,12 +18,14 @@ from neo.engines.tvm.schedules.loops import (
     has_condition,
     is_reduction,
     lanes,
-    largest_divisor,
     loops_of,
 )
+from neo.engines.tvm.tiles import choose_lanes
 
 # below this many elements the wake-up of a second thread costs more than it saves
 PARALLEL_ELEMENTS = 1 << 14
+# so many narrower vectors are slower than wide ones of which some inputs are collected one by one
+NARROW = 4
 
 
 def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
@@ -42,18 +46,38 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
     if has_condition(schedule, block):
         outer, inner = _ask_by_vectors(schedule, block, loops.spatial, lanes(schedule, block, target))
     else:
-        fused = schedule.fuse(*loops.spatial)
-        outer, inner = schedule.split(
-            fused, [None, largest_divisor(extent(schedule, fused), lanes(schedule, block, target))]
-        )
+        width = _vector_of(schedule, block, loops.spatial, lanes(schedule, block, target))
+        outer, inner = schedule.split(schedule.fuse(*loops.spatial), [None, width])
     vector = extent(schedule, inner)
     elements = extent(schedule, outer) * vector
     if vector > 1:
         schedule.vectorize(inner)
     if elements >= PARALLEL_ELEMENTS:
-        threads, _ = schedule.split(outer, [largest_divisor(elements // vector, 4 * target.cores), None])
+        threads, _ = schedule.split(outer, [_largest_divisor(elements // vector, 4 * target.cores), None])
         schedule.parallel(threads)
     return True
+
+
+def _vector_of(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> int:
+    """How many elements to compute at a time, of all loops in one: so many that a vector of the output is a vector of
+    every input too. In a product of an image and one number per channel none may reach beyond the channels.
+    """
+    described = schedule.get(block)
+    used = [[_uses(read, variable.var) for read in described.reads] for variable in described.iter_vars]
+    together, alike = 1, None
+    for loop, uses in reversed(list(zip(loops, used, strict=True))):
+        size = extent(schedule, loop)
+        if size > 1 and alike not in (None, uses):
+            break
+        together, alike = together * size, uses if size > 1 else alike
+    vector = choose_lanes(together, width)
+    if vector * NARROW >= width:
+        return vector
+    return choose_lanes(math.prod(extent(schedule, loop) for loop in loops), width)
+
+
+def _uses(read: tirx.BufferRegion, variable: tirx.Var) -> bool:
+    return any(v.same_as(variable) for bounds in read.region for v in undefined_vars(bounds.min))
 
 
 def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> tuple[LoopRV, LoopRV]:
@@ -65,7 +89,7 @@ def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], wi
     """
     rank = len(loops)
     last = max((i for i, loop in enumerate(loops) if extent(schedule, loop) > 1), default=rank - 1)
-    vector = largest_divisor(extent(schedule, loops[last]), width)
+    vector = choose_lanes(extent(schedule, loops[last]), width)
 
     def apart(*at: tirx.Var) -> list[Any]:
         return [*at[:last], at[last] // vector, *at[last + 1 :], at[last] % vector]
@@ -74,3 +98,7 @@ def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], wi
     schedule.transform_block_layout(block, IndexMap.from_func(apart, ndim=rank, index_dtype=dtype))
     *outer, inner = schedule.get_loops(block)
     return schedule.fuse(*outer), inner
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return max(divisor for divisor in range(1, max(1, min(number, limit)) + 1) if number % divisor == 0)

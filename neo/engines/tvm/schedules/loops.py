@@ -9,6 +9,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
+from neo.engines.tvm.tiles import choose_lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,10 @@ def lanes(schedule: Schedule, block: SBlockRV, target: Target) -> int:
     return max(1, target.vector_bits // bits)
 
 
-def largest_divisor(number: int, limit: int) -> int:
-    return max(divisor for divisor in range(1, max(1, min(number, limit)) + 1) if number % divisor == 0)
-
-
 def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> None:
     """Split the block's innermost loop so that as many elements as fit go into one vector."""
     loop = schedule.get_loops(block)[-1]
-    width = largest_divisor(extent(schedule, loop), lanes(schedule, block, target))
+    width = choose_lanes(extent(schedule, loop), lanes(schedule, block, target))
     if width > 1:
         schedule.vectorize(schedule.split(loop, [None, width])[1])
 

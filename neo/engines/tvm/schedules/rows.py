@@ -17,10 +17,10 @@ from neo.engines.tvm.schedules.loops import (
     extent,
     is_reduction,
     lanes,
-    largest_divisor,
     loops_of,
     vectorise_innermost,
 )
+from neo.engines.tvm.tiles import choose_lanes
 
 # narrower vectors are not worth the second pass over the partial results
 LEAST_LANES = 4
@@ -61,7 +61,7 @@ def reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlo
     if loops is None or len(loops.reduction) != 1:
         return None
     (steps,) = loops.reduction
-    width = largest_divisor(extent(schedule, steps), lanes(schedule, block, target))
+    width = choose_lanes(extent(schedule, steps), lanes(schedule, block, target))
     if width < LEAST_LANES or width == extent(schedule, steps):
         return None
     _, lane = schedule.split(steps, [None, width])

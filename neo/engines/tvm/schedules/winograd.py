@@ -12,7 +12,8 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
-from neo.engines.tvm.schedules.loops import blocks_of, extent, lanes, largest_divisor
+from neo.engines.tvm.schedules.loops import blocks_of, extent, lanes
+from neo.engines.tvm.tiles import choose_lanes
 
 HALF = "winograd_half"
 PIXELS = "winograd_pixels"
@@ -68,7 +69,7 @@ def _tile_side(schedule: Schedule, half: SBlockRV) -> int:
 
 
 def _vectors(schedule: Schedule, block: SBlockRV, channels: LoopRV, target: Target) -> tuple[LoopRV, LoopRV]:
-    width = largest_divisor(extent(schedule, channels), lanes(schedule, block, target))
+    width = choose_lanes(extent(schedule, channels), lanes(schedule, block, target))
     vectors, lane = schedule.split(channels, [None, width])
     return vectors, lane
 
