@@ -17,11 +17,13 @@ from neo.contract.tensors import TensorSpec
 from neo.engines.base import BF16, BuildRequest
 from neo.engines.tvm import bfloat16
 from neo.engines.tvm.build import build as build_tvm
-from neo.engines.tvm.build import llvm_target
+from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.host_passes import pipeline_of
+from neo.engines.tvm.importer import import_model
 from neo.errors import EngineError
 from neo.targets import load_target
 from tests.engines.conftest import Check, to_bfloat16
+from tests.engines.reference import specs
 from tests.models import build
 
 ODD = st.sampled_from([2, 4, 6, 10, 16, 18, 24, 40, 64])
@@ -118,6 +120,26 @@ def block(channels: int) -> onnx.ModelProto:
 
 def test_values_between_operators_are_rounded_once(agrees: Check) -> None:
     agrees("tvm", block(16), precision=BF16, max_rel=2e-2)
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_poolings_read_bfloat16(agrees: Check, operator: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Concat", ["a", "a"], ["b"], axis=1),
+        helper.make_node(operator, ["b"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["b", "v"], ["d"], strides=[2, 2]),
+        helper.make_node("Conv", ["c", "v"], ["e"]),
+        helper.make_node("Add", ["d", "e"], ["y"]),
+    ]
+    weights = {"w": random(16, 16, 1, 1), "v": random(8, 32, 1, 1)}
+    model = build(nodes, {"x": (1, 16, 9, 9)}, {"y": (1, 8, 5, 5)}, weights)
+    agrees("tvm", model, precision=BF16, max_rel=2e-2)
+    target = load_target("x86-64-v4-bf16")
+    module = import_model(model, specs(model.graph.input), target)
+    module, _ = lower_graph(module, target, llvm_target(target), bfloat16.unit_of(target))
+    (pool,) = (f for name, f in module.functions.items() if "pool" in name.name_hint)
+    assert str(pool.params[0].dtype) == bfloat16.STORAGE
 
 
 @pytest.mark.parametrize(("channels", "kernel"), [(1, 3), (3, 1), (3, 7), (4, 3), (5, 3), (7, 1)])

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
+from tvm import te, tirx
+from tvm.s_tir import Schedule
 
+from neo.engines.base import BF16, FP32
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.tiles import (
     choose_strip,
     choose_tile,
@@ -62,6 +66,21 @@ def test_convolutions_of_any_shape(
     model = build(nodes, {"x": (batch, channels, size, size)}, {"y": (batch, filters, out, out)}, weights)
     built = agrees("tvm", model)
     assert built.notes == ()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("pads", [(0, 0, 1, 1), (1, 2, 0, 0), (0, 3, 0, 1), (2, 2, 2, 2)])
+@pytest.mark.parametrize("precision", [FP32, BF16])
+def test_zeros_on_any_side_of_an_image_and_strides_over_them(
+    agrees: Check, stride: int, pads: tuple[int, int, int, int], precision: str
+) -> None:
+    """A kernel of 3 x 2 that is spread out, over 11 x 14 pixels of which a stride may leave some out."""
+    top, left, bottom, right = pads
+    out = (11 + top + bottom - 3) // stride + 1, (14 + left + right - 4) // stride + 1
+    attributes = {"pads": list(pads), "strides": [stride] * 2, "dilations": [1, 3]}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)]
+    model = build(nodes, {"x": (2, 20, 11, 14)}, {"y": (2, 24, *out)}, {"w": random(24, 20, 3, 2)})
+    agrees("tvm", model, precision=precision, max_rel=2e-2 if precision == BF16 else 1e-4)
 
 
 @pytest.mark.slow
@@ -301,3 +320,26 @@ def test_a_depthwise_convolution_has_a_tall_and_narrow_tile(
 ) -> None:
     first = list_strips(rows, columns, lanes, registers=32 if lanes != 8 else 16)[0]
     assert (first.rows, first.vectors, first.lanes) == tile
+
+
+@pytest.mark.parametrize(
+    ("image", "numbers", "lanes"),
+    [
+        ((1, 8, 8, 144), (1, 1, 1, 144), 16),  # 32 would reach into the next pixel
+        ((1, 8, 8, 64), (1, 1, 1, 64), 32),
+        ((1, 64, 6, 8), (1, 64, 1, 1), 16),
+        ((1, 8, 8, 144), (1, 8, 8, 144), 32),
+        ((4, 8, 8, 3), (1, 1, 1, 3), 32),
+    ],
+)
+def test_a_vector_ends_where_the_number_of_a_channel_does(
+    image: tuple[int, ...], numbers: tuple[int, ...], lanes: int
+) -> None:
+    x, scale = te.placeholder(image, "uint16", name="x"), te.placeholder(numbers, "uint16", name="scale")
+
+    def product(*at: tirx.Var) -> tirx.Expr:
+        return x(*at) * scale(*(0 if size == 1 else index for size, index in zip(numbers, at, strict=True)))
+
+    schedule = Schedule(te.create_prim_func([x, scale, te.compute(image, product, name="product")]))
+    assert schedule_injective(schedule, load_target("x86-64-v4"), frozenset()) == {}
+    assert int(schedule.get(schedule.get_loops(schedule.get_sblock("product"))[-1]).extent) == lanes

@@ -41,10 +41,16 @@ def as_stored(builder: Any, value: Any, arithmetic: Arithmetic) -> Any:
     """The value as the arithmetic reads it: itself, or its bfloat16, with as many channels as it takes at a time."""
     if arithmetic == FLOATS:
         return value
-    bound: Any = builder.lookup_binding(value) if isinstance(value, relax.Var) else None
-    if arithmetic.input == STORAGE and _is_decode(bound):
-        return bound.args[1].fields[0]
+    half = half_of(builder, value)
+    if arithmetic.input == STORAGE and half is not None:
+        return half
     return builder.emit_te(arithmetic.encode, value, primfunc_name_hint="encode")
+
+
+def half_of(builder: Any, value: Any) -> Any | None:
+    """The value as bfloat16, if it is stored so."""
+    bound: Any = builder.lookup_binding(value) if isinstance(value, relax.Var) else None
+    return bound.args[1].fields[0] if _is_decode(bound) else None
 
 
 def store_halves(module: tvm.IRModule, reads: Reads) -> tvm.IRModule:
