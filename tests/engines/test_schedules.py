@@ -193,11 +193,41 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
 
 @pytest.mark.slow
 @FEW
-@given(channels=ODD, size=st.integers(4, 17), kernel=st.integers(2, 3), operator=st.sampled_from(["Max", "Average"]))
-def test_poolings_of_any_shape(agrees: Check, channels: int, size: int, kernel: int, operator: str) -> None:
-    out = (size - kernel) // 2 + 1
-    nodes = [helper.make_node(f"{operator}Pool", ["x"], ["y"], kernel_shape=[kernel] * 2, strides=[2, 2])]
-    agrees("tvm", build(nodes, {"x": (1, channels, size, size)}, {"y": (1, channels, out, out)}))
+@given(
+    channels=ODD,
+    size=st.tuples(st.integers(4, 17), st.integers(4, 17)),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.integers(1, 3),
+    pads=st.tuples(*[st.integers(0, 3)] * 4),
+    batch=st.sampled_from([1, 2]),
+    operator=st.sampled_from(["Max", "Average", "Average of padding"]),
+    last=st.booleans(),
+)
+def test_poolings_of_any_shape(
+    agrees: Check,
+    channels: int,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    pads: tuple[int, int, int, int],
+    batch: int,
+    operator: str,
+    last: bool,
+) -> None:
+    """last: behind a convolution, where channels come last."""
+    fitting = [min(pad, reach - 1) for pad, reach in zip(pads, kernel * 2, strict=True)]
+    total = [fitting[0] + fitting[2], fitting[1] + fitting[3]]
+    out = [(n + pad - reach) // stride + 1 for n, pad, reach in zip(size, total, kernel, strict=True)]
+    kind, _, of_padding = operator.partition(" ")
+    attributes = {"count_include_pad": 1} if of_padding else {}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]) if last else helper.make_node("Relu", ["x"], ["c"]),
+        helper.make_node(
+            f"{kind}Pool", ["c"], ["y"], kernel_shape=kernel, strides=[stride] * 2, pads=fitting, **attributes
+        ),
+    ]
+    weights = {"w": random(channels, channels, 1, 1)} if last else {}
+    agrees("tvm", build(nodes, {"x": (batch, channels, *size)}, {"y": (batch, channels, *out)}, weights))
 
 
 @pytest.mark.slow
@@ -311,7 +341,7 @@ def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:
         (56, 144, 16, (14, 1, 16)),
         (14, 672, 16, (14, 1, 16)),
         (7, 1152, 16, (7, 1, 16)),
-        (28, 192, 8, (4, 1, 8)),
+        (28, 192, 8, (7, 1, 8)),
         (14, 384, 4, (14, 1, 4)),
     ],
 )

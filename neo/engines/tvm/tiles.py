@@ -79,9 +79,9 @@ def choose_strip(rows: int, columns: int, lanes: int, registers: int) -> Tile:
 
 def list_strips(rows: int, columns: int, lanes: int, registers: int) -> list[Tile]:
     """Every tile of one or two vectors of columns, the most promising first: one vector, and so many neighbouring rows,
-    which do share inputs, that inputs and weights find room in registers too.
+    which do share inputs, that inputs and weights find as much room in registers.
     """
-    most = max(1, registers // 2 - 2)
+    most = max(1, registers // 2)
     strips = [tile for tile in list_tiles(rows, columns, lanes, registers) if tile.vectors <= WIDEST_STRIP]
     return sorted(strips, key=lambda tile: (tile.vectors * tile.rows > most, tile.vectors, abs(most - tile.rows)))
 

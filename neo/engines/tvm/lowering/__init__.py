@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import relax, te, tirx, topi
+from tvm import relax, tirx
 
 from neo.contract.device import Target
 from neo.engines.tvm.amx import Product
@@ -25,11 +25,11 @@ from neo.engines.tvm.lowering.arithmetic import (
     Halves,
     Pairs,
     Pixels,
-    decode,
 )
 from neo.engines.tvm.lowering.convolution import Geometry, convolution, is_pointwise, pad
 from neo.engines.tvm.lowering.functions import FUNCTIONS
-from neo.engines.tvm.lowering.halves import as_stored, half_of
+from neo.engines.tvm.lowering.halves import as_stored
+from neo.engines.tvm.lowering.pooling import POOLINGS
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
 from neo.engines.tvm.lowering.window import Window, window_of
@@ -37,7 +37,6 @@ from neo.engines.tvm.patterns import OPAQUE, TAKES_EPILOGUE
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 
 CONVOLUTION, PRODUCT, PERMUTATION = "relax.nn.conv2d", "relax.matmul", "relax.permute_dims"
-POOLS = {"relax.nn.max_pool2d": "max", "relax.nn.avg_pool2d": "avg"}
 # elements: fewer are moved as fast in passing, by the function before or behind
 LARGE = 1 << 12
 
@@ -53,8 +52,13 @@ class Lowering:
 
     def legalizations(self) -> dict[str, Legalize]:
         """Relax operator -> how it is lowered, for relax.transform.LegalizeOps."""
-        pools = dict.fromkeys(POOLS, _pool2d)
-        return {**FUNCTIONS, **pools, CONVOLUTION: self._conv2d, PRODUCT: self._matmul, PERMUTATION: self._permute_dims}
+        return {
+            **FUNCTIONS,
+            **POOLINGS,
+            CONVOLUTION: self._conv2d,
+            PRODUCT: self._matmul,
+            PERMUTATION: self._permute_dims,
+        }
 
     def reads_halves(self, call: relax.Call, bindings: Any) -> bool:
         """Does the call read its first argument as bfloat16? bindings: as for ``constant_of``."""
@@ -211,21 +215,6 @@ class Lowering:
             primfunc_name_hint="winograd_output",
             primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
         )
-
-
-def _pool2d(builder: Any, call: relax.Call) -> Any:
-    """Of a value in bfloat16 without a copy in float32: what decodes it would fuse with what computes it."""
-    half, attrs = half_of(builder, call.args[0]), call.attrs
-    if half is None or attrs.out_layout != attrs.layout:
-        return _tvm_lowers(builder, call)
-    kind = POOLS[call.op.name]
-    window = attrs.pool_size, attrs.strides, attrs.dilation, attrs.padding
-    counts = {"count_include_pad": attrs.count_include_pad} if kind == "avg" else {}
-
-    def pool(x: te.Tensor) -> te.Tensor:
-        return topi.nn.pool2d(decode(x), *window, kind, attrs.ceil_mode, attrs.layout, **counts)
-
-    return builder.call_te(pool, half, primfunc_name_hint=f"{kind}_pool2d")
 
 
 def _tvm_lowers(builder: Any, call: relax.Call) -> Any:
