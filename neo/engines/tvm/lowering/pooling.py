@@ -39,9 +39,10 @@ class Windows:
         if not all(isinstance(dim, tirx.IntImm) for dim in dims):
             return None
         _, *size, _, _, height, width, _ = (int(dim) for dim in dims)
-        pads = [int(n) for n in attrs.padding]
-        kernel, strides = (tuple(int(n) for n in values) for values in (attrs.pool_size, attrs.strides))
-        windows = cls(kernel, strides, (pads[0], pads[1]), (pads[2], pads[3]), (size[0], size[1]), (height, width))
+        top, left, bottom, right = (int(n) for n in attrs.padding)
+        (down, along), (high, wide) = ([int(n) for n in values] for values in (attrs.strides, attrs.pool_size))
+        sizes = (size[0], size[1]), (height, width)
+        windows = cls((high, wide), (down, along), (top, left), (bottom, right), *sizes)
         is_plain = attrs.layout == attrs.out_layout == CHANNELS_LAST and str(call.args[0].ty.dtype) == FLOAT
         together = all(int(n) == 1 for n in attrs.dilation) and not attrs.ceil_mode
         return windows if is_plain and together and windows.meet_the_image else None
