@@ -128,9 +128,8 @@ def test_a_width_without_whole_vectors_is_left_to_two_products_and_a_softmax() -
     assert sum("matmul" in name for name in names) == 2
 
 
-def test_keys_that_are_masked_out_have_no_say(run_tvm: Callable[[onnx.ModelProto, np.ndarray], np.ndarray]) -> None:
-    """Not even where what is masked is huge: the mask of many exporters is the smallest number that there is."""
-    keys, width = 20, 16
+def over_itself(shape: tuple[int, ...], mask: np.ndarray) -> onnx.ModelProto:
+    """Rows that are queries, keys and values at once."""
     nodes = [
         helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 1]),
         helper.make_node("MatMul", ["x", "turned"], ["product"]),
@@ -138,11 +137,17 @@ def test_keys_that_are_masked_out_have_no_say(run_tvm: Callable[[onnx.ModelProto
         helper.make_node("Softmax", ["masked"], ["share"], axis=-1),
         helper.make_node("MatMul", ["share", "x"], ["y"]),
     ]
+    return build(nodes, {"x": shape}, {"y": shape}, {"mask": mask})
+
+
+def test_keys_that_are_masked_out_have_no_say(run_tvm: Callable[[onnx.ModelProto, np.ndarray], np.ndarray]) -> None:
+    """Not even where what is masked is huge: the mask of many exporters is the smallest number that there is."""
+    keys, width = 20, 16
     mask = np.zeros((1, 1, keys), np.float32)
     mask[..., keys // 2 :] = np.finfo(np.float32).min
     x = np.random.default_rng(0).normal(size=(1, keys, width)).astype(np.float32)
     x[:, keys // 2 :] *= 1e3
-    answer = run_tvm(build(nodes, {"x": x.shape}, {"y": x.shape}, {"mask": mask}), x)
+    answer = run_tvm(over_itself(x.shape, mask), x)
     seen = x[0, : keys // 2].astype(np.float64)
     scores = x[0].astype(np.float64) @ seen.T
     share = np.exp(scores - scores.max(-1, keepdims=True))
@@ -175,16 +180,9 @@ def test_a_query_that_may_see_no_key_gets_the_mean(
     run_tvm: Callable[[onnx.ModelProto, np.ndarray], np.ndarray], keys: int
 ) -> None:
     """The smallest number added to all of its scores makes them all the same; so ONNX Runtime sees it."""
-    nodes = [
-        helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 1]),
-        helper.make_node("MatMul", ["x", "turned"], ["product"]),
-        helper.make_node("Add", ["product", "mask"], ["masked"]),
-        helper.make_node("Softmax", ["masked"], ["share"], axis=-1),
-        helper.make_node("MatMul", ["share", "x"], ["y"]),
-    ]
     mask = np.full((1, 1, keys), np.finfo(np.float32).min, np.float32)
     x = np.random.default_rng(0).normal(size=(1, keys, 16)).astype(np.float32)
-    answer = run_tvm(build(nodes, {"x": x.shape}, {"y": x.shape}, {"mask": mask}), x)
+    answer = run_tvm(over_itself(x.shape, mask), x)
     np.testing.assert_allclose(answer, np.broadcast_to(x.mean(1, keepdims=True), x.shape), rtol=1e-4, atol=1e-5)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tvm import tirx
@@ -14,6 +13,7 @@ from tvm.tirx.analysis import undefined_vars
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.loops import (
     blocks_of,
+    elements,
     extent,
     has_condition,
     is_reduction,
@@ -49,11 +49,11 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
         width = _vector_of(schedule, block, loops.spatial, lanes(schedule, block, target))
         outer, inner = schedule.split(schedule.fuse(*loops.spatial), [None, width])
     vector = extent(schedule, inner)
-    elements = extent(schedule, outer) * vector
+    size = extent(schedule, outer) * vector
     if vector > 1:
         schedule.vectorize(inner)
-    if elements >= PARALLEL_ELEMENTS:
-        threads, _ = schedule.split(outer, [_largest_divisor(elements // vector, 4 * target.cores), None])
+    if size >= PARALLEL_ELEMENTS:
+        threads, _ = schedule.split(outer, [_largest_divisor(size // vector, 4 * target.cores), None])
         schedule.parallel(threads)
     return True
 
@@ -73,7 +73,7 @@ def _vector_of(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: 
     vector = choose_lanes(together, width)
     if vector * NARROW >= width:
         return vector
-    return choose_lanes(math.prod(extent(schedule, loop) for loop in loops), width)
+    return choose_lanes(elements(schedule, loops), width)
 
 
 def _uses(read: tirx.BufferRegion, variable: tirx.Var) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tvm import sym, tirx
@@ -60,10 +62,19 @@ def lanes(schedule: Schedule, block: SBlockRV, target: Target) -> int:
     return max(1, target.vector_bits // bits)
 
 
+def elements(schedule: Schedule, loops: Iterable[LoopRV]) -> int:
+    return math.prod(extent(schedule, loop) for loop in loops)
+
+
+def vector_width(schedule: Schedule, block: SBlockRV, loop: LoopRV, target: Target) -> int:
+    """How many steps of the loop to do at a time in the block: as many as fit one vector and divide the loop."""
+    return choose_lanes(extent(schedule, loop), lanes(schedule, block, target))
+
+
 def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> None:
     """Split the block's innermost loop so that as many elements as fit go into one vector."""
     loop = schedule.get_loops(block)[-1]
-    width = choose_lanes(extent(schedule, loop), lanes(schedule, block, target))
+    width = vector_width(schedule, block, loop, target)
     if width > 1:
         schedule.vectorize(schedule.split(loop, [None, width])[1])
 

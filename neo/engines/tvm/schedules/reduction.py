@@ -7,7 +7,6 @@ The register blocking follows Goto and van de Geijn, "Anatomy of High-Performanc
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from neo.engines.tvm.schedules.loops import (
     Loops,
     batch_rank,
     blocks_of,
+    elements,
     extent,
     has_condition,
     is_reduction,
@@ -77,7 +77,7 @@ def schedule_reduction(
     order = _order(schedule, reduction, loops, columns_first=chosen.columns_first)
     if len(loops.spatial) == 2 and len(_spatial(schedule, last)) > 2:
         _flatten_rows(schedule, last)
-    matrices = _elements(schedule, loops.spatial[: order.batch])
+    matrices = elements(schedule, loops.spatial[: order.batch])
     if last is reduction:
         last = schedule.cache_write(reduction, 0, LOCAL)
     tiles, inner = _loop_over_tiles(schedule, last, tile, order)
@@ -139,18 +139,14 @@ def _nest_of(schedule: Schedule) -> Nest | None:
     if loops is None or not loops.spatial or not all(_takes(schedule, block) for block in epilogue):
         return None
     padding = [block for block in before if has_condition(schedule, block)]
-    outputs = _elements(schedule, loops.spatial)
-    sizes = [_elements(schedule, _spatial(schedule, block)) for block in epilogue]
+    outputs = elements(schedule, loops.spatial)
+    sizes = [elements(schedule, _spatial(schedule, block)) for block in epilogue]
     fitting = next((index for index, size in enumerate(sizes) if size > outputs), len(epilogue))
     with_tile, behind = epilogue[:fitting], epilogue[fitting:]
     for block in [*before, *with_tile[:-1], *behind[:-1]]:
         if block not in padding:
             schedule.compute_inline(block)
     return Nest(padding, reduction, loops, [reduction, *with_tile][-1], behind[-1] if behind else None)
-
-
-def _elements(schedule: Schedule, loops: list[LoopRV]) -> int:
-    return math.prod(extent(schedule, loop) for loop in loops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +161,7 @@ class Order:
 
 
 def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_first: bool) -> Order:
-    work = _elements(schedule, loops.reduction) * _elements(schedule, loops.spatial)
+    work = elements(schedule, loops.reduction) * elements(schedule, loops.spatial)
     return Order(work >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
 
 
@@ -179,8 +175,8 @@ def _columns_first(schedule: Schedule, nest: Nest, target: Target) -> bool:
         return True
     *rows, columns = nest.loops.spatial
     rows = rows[batch_rank(schedule, nest.reduction) :]
-    cache, step_bytes = target.l2_kib * 1024, _elements(schedule, nest.loops.reduction) * FLOAT_BYTES
-    if not nest.padding and _elements(schedule, rows) * step_bytes <= cache // FITTING_INPUTS:
+    cache, step_bytes = target.l2_kib * 1024, elements(schedule, nest.loops.reduction) * FLOAT_BYTES
+    if not nest.padding and elements(schedule, rows) * step_bytes <= cache // FITTING_INPUTS:
         return True
     return extent(schedule, columns) * step_bytes > cache // 2
 
@@ -201,7 +197,7 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     shape = others[-1] if others else 1, columns, width, target.vector_registers
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape)
-    steps = _elements(schedule, nest.loops.reduction)
+    steps = elements(schedule, nest.loops.reduction)
     busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
 
     def cost(tile: Tile) -> float:

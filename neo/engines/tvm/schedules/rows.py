@@ -16,11 +16,10 @@ from neo.engines.tvm.schedules.loops import (
     blocks_of,
     extent,
     is_reduction,
-    lanes,
     loops_of,
+    vector_width,
     vectorise_innermost,
 )
-from neo.engines.tvm.tiles import choose_lanes
 
 # narrower vectors are not worth the second pass over the partial results
 LEAST_LANES = 4
@@ -61,7 +60,7 @@ def reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlo
     if loops is None or len(loops.reduction) != 1:
         return None
     (steps,) = loops.reduction
-    width = choose_lanes(extent(schedule, steps), lanes(schedule, block, target))
+    width = vector_width(schedule, block, steps, target)
     if width < LEAST_LANES or width == extent(schedule, steps):
         return None
     _, lane = schedule.split(steps, [None, width])

@@ -5,15 +5,12 @@ Everything inside a tile is unrolled: the sums over matrices of constants then l
 
 from __future__ import annotations
 
-import math
-
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
-from neo.engines.tvm.schedules.loops import blocks_of, extent, lanes
-from neo.engines.tvm.tiles import choose_lanes
+from neo.engines.tvm.schedules.loops import blocks_of, elements, extent, vector_width
 
 HALF = "winograd_half"
 PIXELS = "winograd_pixels"
@@ -35,10 +32,10 @@ def schedule_winograd(schedule: Schedule, target: Target, _packable: frozenset[i
 def _schedule_input(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> None:
     last = blocks_of(schedule)[-1]
     points, tiles, channels = loops = schedule.get_loops(last)
-    elements = math.prod(extent(schedule, loop) for loop in loops)
+    size = elements(schedule, loops)
     vectors, lane = _vectors(schedule, last, channels, target)
     schedule.reorder(tiles, vectors, points, lane)
-    _spread(schedule, tiles, elements)
+    _spread(schedule, tiles, size)
     for block in (names[HALF], names[PIXELS]):
         schedule.compute_at(block, vectors, preserve_unit_loops=True)
     for block in (last, names[HALF], names[PIXELS]):
@@ -53,12 +50,12 @@ def _schedule_output(schedule: Schedule, names: dict[str, SBlockRV], target: Tar
         if schedule.get(block).name_hint != HALF:
             schedule.compute_inline(block)
     images, rows, columns, channels = loops = schedule.get_loops(last)
-    elements = math.prod(extent(schedule, loop) for loop in loops)
+    size = elements(schedule, loops)
     row_tiles, row = schedule.split(rows, [None, side])
     column_tiles, column = schedule.split(columns, [None, side])
     vectors, lane = _vectors(schedule, last, channels, target)
     schedule.reorder(images, row_tiles, column_tiles, vectors, row, column, lane)
-    _spread(schedule, schedule.fuse(images, row_tiles, column_tiles), elements)
+    _spread(schedule, schedule.fuse(images, row_tiles, column_tiles), size)
     schedule.compute_at(names[HALF], vectors, preserve_unit_loops=True)
     for block in (last, names[HALF]):
         _unroll(schedule, schedule.get_loops(block)[2:])
@@ -69,13 +66,13 @@ def _tile_side(schedule: Schedule, half: SBlockRV) -> int:
 
 
 def _vectors(schedule: Schedule, block: SBlockRV, channels: LoopRV, target: Target) -> tuple[LoopRV, LoopRV]:
-    width = choose_lanes(extent(schedule, channels), lanes(schedule, block, target))
+    width = vector_width(schedule, block, channels, target)
     vectors, lane = schedule.split(channels, [None, width])
     return vectors, lane
 
 
-def _spread(schedule: Schedule, tiles: LoopRV, elements: int) -> None:
-    if elements >= PARALLEL_ELEMENTS:
+def _spread(schedule: Schedule, tiles: LoopRV, size: int) -> None:
+    if size >= PARALLEL_ELEMENTS:
         schedule.parallel(tiles)
 
 
