@@ -114,8 +114,8 @@ class Lowering:
 
     def _winograd_of(
         self, call: relax.Call, window: Window, weights: NDArray[Any] | None, arithmetic: Arithmetic
-    ) -> int | None:
-        """The tile's side m, or None where a direct convolution with the arithmetic is faster."""
+    ) -> winograd.Plan | None:
+        """None where a direct convolution with the arithmetic is faster."""
         if weights is None or weights.shape[:2] != (winograd.KERNEL, winograd.KERNEL):
             return None
         shape = tuple(int(dim) for dim in call.args[0].ty.shape)
@@ -128,9 +128,9 @@ class Lowering:
         x, weights = call.args
         known = constant_of(weights, builder)
         arithmetic = self._arithmetic_of(call, window, builder)
-        m = self._winograd_of(call, window, known, arithmetic) if arithmetic == FLOATS else None
-        if m is not None and known is not None:
-            return self._winograd(builder, call, window, known, m)
+        plan = self._winograd_of(call, window, known, arithmetic) if arithmetic == FLOATS else None
+        if plan is not None and known is not None:
+            return _winograd(builder, call, window, known, plan)
         filters = int(weights.ty.shape[-1])
         if window.groups == 1:
             weights = self._widened(builder, weights, arithmetic)
@@ -192,29 +192,38 @@ class Lowering:
             builder.call_te(lambda b: matmul.widened(b, columns), weights, primfunc_name_hint="widened")
         )
 
-    def _winograd(self, builder: Any, call: relax.Call, window: Window, weights: NDArray[Any], m: int) -> Any:
-        """The convolution in three functions."""
-        transformed = relax.const(winograd.transform_weights(weights, m))
-        inputs = builder.emit_te(
-            lambda x: winograd.transform_input(x, m, window),
-            call.args[0],
-            primfunc_name_hint="winograd_input",
-            primfunc_attrs={"op_pattern": OPAQUE},
-        )
-        products = builder.emit_te(
-            lambda x, weights: winograd.products(x, weights, self._rows),
-            inputs,
-            transformed,
-            primfunc_name_hint="winograd_products",
-            primfunc_attrs={"op_pattern": OPAQUE},
-        )
-        out = tuple(int(dim) for dim in call.ty.shape)
+
+def _winograd(builder: Any, call: relax.Call, window: Window, weights: NDArray[Any], plan: winograd.Plan) -> Any:
+    """The convolution in one function, or in three."""
+    transformed = relax.const(winograd.transform_weights(weights, plan.m))
+    out = tuple(int(dim) for dim in call.ty.shape)
+    if plan.block is not None:
         return builder.call_te(
-            lambda product: winograd.transform_output(product, m, out),
-            products,
-            primfunc_name_hint="winograd_output",
+            lambda x, weights: winograd.convolution(x, weights, plan, window, out),
+            call.args[0],
+            transformed,
+            primfunc_name_hint="winograd",
             primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
         )
+    inputs = builder.emit_te(
+        lambda x: winograd.transform_input(x, plan, window),
+        call.args[0],
+        primfunc_name_hint="winograd_input",
+        primfunc_attrs={"op_pattern": OPAQUE},
+    )
+    products = builder.emit_te(
+        lambda x, weights: winograd.products(x, weights, plan),
+        inputs,
+        transformed,
+        primfunc_name_hint="winograd_products",
+        primfunc_attrs={"op_pattern": OPAQUE},
+    )
+    return builder.call_te(
+        lambda product: winograd.transform_output(product, plan, out),
+        products,
+        primfunc_name_hint="winograd_output",
+        primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
+    )
 
 
 def _tvm_lowers(builder: Any, call: relax.Call) -> Any:

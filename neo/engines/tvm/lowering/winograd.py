@@ -1,7 +1,8 @@
 """3x3 convolutions by Winograd's minimal filtering: fewer multiplications, more memory traffic.
 
 An image is cut into tiles of m x m outputs. Transformed inputs times transformed weights is a matrix product for each
-of the (m + 2)^2 points, instead of nine; the weights are transformed at compile time.
+of the (m + 2)^2 points, instead of nine; the weights are transformed at compile time. Either block by block, a few tiles
+going through all three steps while they stay in the cache, or step by step.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The matrices are Toom and Cook's for
 the interpolation points below; for m = 4 those that Barabasz et al., "Error Analysis and Improving the Accuracy of
@@ -23,6 +24,7 @@ from tvm import te, tirx
 from neo.contract.device import Target
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.window import Window
+from neo.engines.tvm.tiles import choose_tile
 
 KERNEL = 3
 POINTS = {
@@ -30,15 +32,23 @@ POINTS = {
     4: (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2)),
 }
 FLOAT = "float32"
+FLOAT_BYTES = 4
 
-# cycles of one core: what a vector costs to transform, on either side, and the bytes of weights that arrive in one
-TRANSFORM_CYCLES = 4.0
-WEIGHT_BYTES_PER_CYCLE = 4.0
-# what a byte of transformed inputs and products costs to write and read again, by where it stays meanwhile:
-# nothing in the second-level cache, this in the third, this beyond
-CACHED_BYTE_CYCLES, FAR_BYTE_CYCLES = 0.2, 0.4
+# what the products say of themselves where tiles are worked on block by block: how many are in one
+BLOCK = "neo.winograd_block"
+# tiles
+LARGEST_BLOCK = 32
+
+# in multiply-adds of a vector: what a vector costs to transform, on either side, and the bytes of weights that arrive
+# meanwhile
+TRANSFORM = 8.0
+WEIGHT_BYTES = 4.0
+# what a byte costs to write and read again beyond the third-level cache; within, the less of it is used the less
+FAR_BYTE = 0.4
+# weights that are read again for every block are on their way before they are needed, if they stay in that cache
+CACHED_WEIGHT_BYTE, FAR_WEIGHT_BYTE = 0.01, 0.25
 # a direct convolution takes so much longer than counted; of pairs of bfloat16, with half the memory traffic, less
-DIRECT, DIRECT_PAIRS = 1.15, 1.05
+DIRECT, DIRECT_PAIRS = 1.15, 1.0
 
 Matrix = list[list[Fraction]]
 
@@ -76,8 +86,23 @@ def _product(points: Sequence[Fraction]) -> list[Fraction]:
     return coefficients
 
 
-def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, depth: int = 1) -> int | None:
-    """M of the fastest variant for an input of [N, H, W, C], or None if direct convolution is faster.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """m: the side of a tile of outputs. tiles: how many are computed, maybe a few more than there are. block: how many
+    go through all three steps together; None: all.
+    """
+
+    m: int
+    tiles: int
+    block: int | None = None
+
+    @property
+    def points(self) -> int:
+        return (self.m + KERNEL - 1) ** 2
+
+
+def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, depth: int = 1) -> Plan | None:
+    """The fastest way for an input of [N, H, W, C], or None if direct convolution is faster.
 
     depth: how many channels the direct convolution multiplies at a time.
     """
@@ -90,29 +115,62 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, dep
         return None
     top, left, bottom, right = window.padding
     out_height, out_width = height + top + bottom - 2, width + left + right - 2
-    pixels = images * out_height * rows.round_up(out_width, filters)
-    direct = DIRECT if depth == 1 else DIRECT_PAIRS
-    costs: dict[int | None, float] = {None: _cost(9, pixels, channels // depth, filters, rows) * direct}
+    wide = rows.round_up(out_width, filters)
+    direct = _products(KERNEL * KERNEL, images * out_height * wide, wide, channels // depth, filters, rows)
+    # read or written once, but for the first time in a while
+    image = 2 * images * (height * width * channels + out_height * out_width * filters) * FLOAT_BYTES
+    costs: dict[Plan | None, float] = {
+        None: direct * (DIRECT if depth == 1 else DIRECT_PAIRS) + _moving(image // depth, rows.target)
+    }
     for m in POINTS:
         tiles = images * -(-out_height // m) * -(-out_width // m)
-        points = (m + 2) ** 2
-        transforming = TRANSFORM_CYCLES * points * tiles * (channels + filters) / rows.lanes
-        moving = _moving(points * tiles * (channels + filters) * 4, rows.target)
-        costs[m] = transforming + moving + _cost(points, rows.round_up(tiles, filters), channels, filters, rows)
-    return min(costs, key=lambda m: costs[m])
+        for plan in _plans(m, tiles, filters, rows):
+            costs[plan] = _cost(plan, channels, filters, rows) + _moving(image, rows.target)
+    return min(costs, key=lambda plan: costs[plan])
+
+
+def _plans(m: int, tiles: int, filters: int, rows: Rows) -> list[Plan]:
+    blocks = range(min(LARGEST_BLOCK, tiles // 2), 1, -1)
+    return [Plan(m, rows.round_up(tiles, filters)), *(Plan(m, -(-tiles // block) * block, block) for block in blocks)]
+
+
+def _cost(plan: Plan, channels: int, filters: int, rows: Rows) -> float:
+    """Of one core, which may have to wait for the last block of another."""
+    vectors = plan.points * plan.tiles * (channels + filters) / rows.lanes
+    moved = plan.points * (channels + filters) * FLOAT_BYTES
+    multiplying = _products(plan.points, plan.tiles, plan.block or plan.tiles, channels, filters, rows)
+    working = TRANSFORM * vectors + multiplying
+    if plan.block is None:
+        return working + _moving(plan.tiles * moved, rows.target)
+    blocks, cores = plan.tiles // plan.block, rows.target.cores
+    weights = plan.points * channels * filters * FLOAT_BYTES
+    again = (blocks - 1) * _fetching(weights, rows.target)
+    moving = blocks * _moving(plan.block * moved, rows.target)
+    return (working + again + moving) * (-(-blocks // cores) * cores / blocks)
 
 
 def _moving(size: int, target: Target) -> float:
-    """Cycles of one core to write and read so many bytes."""
+    """To write and read so many bytes."""
     if size <= target.l2_kib * 1024:
         return 0.0
-    return size * (CACHED_BYTE_CYCLES if size <= target.l3_kib * 1024 // 2 else FAR_BYTE_CYCLES)
+    return size * FAR_BYTE * min(1.0, size / max(1, target.l3_kib * 1024))
 
 
-def _cost(points: int, count: int, channels: int, filters: int, rows: Rows) -> float:
-    """Cycles of one core for a product of [count, channels] and [channels, filters] for each of the points."""
+def _fetching(size: int, target: Target) -> float:
+    """To read so many bytes of weights that were read for the block before."""
+    if size <= target.l2_kib * 1024 // 2:
+        return 0.0
+    return size * (CACHED_WEIGHT_BYTE if size <= target.l3_kib * 1024 // 2 else FAR_WEIGHT_BYTE)
+
+
+def _products(points: int, count: int, rows_at_once: int, channels: int, filters: int, rows: Rows) -> float:
+    """A product of [count, channels] and [channels, filters] for each of the points.
+
+    rows_at_once: so many of the count are next to each other, for tiles of registers.
+    """
     multiply_adds = points * count * channels * filters / rows.lanes
-    return multiply_adds + points * channels * filters * 4 / WEIGHT_BYTES_PER_CYCLE
+    tile = choose_tile(rows_at_once, filters, rows.lanes, rows.target.vector_registers)
+    return multiply_adds * tile.cost + points * channels * filters * FLOAT_BYTES / WEIGHT_BYTES
 
 
 def transform_weights(weights: NDArray[Any], m: int) -> NDArray[np.float32]:
@@ -122,55 +180,62 @@ def transform_weights(weights: NDArray[Any], m: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(transformed.reshape(-1, *weights.shape[2:]), np.float32)
 
 
-def transform_input(x: te.Tensor, m: int, window: Window) -> te.Tensor:
-    """[N, H, W, C] -> [(m + 2)^2, tiles, C]"""
+def convolution(
+    x: te.Tensor, weights: te.Tensor, plan: Plan, window: Window, shape: tuple[int, ...]
+) -> te.Tensor:
+    """All three steps, block by block. weights: transformed. -> [N, H', W', O], as shape says"""
+    return transform_output(products(transform_input(x, plan, window), weights, plan), plan, shape)
+
+
+def transform_input(x: te.Tensor, plan: Plan, window: Window) -> te.Tensor:
+    """[N, H, W, C] -> [points, tiles, C]"""
     images, height, width, channels = (int(dim) for dim in x.shape)
     top, left, bottom, right = window.padding
+    m = plan.m
     alpha, matrix = m + 2, transforms(m).input
     down, along = -(-(height + top + bottom - 2) // m), -(-(width + left + right - 2) // m)
+    tiles = images * down * along
 
     def pixel(tile: tirx.Var, i: tirx.Var, j: tirx.Var, c: tirx.Var) -> Any:
         h = tile // along % down * m + i - top
         w = tile % along * m + j - left
-        inside = tirx.all(h >= 0, h < height, w >= 0, w < width)
-        return tirx.if_then_else(inside, x[tile // (down * along), h, w, c], tirx.const(0, FLOAT))
+        inside = [h >= 0, h < height, w >= 0, w < width, *([tile < tiles] if tiles < plan.tiles else [])]
+        return tirx.if_then_else(tirx.all(*inside), x[tile // (down * along), h, w, c], tirx.const(0, FLOAT))
 
-    tiles = images * down * along
-    pixels = te.compute((tiles, alpha, alpha, channels), pixel, name="winograd_pixels")
+    pixels = te.compute((plan.tiles, alpha, alpha, channels), pixel, name="winograd_pixels")
     half = te.compute(
-        (tiles, alpha, alpha, channels),
+        (plan.tiles, alpha, alpha, channels),
         lambda t, i, j, c: _combine(matrix, i, [pixels[t, k, j, c] for k in range(alpha)]),
-        name="winograd_half",
+        name="winograd_input_half",
     )
     return te.compute(
-        (alpha * alpha, tiles, channels),
+        (plan.points, plan.tiles, channels),
         lambda p, t, c: _combine(matrix, p % alpha, [half[t, p // alpha, k, c] for k in range(alpha)]),
         name="winograd_input",
     )
 
 
-def products(inputs: te.Tensor, weights: te.Tensor, rows: Rows) -> te.Tensor:
-    """[points, tiles, C] x [points, C, O] -> [points, tiles and maybe more, O]"""
-    points, tiles, channels = (int(dim) for dim in inputs.shape)
-    filters = int(weights.shape[2])
-    step = te.reduce_axis((0, channels), name="c")
+def products(inputs: te.Tensor, weights: te.Tensor, plan: Plan) -> te.Tensor:
+    """[points, tiles, C] x [points, C, O] -> [points, tiles, O]"""
+    step = te.reduce_axis((0, int(inputs.shape[2])), name="c")
+    return te.compute(
+        (plan.points, plan.tiles, int(weights.shape[2])),
+        lambda p, t, o: te.sum(inputs[p, t, step] * weights[p, step, o], axis=step),
+        name="winograd_products",
+        attrs={} if plan.block is None else {BLOCK: plan.block},
+    )
 
-    def product(p: tirx.Var, t: tirx.Var, o: tirx.Var) -> Any:
-        return te.sum(inputs[p, rows.clamp(t, tiles, filters), step] * weights[p, step, o], axis=step)
 
-    return te.compute((points, rows.round_up(tiles, filters), filters), product, name="winograd_products")
-
-
-def transform_output(product: te.Tensor, m: int, shape: tuple[int, ...]) -> te.Tensor:
+def transform_output(product: te.Tensor, plan: Plan, shape: tuple[int, ...]) -> te.Tensor:
     """-> [N, H', W', O], as shape says"""
     _, height, width, filters = shape
+    m = plan.m
     alpha, matrix = m + 2, transforms(m).output
     down, along = -(-height // m), -(-width // m)
-    tiles = int(product.shape[1])
     half = te.compute(
-        (tiles, m, alpha, filters),
+        (plan.tiles, m, alpha, filters),
         lambda t, i, j, o: _combine(matrix, i, [product[k * alpha + j, t, o] for k in range(alpha)]),
-        name="winograd_half",
+        name="winograd_output_half",
     )
 
     def output(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:

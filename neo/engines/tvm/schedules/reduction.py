@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
@@ -78,30 +78,57 @@ def schedule_reduction(
     if len(loops.spatial) == 2 and len(_spatial(schedule, last)) > 2:
         _flatten_rows(schedule, last)
     matrices = elements(schedule, loops.spatial[: order.batch])
-    if last is reduction:
-        last = schedule.cache_write(reduction, 0, LOCAL)
-    tiles, inner = _loop_over_tiles(schedule, last, tile, order)
-    schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
-    schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
+    tiles = _compute_by_tiles(schedule, reduction, last, tile, order)
     for block in reversed(padding):
         # only what the tile needs, into the cache, instead of a pass over memory
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         vectorise_innermost(schedule, block, target)
-    keep_in_registers(schedule, inner)
-    own = loops_of(schedule, reduction, skip=1)
-    if own is None:
-        return None
-    loops = own
-    inner = [*own.spatial[:-1], *schedule.split(own.spatial[-1], [None, tile.lanes])]
-    schedule.reorder(*own.reduction, *inner)
-    keep_in_registers(schedule, inner)
-    start = schedule.decompose_reduction(reduction, loops.reduction[0])
-    _unroll_short(schedule, loops.reduction)
-    keep_in_registers(schedule, schedule.get_loops(start)[1:])
     if order.columns_first:
         for position in packing:
             fetch_ahead(schedule, tiles, tile, position, matrices)
     return packing
+
+
+def schedule_products(
+    schedule: Schedule, reduction: SBlockRV, target: Target, packable: frozenset[int], inside: int
+) -> dict[int, int]:
+    """A batch of matrix products, each with weights of its own, within ``inside`` loops that others belong to as well;
+    -> what it wants packed how wide.
+    """
+    loops = _loops(schedule, reduction, inside)
+    matrices, rows, columns = (extent(schedule, loop) for loop in loops.spatial)
+    steps = elements(schedule, loops.reduction)
+    possible = list_tiles(rows, columns, lanes(schedule, reduction, target), target.vector_registers)
+    tile = _cheapest_first(possible, steps, target)[0]
+    packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
+    order = Order(spread=False, columns_first=True, batch=1)
+    tiles = _compute_by_tiles(schedule, reduction, reduction, tile, order, inside)
+    if matrices * steps * columns * FLOAT_BYTES > target.l2_kib * 1024 // 2:
+        for position in packing:
+            fetch_ahead(schedule, tiles, tile, position, matrices)
+    return packing
+
+
+def _compute_by_tiles(
+    schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order, inside: int = 0
+) -> LoopRV:
+    """last: the end of what is computed tile by tile with the reduction, maybe itself. inside: so many loops around
+    both. -> the loop over tiles
+    """
+    if last is reduction:
+        last = schedule.cache_write(reduction, 0, LOCAL)
+    tiles, inner = _loop_over_tiles(schedule, last, tile, order, inside)
+    schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
+    schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
+    keep_in_registers(schedule, inner)
+    loops = _loops(schedule, reduction, inside + 1)
+    inner = [*loops.spatial[:-1], *schedule.split(loops.spatial[-1], [None, tile.lanes])]
+    schedule.reorder(*loops.reduction, *inner)
+    keep_in_registers(schedule, inner)
+    start = schedule.decompose_reduction(reduction, loops.reduction[0])
+    _unroll_short(schedule, loops.reduction)
+    keep_in_registers(schedule, schedule.get_loops(start)[inside + 1 :])
+    return tiles
 
 
 def reduction_configurations(schedule: Schedule, target: Target) -> tuple[Configuration, ...]:
@@ -197,15 +224,19 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     shape = others[-1] if others else 1, columns, width, target.vector_registers
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape)
-    steps = elements(schedule, nest.loops.reduction)
     busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
+    return _cheapest_first(list_tiles(*shape), elements(schedule, nest.loops.reduction), target, busy)
+
+
+def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0) -> list[Tile]:
+    """steps: of the reduction. busy: so many multiply-adds have to be on their way, if that is known."""
 
     def cost(tile: Tile) -> float:
         weights_bytes = steps * tile.vectors * tile.lanes * FLOAT_BYTES
         waiting = max(1.0, busy / (tile.rows * tile.vectors))
         return tile.cost * waiting + (FETCHED_WEIGHTS / tile.rows if weights_bytes > target.l1d_kib * 1024 else 0.0)
 
-    return sorted(list_tiles(*shape), key=cost)
+    return sorted(tiles, key=cost)
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
@@ -221,18 +252,27 @@ def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
     schedule.transform_block_layout(block, IndexMap.from_func(flat, ndim=len(shape)))
 
 
-def _spatial(schedule: Schedule, block: SBlockRV) -> list[LoopRV]:
-    loops = loops_of(schedule, block)
+def _spatial(schedule: Schedule, block: SBlockRV, inside: int = 0) -> list[LoopRV]:
+    loops = loops_of(schedule, block, inside)
     return [] if loops is None else loops.spatial
 
 
-def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order) -> tuple[LoopRV, list[LoopRV]]:
+def _loops(schedule: Schedule, block: SBlockRV, inside: int) -> Loops:
+    loops = loops_of(schedule, block, inside)
+    if loops is None:
+        raise ScheduleError("a reduction with other loops than expected")
+    return loops
+
+
+def _loop_over_tiles(
+    schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order, inside: int
+) -> tuple[LoopRV, list[LoopRV]]:
     """Cut the block's output into tiles; -> (the loop over tiles, the loops inside one: rows, vectors, lanes).
 
     A reduction of the block's own comes between them.
     """
-    spatial = _spatial(schedule, block)
-    reduction = schedule.get_loops(block)[len(spatial) :]
+    spatial = _spatial(schedule, block, inside)
+    reduction = schedule.get_loops(block)[inside + len(spatial) :]
     *others, columns = spatial
     rows = others.pop() if others else None
     lane_count = choose_lanes(extent(schedule, columns), chosen.lanes)  # a result of fewer columns than were computed

@@ -1,68 +1,87 @@
-"""The transforms before and after the products of a Winograd convolution: one tile of one vector of channels at a time.
+"""Winograd convolutions: the transforms before and after the products, one tile of one vector of channels at a time,
+and all three steps block by block.
 
 Everything inside a tile is unrolled: the sums over matrices of constants then lose their zeros.
 """
 
 from __future__ import annotations
 
+import math
+
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
+from neo.engines.tvm.lowering.winograd import BLOCK
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
-from neo.engines.tvm.schedules.loops import blocks_of, elements, extent, vector_width
+from neo.engines.tvm.schedules.loops import blocks_of, extent, vector_width
+from neo.engines.tvm.schedules.reduction import schedule_products
 
-HALF = "winograd_half"
-PIXELS = "winograd_pixels"
-OUTPUT = "winograd_output"
+PIXELS, INPUT_HALF, INPUT = "winograd_pixels", "winograd_input_half", "winograd_input"
+PRODUCTS = "winograd_products"
+OUTPUT_HALF, OUTPUT = "winograd_output_half", "winograd_output"
+# floats: rows of the caches repeat after fewer. Points that are this apart, and a line, never meet in one
+PITCH, LINE = 1024, 16
 
 
-def schedule_winograd(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
-    """None if the function is neither of the transforms."""
+def schedule_winograd(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
+    """None if the function has neither of the transforms."""
     names = {schedule.get(block).name_hint: block for block in blocks_of(schedule)}
+    if PIXELS in names and OUTPUT in names:
+        return _schedule_blocks(schedule, names, target, packable)
     if PIXELS in names:
-        _schedule_input(schedule, names, target)
+        _spread(schedule, _schedule_input(schedule, names, target))
     elif OUTPUT in names:
-        _schedule_output(schedule, names, target)
+        _spread(schedule, _schedule_output(schedule, names, target))
     else:
         return None
     return {}
 
 
-def _schedule_input(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> None:
-    last = blocks_of(schedule)[-1]
-    points, tiles, channels = loops = schedule.get_loops(last)
-    size = elements(schedule, loops)
-    vectors, lane = _vectors(schedule, last, channels, target)
+def _schedule_blocks(
+    schedule: Schedule, names: dict[str, SBlockRV], target: Target, packable: frozenset[int]
+) -> dict[int, int]:
+    """The points of a block of tiles lie apart in memory so that a tile's do not displace each other in the cache."""
+    products = names[PRODUCTS]
+    block = int(schedule.get(products).annotations[BLOCK])
+    blocks, _ = schedule.split(_schedule_output(schedule, names, target), [None, block])
+    _spread(schedule, blocks)
+    for step in (products, names[INPUT]):
+        schedule.compute_at(step, blocks, preserve_unit_loops=True)
+        schedule.storage_align(step, 0, 0, PITCH, LINE)
+    _schedule_input(schedule, names, target, inside=1)
+    return schedule_products(schedule, products, target, packable, inside=1)
+
+
+def _schedule_input(schedule: Schedule, names: dict[str, SBlockRV], target: Target, inside: int = 0) -> LoopRV:
+    """inside: so many loops around the step. -> the loop over tiles"""
+    points, tiles, channels = schedule.get_loops(names[INPUT])[inside:]
+    vectors, lane = _vectors(schedule, names[INPUT], channels, target)
     schedule.reorder(tiles, vectors, points, lane)
-    _spread(schedule, tiles, size)
-    for block in (names[HALF], names[PIXELS]):
+    for block in (names[INPUT_HALF], names[PIXELS]):
         schedule.compute_at(block, vectors, preserve_unit_loops=True)
-    for block in (last, names[HALF], names[PIXELS]):
-        _unroll(schedule, schedule.get_loops(block)[2:])
+    for block in (names[INPUT], names[INPUT_HALF], names[PIXELS]):
+        _unroll(schedule, schedule.get_loops(block)[inside + 2 :])
+    return tiles
 
 
-def _schedule_output(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> None:
-    blocks = blocks_of(schedule)
-    last = blocks[-1]
-    side = _tile_side(schedule, names[HALF])
-    for block in blocks[:-1]:
-        if schedule.get(block).name_hint != HALF:
-            schedule.compute_inline(block)
-    images, rows, columns, channels = loops = schedule.get_loops(last)
-    size = elements(schedule, loops)
+def _schedule_output(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> LoopRV:
+    """-> the loop over tiles"""
+    *inlined, last = blocks_of(schedule)[list(names).index(OUTPUT) :]
+    for block in inlined:
+        schedule.compute_inline(block)
+    half = names[OUTPUT_HALF]
+    side = extent(schedule, schedule.get_loops(half)[1])
+    images, rows, columns, channels = schedule.get_loops(last)
     row_tiles, row = schedule.split(rows, [None, side])
     column_tiles, column = schedule.split(columns, [None, side])
     vectors, lane = _vectors(schedule, last, channels, target)
     schedule.reorder(images, row_tiles, column_tiles, vectors, row, column, lane)
-    _spread(schedule, schedule.fuse(images, row_tiles, column_tiles), size)
-    schedule.compute_at(names[HALF], vectors, preserve_unit_loops=True)
-    for block in (last, names[HALF]):
+    tiles = schedule.fuse(images, row_tiles, column_tiles)
+    schedule.compute_at(half, vectors, preserve_unit_loops=True)
+    for block in (last, half):
         _unroll(schedule, schedule.get_loops(block)[2:])
-
-
-def _tile_side(schedule: Schedule, half: SBlockRV) -> int:
-    return extent(schedule, schedule.get_loops(half)[1])
+    return tiles
 
 
 def _vectors(schedule: Schedule, block: SBlockRV, channels: LoopRV, target: Target) -> tuple[LoopRV, LoopRV]:
@@ -71,9 +90,10 @@ def _vectors(schedule: Schedule, block: SBlockRV, channels: LoopRV, target: Targ
     return vectors, lane
 
 
-def _spread(schedule: Schedule, tiles: LoopRV, size: int) -> None:
-    if size >= PARALLEL_ELEMENTS:
-        schedule.parallel(tiles)
+def _spread(schedule: Schedule, loop: LoopRV) -> None:
+    function = schedule.mod["main"]
+    if math.prod(int(dim) for dim in function.params[-1].shape) >= PARALLEL_ELEMENTS:
+        schedule.parallel(loop)
 
 
 def _unroll(schedule: Schedule, loops: list[LoopRV]) -> None:
