@@ -180,9 +180,7 @@ def transform_weights(weights: NDArray[Any], m: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(transformed.reshape(-1, *weights.shape[2:]), np.float32)
 
 
-def convolution(
-    x: te.Tensor, weights: te.Tensor, plan: Plan, window: Window, shape: tuple[int, ...]
-) -> te.Tensor:
+def convolution(x: te.Tensor, weights: te.Tensor, plan: Plan, window: Window, shape: tuple[int, ...]) -> te.Tensor:
     """All three steps, block by block. weights: transformed. -> [N, H', W', O], as shape says"""
     return transform_output(products(transform_input(x, plan, window), weights, plan), plan, shape)
 

@@ -101,33 +101,29 @@ def schedule_products(
     possible = list_tiles(rows, columns, lanes(schedule, reduction, target), target.vector_registers)
     tile = _cheapest_first(possible, steps, target)[0]
     packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
-    order = Order(spread=False, columns_first=True, batch=1)
-    tiles = _compute_by_tiles(schedule, reduction, reduction, tile, order, inside)
+    order = Order(spread=False, columns_first=True, batch=1, inside=inside)
+    tiles = _compute_by_tiles(schedule, reduction, reduction, tile, order)
     if matrices * steps * columns * FLOAT_BYTES > target.l2_kib * 1024 // 2:
         for position in packing:
             fetch_ahead(schedule, tiles, tile, position, matrices)
     return packing
 
 
-def _compute_by_tiles(
-    schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order, inside: int = 0
-) -> LoopRV:
-    """last: the end of what is computed tile by tile with the reduction, maybe itself. inside: so many loops around
-    both. -> the loop over tiles
-    """
+def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order) -> LoopRV:
+    """last: the end of what is computed tile by tile with the reduction, maybe itself. -> the loop over tiles"""
     if last is reduction:
         last = schedule.cache_write(reduction, 0, LOCAL)
-    tiles, inner = _loop_over_tiles(schedule, last, tile, order, inside)
+    tiles, inner = _loop_over_tiles(schedule, last, tile, order)
     schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
     schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
     keep_in_registers(schedule, inner)
-    loops = _loops(schedule, reduction, inside + 1)
+    loops = _loops(schedule, reduction, order.inside + 1)
     inner = [*loops.spatial[:-1], *schedule.split(loops.spatial[-1], [None, tile.lanes])]
     schedule.reorder(*loops.reduction, *inner)
     keep_in_registers(schedule, inner)
     start = schedule.decompose_reduction(reduction, loops.reduction[0])
     _unroll_short(schedule, loops.reduction)
-    keep_in_registers(schedule, schedule.get_loops(start)[inside + 1 :])
+    keep_in_registers(schedule, schedule.get_loops(start)[order.inside + 1 :])
     return tiles
 
 
@@ -179,12 +175,14 @@ def _nest_of(schedule: Schedule) -> Nest | None:
 @dataclass(frozen=True, slots=True)
 class Order:
     """spread: tiles go to the threads. columns_first: all rows of some columns before the next columns. batch: so many
-    of the outermost dimensions come before that, because both operands change with them.
+    of the outermost dimensions come before that, because both operands change with them. inside: so many loops around
+    all of them, which other blocks belong to as well.
     """
 
     spread: bool
     columns_first: bool
     batch: int
+    inside: int = 0
 
 
 def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_first: bool) -> Order:
@@ -264,15 +262,13 @@ def _loops(schedule: Schedule, block: SBlockRV, inside: int) -> Loops:
     return loops
 
 
-def _loop_over_tiles(
-    schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order, inside: int
-) -> tuple[LoopRV, list[LoopRV]]:
+def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order) -> tuple[LoopRV, list[LoopRV]]:
     """Cut the block's output into tiles; -> (the loop over tiles, the loops inside one: rows, vectors, lanes).
 
     A reduction of the block's own comes between them.
     """
-    spatial = _spatial(schedule, block, inside)
-    reduction = schedule.get_loops(block)[inside + len(spatial) :]
+    spatial = _spatial(schedule, block, order.inside)
+    reduction = schedule.get_loops(block)[order.inside + len(spatial) :]
     *others, columns = spatial
     rows = others.pop() if others else None
     lane_count = choose_lanes(extent(schedule, columns), chosen.lanes)  # a result of fewer columns than were computed
