@@ -116,7 +116,7 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, dep
     top, left, bottom, right = window.padding
     out_height, out_width = height + top + bottom - 2, width + left + right - 2
     wide = rows.round_up(out_width, filters)
-    direct = _products(KERNEL * KERNEL, images * out_height * wide, wide, channels // depth, filters, rows)
+    direct = _products(images * out_height * wide, wide, (KERNEL * KERNEL, channels // depth, filters), rows)
     # read or written once, but for the first time in a while
     image = 2 * images * (height * width * channels + out_height * out_width * filters) * FLOAT_BYTES
     costs: dict[Plan | None, float] = {
@@ -138,7 +138,7 @@ def _cost(plan: Plan, channels: int, filters: int, rows: Rows) -> float:
     """Of one core, which may have to wait for the last block of another."""
     vectors = plan.points * plan.tiles * (channels + filters) / rows.lanes
     moved = plan.points * (channels + filters) * FLOAT_BYTES
-    multiplying = _products(plan.points, plan.tiles, plan.block or plan.tiles, channels, filters, rows)
+    multiplying = _products(plan.tiles, plan.block or plan.tiles, (plan.points, channels, filters), rows)
     working = TRANSFORM * vectors + multiplying
     if plan.block is None:
         return working + _moving(plan.tiles * moved, rows.target)
@@ -163,11 +163,11 @@ def _fetching(size: int, target: Target) -> float:
     return size * (CACHED_WEIGHT_BYTE if size <= target.l3_kib * 1024 // 2 else FAR_WEIGHT_BYTE)
 
 
-def _products(points: int, count: int, rows_at_once: int, channels: int, filters: int, rows: Rows) -> float:
-    """A product of [count, channels] and [channels, filters] for each of the points.
-
-    rows_at_once: so many of the count are next to each other, for tiles of registers.
+def _products(count: int, rows_at_once: int, weights: tuple[int, int, int], rows: Rows) -> float:
+    """A product of [count, channels] and [channels, filters] for each of the points. weights: (points, channels,
+    filters). rows_at_once: so many of the count are next to each other, for tiles of registers.
     """
+    points, channels, filters = weights
     multiply_adds = points * count * channels * filters / rows.lanes
     tile = choose_tile(rows_at_once, filters, rows.lanes, rows.target.vector_registers)
     return multiply_adds * tile.cost + points * channels * filters * FLOAT_BYTES / WEIGHT_BYTES
