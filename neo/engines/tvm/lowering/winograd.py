@@ -1,8 +1,8 @@
 """3x3 convolutions by Winograd's minimal filtering: fewer multiplications, more memory traffic.
 
 An image is cut into tiles of m x m outputs. Transformed inputs times transformed weights is a matrix product for each
-of the (m + 2)^2 points, instead of nine; the weights are transformed at compile time. Either block by block, a few tiles
-going through all three steps while they stay in the cache, or step by step.
+of the (m + 2)^2 points, instead of nine; the weights are transformed at compile time. Either block by block, a few
+tiles going through all three steps while they stay in the cache, or step by step.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The matrices are Toom and Cook's for
 the interpolation points below; for m = 4 those that Barabasz et al., "Error Analysis and Improving the Accuracy of
