@@ -71,3 +71,38 @@ def test_rows_that_change_their_place_are_still_flattened(agrees: Check) -> None
     ]
     weights = {"w": random(16, 16), "flat": np.array([6, 16]), "other": np.array([3, 2, 16])}
     agrees("tvm", build(nodes, {"x": (2, 3, 16)}, {"y": (3, 2, 16)}, weights))
+
+
+@pytest.mark.parametrize(
+    ("second", "shape", "kernel"),
+    [
+        ([0, 3, 1, 2], (1, 3, 4, 5), "fused_relu_sigmoid"),
+        ([0, 2, 3, 1], (1, 5, 3, 4), "fused_relu_transpose_transpose1_sigmoid"),
+    ],
+)
+def test_transposes_that_undo_each_other_are_none(
+    agrees: Check, second: list[int], shape: tuple[int, ...], kernel: str
+) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["t"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", ["t"], ["u"], perm=second),
+        helper.make_node("Sigmoid", ["u"], ["y"]),
+    ]
+    model = build(nodes, {"x": (1, 3, 4, 5)}, {"y": shape})
+    agrees("tvm", model)
+    assert kernels(model) == [kernel]
+
+
+def test_a_transposed_convolution_stays_in_the_layout_of_its_neighbours(agrees: Check) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["p"], pads=[1] * 4),
+        helper.make_node("ConvTranspose", ["p", "b"], ["q"], strides=[2, 2]),
+        helper.make_node("Relu", ["q"], ["r"]),
+        helper.make_node("Conv", ["r", "c"], ["y"], pads=[1] * 4),
+    ]
+    weights = {"a": random(16, 20, 3, 3), "b": random(16, 24, 2, 2), "c": random(8, 24, 3, 3)}
+    model = build(nodes, {"x": (1, 20, 9, 9)}, {"y": (1, 8, 18, 18)}, weights)
+    agrees("tvm", model)
+    alone = [name for name in kernels(model) if name.startswith("transpose")]
+    assert len(alone) == 2, "at the model's borders only"

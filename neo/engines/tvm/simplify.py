@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.indices import axes_of
 
 Array = NDArray[Any]
 
 LEAST = 1e-15
+# operators of one tensor that know no axes
+ELEMENT_BY_ELEMENT = ("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "clip", "sigmoid", "tanh")
+TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
 
 @tvm.ir.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
 def simplify(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
     """To be run when constants are folded."""
-    for rewriter in (_Affine, _Linear):
+    for rewriter in (_Affine, _Linear, _Turned):
         for name, function in module.functions.items():
             if isinstance(function, relax.Function):
                 module.update_func(name, rewriter(module).visit_expr(function))
@@ -119,6 +123,33 @@ class _Linear(relax.PyExprMutator):  # type: ignore[misc]
 
     def _bound(self, value: relax.Expr) -> Any:
         return self.lookup_binding(value) if isinstance(value, relax.Var) else None
+
+
+@relax.expr_functor.mutator
+class _Turned(relax.PyExprMutator):  # type: ignore[misc]
+    """A transpose of a transpose that undoes it -> what was there before, as between two changes of layout.
+
+    What works on every element by itself comes before the change from channels last to channels first: so that it does
+    not stand between two of them.
+    """
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        first = self._transpose(call.args[0]) if call.args else None
+        if first is None:
+            return call
+        before = axes_of(first)
+        if _is(call, "permute_dims"):
+            undone = [before[axis] for axis in axes_of(call)] == list(range(len(before)))
+            return first.args[0] if undone else call
+        if before == TO_CHANNELS_FIRST and any(_is(call, name) for name in ELEMENT_BY_ELEMENT):
+            result = relax.Call(call.op, [first.args[0], *call.args[1:]], call.attrs)
+            return relax.op.permute_dims(self.builder_.emit(result), before)
+        return call
+
+    def _transpose(self, value: relax.Expr) -> relax.Call | None:
+        found = self.lookup_binding(value) if isinstance(value, relax.Var) else None
+        return found if _is(found, "permute_dims") else None
 
 
 def _is_tame(array: Array) -> bool:

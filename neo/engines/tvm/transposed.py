@@ -76,9 +76,12 @@ class TransposedConvolution:
             bias = np.tile(self.bias, down * along).reshape(1, -1, 1, 1)
             result = relax.op.add(result, relax.const(bias))
         rows, columns = height + high - 1, width + wide - 1
-        result = relax.op.reshape(builder.normalize(result), (images, down, along, filters, rows, columns))
-        result = relax.op.permute_dims(result, [0, 3, 4, 1, 5, 2])
-        result = relax.op.reshape(builder.normalize(result), (images, filters, rows * down, columns * along))
+        # the outputs of one place become neighbours, with channels last, as the convolution has them in the end
+        result = relax.op.permute_dims(builder.normalize(result), [0, 2, 3, 1])
+        result = relax.op.reshape(builder.normalize(result), (images, rows, columns, down, along, filters))
+        result = relax.op.permute_dims(builder.normalize(result), [0, 1, 3, 2, 4, 5])
+        result = relax.op.reshape(builder.normalize(result), (images, rows * down, columns * along, filters))
+        result = relax.op.permute_dims(builder.normalize(result), [0, 3, 1, 2])
         if self.size == (rows * down, columns * along):
             return result
         ends = [begin + size for begin, size in zip(self.begins, self.size, strict=True)]
