@@ -21,7 +21,7 @@ from neo.engines.tvm.schedules.attention import schedule_attention
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.schedules.reduction import reduction_configurations, schedule_reduction
 from neo.engines.tvm.schedules.rows import schedule_rows
-from neo.engines.tvm.schedules.winograd import schedule_winograd
+from neo.engines.tvm.schedules.winograd import schedule_winograd, winograd_configurations
 from neo.engines.tvm.tuning.configuration import Configuration
 
 FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_reduction, schedule_rows)
@@ -29,7 +29,7 @@ FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_
 Found = tuple[tvm.tirx.PrimFunc, Mapping[int, int]]
 Family = Callable[[Schedule, Target, frozenset[int]], Mapping[int, int] | None]
 # family -> what it can be told; (schedule, target) -> configurations, first the one that it takes by itself
-TUNABLE = {schedule_reduction: reduction_configurations}
+TUNABLE = {schedule_reduction: reduction_configurations, schedule_winograd: winograd_configurations}
 
 
 @dataclass(frozen=True, slots=True)

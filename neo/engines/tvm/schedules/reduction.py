@@ -90,23 +90,29 @@ def schedule_reduction(
 
 
 def schedule_products(
-    schedule: Schedule, reduction: SBlockRV, target: Target, packable: frozenset[int], inside: int
+    schedule: Schedule, products: SBlockRV, target: Target, packable: frozenset[int], tile: Tile
 ) -> dict[int, int]:
-    """A batch of matrix products, each with weights of its own, within ``inside`` loops that others belong to as well;
-    -> what it wants packed how wide.
+    """A batch of matrix products, each with weights of its own, within a loop that other steps belong to as well. tile:
+    one of ``product_tiles``. -> what it wants packed how wide.
     """
-    loops = _loops(schedule, reduction, inside)
-    matrices, rows, columns = (extent(schedule, loop) for loop in loops.spatial)
-    steps = elements(schedule, loops.reduction)
-    possible = list_tiles(rows, columns, lanes(schedule, reduction, target), target.vector_registers)
-    tile = _cheapest_first(possible, steps, target)[0]
-    packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
-    order = Order(spread=False, columns_first=True, batch=1, inside=inside)
-    tiles = _compute_by_tiles(schedule, reduction, reduction, tile, order)
-    if matrices * steps * columns * FLOAT_BYTES > target.l2_kib * 1024 // 2:
+    order = Order(spread=False, columns_first=True, batch=1, inside=1)
+    loops = _loops(schedule, products, order.inside)
+    matrices, _, columns = (extent(schedule, loop) for loop in loops.spatial)
+    weights = matrices * elements(schedule, loops.reduction) * columns
+    packing = pack_columns(schedule, products, tile.vectors * tile.lanes, packable)
+    tiles = _compute_by_tiles(schedule, products, products, tile, order)
+    if weights * FLOAT_BYTES > target.l2_kib * 1024 // 2:
         for position in packing:
             fetch_ahead(schedule, tiles, tile, position, matrices)
     return packing
+
+
+def product_tiles(schedule: Schedule, products: SBlockRV, target: Target, rows: int) -> list[Tile]:
+    """All that are possible for products of so many rows at a time, the most promising first."""
+    loops = _loops(schedule, products, 0)
+    columns = extent(schedule, loops.spatial[-1])
+    tiles = list_tiles(rows, columns, lanes(schedule, products, target), target.vector_registers)
+    return _cheapest_first(tiles, elements(schedule, loops.reduction), target)
 
 
 def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order) -> LoopRV:

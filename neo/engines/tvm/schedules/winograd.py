@@ -15,7 +15,9 @@ from neo.contract.device import Target
 from neo.engines.tvm.lowering.winograd import BLOCK
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
 from neo.engines.tvm.schedules.loops import blocks_of, extent, vector_width
-from neo.engines.tvm.schedules.reduction import schedule_products
+from neo.engines.tvm.schedules.reduction import TILES_TRIED, product_tiles, schedule_products
+from neo.engines.tvm.tiles import Tile
+from neo.engines.tvm.tuning.configuration import Configuration
 
 PIXELS, INPUT_HALF, INPUT = "winograd_pixels", "winograd_input_half", "winograd_input"
 PRODUCTS = "winograd_products"
@@ -24,11 +26,21 @@ OUTPUT_HALF, OUTPUT = "winograd_output_half", "winograd_output"
 PITCH, LINE = 1024, 16
 
 
-def schedule_winograd(schedule: Schedule, target: Target, packable: frozenset[int]) -> dict[int, int] | None:
-    """None if the function has neither of the transforms."""
-    names = {schedule.get(block).name_hint: block for block in blocks_of(schedule)}
+def schedule_winograd(
+    schedule: Schedule, target: Target, packable: frozenset[int], configuration: Configuration | None = None
+) -> dict[int, int] | None:
+    """None if the function has neither of the transforms, or the configuration does not fit it.
+
+    configuration: None for the first of ``winograd_configurations``, if there are any.
+    """
+    names = _names(schedule)
     if PIXELS in names and OUTPUT in names:
-        return _schedule_blocks(schedule, names, target, packable)
+        tiles = _tiles(schedule, names, target)
+        tile = tiles[0] if configuration is None else configuration.tile
+        is_possible = tile in tiles and (configuration is None or configuration.columns_first)
+        return _schedule_blocks(schedule, names, target, packable, tile) if is_possible else None
+    if configuration is not None:
+        return None
     if PIXELS in names:
         _spread(schedule, _schedule_input(schedule, names, target))
     elif OUTPUT in names:
@@ -38,19 +50,40 @@ def schedule_winograd(schedule: Schedule, target: Target, packable: frozenset[in
     return {}
 
 
+def winograd_configurations(schedule: Schedule, target: Target) -> tuple[Configuration, ...]:
+    """Those worth measuring for a function that ``schedule_winograd`` takes; first the one it takes by itself. Of the
+    transforms alone there are none.
+    """
+    names = _names(schedule)
+    if PIXELS not in names or OUTPUT not in names:
+        return ()
+    return tuple(Configuration(tile, columns_first=True) for tile in _tiles(schedule, names, target)[:TILES_TRIED])
+
+
+def _names(schedule: Schedule) -> dict[str, SBlockRV]:
+    return {schedule.get(block).name_hint: block for block in blocks_of(schedule)}
+
+
+def _block_size(schedule: Schedule, names: dict[str, SBlockRV]) -> int:
+    return int(schedule.get(names[PRODUCTS]).annotations[BLOCK])
+
+
+def _tiles(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> list[Tile]:
+    return product_tiles(schedule, names[PRODUCTS], target, _block_size(schedule, names))
+
+
 def _schedule_blocks(
-    schedule: Schedule, names: dict[str, SBlockRV], target: Target, packable: frozenset[int]
+    schedule: Schedule, names: dict[str, SBlockRV], target: Target, packable: frozenset[int], tile: Tile
 ) -> dict[int, int]:
     """The points of a block of tiles lie apart in memory so that a tile's do not displace each other in the cache."""
-    products = names[PRODUCTS]
-    block = int(schedule.get(products).annotations[BLOCK])
-    blocks, _ = schedule.split(_schedule_output(schedule, names, target), [None, block])
+    size = _block_size(schedule, names)
+    blocks, _ = schedule.split(_schedule_output(schedule, names, target), [None, size])
     _spread(schedule, blocks)
-    for step in (products, names[INPUT]):
+    for step in (names[PRODUCTS], names[INPUT]):
         schedule.compute_at(step, blocks, preserve_unit_loops=True)
         schedule.storage_align(step, 0, 0, PITCH, LINE)
     _schedule_input(schedule, names, target, inside=1)
-    return schedule_products(schedule, products, target, packable, inside=1)
+    return schedule_products(schedule, names[PRODUCTS], target, packable, tile)
 
 
 def _schedule_input(schedule: Schedule, names: dict[str, SBlockRV], target: Target, inside: int = 0) -> LoopRV:
