@@ -42,6 +42,7 @@ PARALLEL_WORK = 1 << 17
 # lanes of vectors that are wide
 WIDE_LANES = 16
 FLOAT_BYTES = 4
+LINE_BYTES = 64
 LOCAL = "local"
 # time of a multiply-add, in units of the shortest possible, to fetch a vector of weights that did not stay in the
 # first-level cache since the last tile
@@ -228,6 +229,9 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     shape = others[-1] if others else 1, columns, width, target.vector_registers
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape)
+    if not shares_columns(schedule, nest.reduction):
+        # poolings, which do little with a line of the cache: it is read at once
+        return sorted(list_tiles(*shape), key=lambda tile: tile.vectors * tile.lanes * FLOAT_BYTES < LINE_BYTES)
     busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
     return _cheapest_first(list_tiles(*shape), elements(schedule, nest.loops.reduction), target, busy)
 
