@@ -200,7 +200,7 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
     stride=st.integers(1, 3),
     pads=st.tuples(*[st.integers(0, 3)] * 4),
     batch=st.sampled_from([1, 2]),
-    operator=st.sampled_from(["Max", "Average", "Average of padding"]),
+    operator=st.sampled_from(["Max", "Max rounded up", "Average", "Average of padding"]),
     last=st.booleans(),
 )
 def test_poolings_of_any_shape(
@@ -217,9 +217,12 @@ def test_poolings_of_any_shape(
     """last: behind a convolution, where channels come last."""
     fitting = [min(pad, reach - 1) for pad, reach in zip(pads, kernel * 2, strict=True)]
     total = [fitting[0] + fitting[2], fitting[1] + fitting[3]]
-    out = [(n + pad - reach) // stride + 1 for n, pad, reach in zip(size, total, kernel, strict=True)]
-    kind, _, of_padding = operator.partition(" ")
-    attributes = {"count_include_pad": 1} if of_padding else {}
+    kind, _, how = operator.partition(" ")
+    attributes = {"of padding": {"count_include_pad": 1}, "rounded up": {"ceil_mode": 1}}.get(how, {})
+    more = stride - 1 if how == "rounded up" else 0
+    out = [(n + pad - reach + more) // stride + 1 for n, pad, reach in zip(size, total, kernel, strict=True)]
+    if more:  # a window begins in the image or before it
+        out = [o - ((o - 1) * stride >= n + b) for o, n, b in zip(out, size, fitting[:2], strict=True)]
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"]) if last else helper.make_node("Relu", ["x"], ["c"]),
         helper.make_node(

@@ -15,6 +15,7 @@ from neo.engines.tvm.lowering.halves import half_of
 
 FLOAT = "float32"
 CHANNELS_LAST = "NHWC"
+MAX_POOL, AVERAGE_POOL = "relax.nn.max_pool2d", "relax.nn.avg_pool2d"
 
 Pool = Callable[[te.Tensor, "Windows"], te.Tensor]
 
@@ -34,7 +35,11 @@ class Windows:
 
     @classmethod
     def of(cls, call: relax.Call) -> Windows | None:
-        """None where a window may have no pixel of the image, or pixels that are apart, or more than the padding."""
+        """None where a window may have no pixel of the image, or pixels that are apart.
+
+        With a size that was rounded up, the last windows may reach beyond the padding; ``end`` then does too, and only
+        the largest of a window is the same with it.
+        """
         attrs, dims = call.attrs, [*call.args[0].ty.shape, *call.ty.shape]
         if not all(isinstance(dim, tirx.IntImm) for dim in dims):
             return None
@@ -42,10 +47,14 @@ class Windows:
         top, left, bottom, right = (int(n) for n in attrs.padding)
         (down, along), (high, wide) = ([int(n) for n in values] for values in (attrs.strides, attrs.pool_size))
         sizes = (size[0], size[1]), (height, width)
-        windows = cls((high, wide), (down, along), (top, left), (bottom, right), *sizes)
+        last = (height - 1) * down + high - top - size[0], (width - 1) * along + wide - left - size[1]
+        is_beyond = attrs.ceil_mode and (last[0] > bottom or last[1] > right)
+        end = (max(bottom, last[0]), max(right, last[1])) if is_beyond else (bottom, right)
+        windows = cls((high, wide), (down, along), (top, left), end, *sizes)
         is_plain = attrs.layout == attrs.out_layout == CHANNELS_LAST and str(call.args[0].ty.dtype) == FLOAT
-        together = all(int(n) == 1 for n in attrs.dilation) and not attrs.ceil_mode
-        return windows if is_plain and together and windows.meet_the_image else None
+        together = all(int(n) == 1 for n in attrs.dilation)
+        is_taken = not is_beyond or call.op.name == MAX_POOL
+        return windows if is_plain and together and is_taken and windows.meet_the_image else None
 
     @property
     def meet_the_image(self) -> bool:
@@ -131,4 +140,4 @@ def _pooled(builder: Any, call: relax.Call, pool: Pool) -> Any:
 
 
 # Relax operator -> how it is lowered
-POOLINGS = {"relax.nn.max_pool2d": _max_pool2d, "relax.nn.avg_pool2d": _avg_pool2d}
+POOLINGS = {MAX_POOL: _max_pool2d, AVERAGE_POOL: _avg_pool2d}
