@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from neo.engines.tvm.lowering.halves import store_halves
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.machine import compile_model
 from neo.engines.tvm.packing import pack_weights, packable_weights
+from neo.engines.tvm.placing import write_in_place
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.simplify import simplify
@@ -103,7 +105,8 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
         configurations = tuner.configurations(module, uses, costs, sum(array.nbytes for array in arrays))
         scheduled = schedule_module(module, target, uses, configurations)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
-        executable = compile_model(module, llvm, pipeline_of(tuner.unit, target.cores))
+        placed = write_in_place(module, target)
+        executable = compile_model(placed.module, llvm, pipeline_of(tuner.unit, target.cores))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind
@@ -113,6 +116,8 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
     weights = write_weights(arrays, folder)
     with tempfile.TemporaryDirectory() as scratch:
         link(executable, target, folder / LIBRARY_FILE, Path(scratch))
+    counted = {cost.name: cost for cost in costs}
+    costs += tuple(replace(counted[old], name=new) for new, old in placed.twins.items() if old in counted)
     description = EngineFolder("tvm", part.inputs, part.outputs, weights, kernels=costs, tiles=scheduled.tiles)
     (folder / ENGINE_FILE).write_bytes(description.to_bytes())
     return scheduled.left

@@ -33,7 +33,7 @@ from neo.engines.tvm.lowering.pooling import POOLINGS
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
 from neo.engines.tvm.lowering.window import Window, window_of
-from neo.engines.tvm.patterns import OPAQUE, TAKES_EPILOGUE
+from neo.engines.tvm.patterns import FRAME, OPAQUE, TAKES_EPILOGUE
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 
 CONVOLUTION, PRODUCT, PERMUTATION = "relax.nn.conv2d", "relax.matmul", "relax.permute_dims"
@@ -137,7 +137,8 @@ class Lowering:
         x, rows = as_stored(builder, x, arithmetic), self._rows_of(arithmetic)
         geometry = self._geometry_of(x, weights, window, rows)
         if geometry is not None and geometry.has_zeros and not geometry.depthwise:
-            x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad")
+            says = {} if window.channels_first else {FRAME: [*geometry.begin, geometry.phases]}
+            x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad", primfunc_attrs=says)
         return builder.call_te(
             lambda x, weights: convolution(x, weights, window, rows, geometry, filters=filters),
             x,

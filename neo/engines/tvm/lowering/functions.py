@@ -19,6 +19,8 @@ from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from neo.engines.tvm.patterns import CONCATENATION
+
 FLOAT = "float32"
 # elements of the shortest type in the widest register
 WIDEST_VECTOR = 64
@@ -110,7 +112,9 @@ def _concat(builder: Any, call: relax.Call) -> Any:
     fixed = all(isinstance(dim, tirx.IntImm) and int(dim) > 0 for part in fields for dim in part.ty.shape)
     if axis is None or not fields or not fixed:
         return call.op.get_attr("FLegalize")(builder, call)
-    return builder.call_te(concatenated, fields, int(axis) % len(call.ty.shape), primfunc_name_hint="concatenate")
+    axis = int(axis) % len(call.ty.shape)
+    says = {CONCATENATION: axis}
+    return builder.call_te(concatenated, fields, axis, primfunc_name_hint="concatenate", primfunc_attrs=says)
 
 
 def _take(builder: Any, call: relax.Call) -> Any:

@@ -1,0 +1,153 @@
+"""Results that go straight to their place in a larger tensor, instead of being copied there.
+
+The parts of a concatenation, and the image that a convolution wants within zeros, are written by functions of their
+own. Where nothing else reads a part, its function can as well write into the whole: it gets a twin whose output is the
+whole, of which it fills its part. What is left then, zeros around an image or a part that something else reads too, is
+written into the whole by a function more.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import tvm
+from tvm import relax, tirx
+
+from neo.contract.device import Target
+from neo.engines.tvm.patterns import CONCATENATION, FRAME
+from neo.engines.tvm.places import Frame, NotPlaced, Place, Slice, copy, placed, zeros
+from neo.engines.tvm.schedules import schedule_module
+
+# parts that are copied are a call each, where the concatenation was one for all
+MOST_COPIES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """twins: the new functions, each with the name of the one that does the same."""
+
+    module: tvm.IRModule
+    twins: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_in_place(module: tvm.IRModule, target: Target) -> Placed:
+    """module: scheduled."""
+    main = module["main"]
+    bindings = [binding for block in main.body.blocks for binding in block.bindings]
+    calls = {binding.var: binding.value for binding in bindings if _is_call_tir(binding.value)}
+    writer = _Writer(module, target, calls)
+    for variable, call in calls.items():
+        if isinstance(variable, relax.DataflowVar):
+            writer.plan(variable, module[call.args[0]].attrs or {})
+    return writer.written()
+
+
+def _is_call_tir(value: relax.Expr) -> bool:
+    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_tir"
+
+
+def _shape(value: relax.Expr) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in value.ty.shape)
+
+
+@relax.expr_functor.mutator
+class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
+    """wholes: of each, where its parts are. parts: those that are written where they are, and of what. written: a whole
+    as far as it is.
+    """
+
+    def __init__(self, module: tvm.IRModule, target: Target, calls: Mapping[relax.Var, relax.Call]) -> None:
+        super().__init__(module)
+        self._module = module
+        self._target = target
+        self._calls = calls
+        self._readers: dict[relax.Var, int] = {}
+        for block in module["main"].body.blocks:
+            for variable, users in relax.analysis.udchain(block).items():
+                self._readers[variable] = self._readers.get(variable, 0) + len(users)
+        self._wholes: dict[relax.Var, dict[relax.Var, Place]] = {}
+        self._parts: dict[relax.Var, relax.Var] = {}
+        self._written: dict[relax.Var, relax.Var] = {}
+        self._functions: dict[tuple[str, Place], relax.GlobalVar] = {}
+        self._twins: dict[str, str] = {}
+
+    def plan(self, whole: relax.Var, says: Mapping[str, object]) -> None:
+        """says: what the function that writes the whole says of itself."""
+        places = self._places(whole, says)
+        own = [part for part, place in places.items() if self._is_own(part) and self._twin(part, place) is not None]
+        if own and len(places) - len(own) <= MOST_COPIES:
+            self._wholes[whole] = places
+            self._parts |= dict.fromkeys(own, whole)
+
+    def _places(self, whole: relax.Var, says: Mapping[str, object]) -> dict[relax.Var, Place]:
+        """Of the parts; {} where there are none, or one twice."""
+        parts, shape = list(self._calls[whole].args[1].fields), _shape(whole)
+        if FRAME in says:
+            return {parts[0]: Frame(shape, *(int(number) for number in says[FRAME]))}  # type: ignore[attr-defined]
+        if CONCATENATION not in says:
+            return {}
+        axis = int(says[CONCATENATION])  # type: ignore[call-overload]
+        ends = itertools.accumulate(_shape(part)[axis] for part in parts)
+        places = {part: Slice(shape, axis, end - _shape(part)[axis]) for part, end in zip(parts, ends, strict=True)}
+        return dict(places) if len(places) == len(parts) else {}
+
+    def _is_own(self, part: relax.Var) -> bool:
+        """Does a function of ours write it, for one reader?"""
+        return isinstance(part, relax.DataflowVar) and part in self._calls and self._readers.get(part) == 1
+
+    def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
+        name = self._calls[part].args[0].name_hint
+        twin = self._function(name, self._module[name], place)
+        if twin is not None:
+            self._twins[twin.name_hint] = name
+        return twin
+
+    def _function(self, name: str, function: tirx.PrimFunc, place: Place) -> relax.GlobalVar | None:
+        if (name, place) not in self._functions:
+            try:
+                twin = placed(function, place)
+            except NotPlaced:
+                return None
+            self._functions[name, place] = self.builder_.add_func(twin, f"{name}_placed")
+        return self._functions[name, place]
+
+    def written(self) -> Placed:
+        if not self._wholes:
+            return Placed(self._module)
+        main = self._module.get_global_var("main")
+        self.builder_.update_func(main, self.visit_expr(self._module["main"]))
+        passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+        return Placed(tvm.transform.Sequential(passes)(self.builder_.get()), self._twins)
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        variable = binding.var
+        if variable in self._parts:
+            whole = self._parts[variable]
+            twin = self._twin(variable, self._wholes[whole][variable])
+            self._write(whole, twin, [self.visit_expr(argument) for argument in binding.value.args[1].fields])
+        elif variable in self._wholes:
+            for part, place in self._wholes[variable].items():
+                self._write_rest(variable, part, place)
+            super().visit_var_binding_(relax.VarBinding(variable, self._written[variable]))
+        else:
+            super().visit_var_binding_(binding)
+
+    def _write_rest(self, whole: relax.Var, part: relax.Var, place: Place) -> None:
+        """What is not written by the functions that write parts."""
+        shape, dtype = _shape(part), str(part.ty.dtype)
+        if isinstance(place, Frame):
+            size = shape[1], shape[2]
+            self._write(whole, self.builder_.add_func(zeros(place, size, dtype, self._target), "zeros"), [])
+        elif part not in self._parts:
+            copied = schedule_module(tvm.IRModule({"copy": copy(shape, dtype)}), self._target, {}).module["copy"]
+            self._write(whole, self.builder_.add_func(placed(copied, place), "copy"), [self.visit_expr(part)])
+
+    def _write(self, whole: relax.Var, twin: relax.GlobalVar, arguments: list[relax.Expr]) -> None:
+        so_far = self._written.get(whole)
+        if so_far is None:
+            call = relax.call_tir(twin, relax.Tuple(arguments), whole.ty)
+        else:
+            call = relax.op.call_tir_inplace(twin, relax.Tuple([*arguments, so_far]), len(arguments), whole.ty)
+        self._written[whole] = self.builder_.emit(call)
