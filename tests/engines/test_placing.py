@@ -133,3 +133,14 @@ def test_images_within_any_zeros(
     channels: int,
 ) -> None:
     agrees("tvm", framed(stride, kernel, pads, size, channels))
+
+
+def test_wholes_within_wholes(agrees: Check) -> None:
+    nodes = [
+        *(helper.make_node("Conv", ["x", f"w{i}"], [f"c{i}"]) for i in range(3)),
+        helper.make_node("Concat", ["c0", "c1"], ["d"], axis=1),
+        helper.make_node("Concat", ["d", "c2"], ["e"], axis=1),
+        helper.make_node("Conv", ["e", "v"], ["y"], pads=[1] * 4, strides=[2, 2]),
+    ]
+    weights = {**{f"w{i}": random(16 + i, 16, 1, 1) for i in range(3)}, "v": random(8, 51, 3, 3)}
+    agrees("tvm", build(nodes, {"x": (1, 16, 8, 8)}, {"y": (1, 8, 4, 4)}, weights))

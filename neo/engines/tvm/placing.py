@@ -94,8 +94,9 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         return dict(places) if len(places) == len(parts) else {}
 
     def _is_own(self, part: relax.Var) -> bool:
-        """Does a function of ours write it, for one reader?"""
-        return isinstance(part, relax.DataflowVar) and part in self._calls and self._readers.get(part) == 1
+        """Does one function write it, for one reader?"""
+        is_call = isinstance(part, relax.DataflowVar) and part in self._calls
+        return is_call and part not in self._wholes and self._readers.get(part) == 1
 
     def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
         name = self._calls[part].args[0].name_hint
