@@ -83,11 +83,11 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
 
     def _places(self, whole: relax.Var, says: Mapping[str, object]) -> dict[relax.Var, Place]:
         """Of the parts; {} where there are none, or one twice."""
+        if FRAME not in says and CONCATENATION not in says:
+            return {}
         parts, shape = list(self._calls[whole].args[1].fields), _shape(whole)
         if FRAME in says:
             return {parts[0]: Frame(shape, *(int(number) for number in says[FRAME]))}  # type: ignore[attr-defined]
-        if CONCATENATION not in says:
-            return {}
         axis = int(says[CONCATENATION])  # type: ignore[call-overload]
         ends = itertools.accumulate(_shape(part)[axis] for part in parts)
         places = {part: Slice(shape, axis, end - _shape(part)[axis]) for part, end in zip(parts, ends, strict=True)}
