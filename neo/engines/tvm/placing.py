@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 
 from neo.contract.device import Target
 from neo.engines.tvm.patterns import CONCATENATION, FRAME
@@ -70,8 +70,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         self._wholes: dict[relax.Var, dict[relax.Var, Place]] = {}
         self._parts: dict[relax.Var, relax.Var] = {}
         self._written: dict[relax.Var, relax.Var] = {}
-        self._functions: dict[tuple[str, Place], relax.GlobalVar] = {}
-        self._twins: dict[str, str] = {}
+        self._twins: dict[tuple[str, Place], relax.GlobalVar] = {}
 
     def plan(self, whole: relax.Var, says: Mapping[str, object]) -> None:
         """says: what the function that writes the whole says of itself."""
@@ -99,20 +98,15 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         return is_call and part not in self._wholes and self._readers.get(part) == 1
 
     def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
+        """Of the function that writes the part, writing it there. None if it cannot."""
         name = self._calls[part].args[0].name_hint
-        twin = self._function(name, self._module[name], place)
-        if twin is not None:
-            self._twins[twin.name_hint] = name
-        return twin
-
-    def _function(self, name: str, function: tirx.PrimFunc, place: Place) -> relax.GlobalVar | None:
-        if (name, place) not in self._functions:
+        if (name, place) not in self._twins:
             try:
-                twin = placed(function, place)
+                twin = placed(self._module[name], place)
             except NotPlaced:
                 return None
-            self._functions[name, place] = self.builder_.add_func(twin, f"{name}_placed")
-        return self._functions[name, place]
+            self._twins[name, place] = self.builder_.add_func(twin, f"{name}_placed")
+        return self._twins[name, place]
 
     def written(self) -> Placed:
         if not self._wholes:
@@ -120,7 +114,10 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         main = self._module.get_global_var("main")
         self.builder_.update_func(main, self.visit_expr(self._module["main"]))
         passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
-        return Placed(tvm.transform.Sequential(passes)(self.builder_.get()), self._twins)
+        module = tvm.transform.Sequential(passes)(self.builder_.get())
+        left = {variable.name_hint for variable in module.functions}
+        names = {twin.name_hint: name for (name, _), twin in self._twins.items()}
+        return Placed(module, {twin: name for twin, name in names.items() if twin in left})
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         variable = binding.var

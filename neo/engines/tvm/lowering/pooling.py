@@ -48,12 +48,11 @@ class Windows:
         (down, along), (high, wide) = ([int(n) for n in values] for values in (attrs.strides, attrs.pool_size))
         sizes = (size[0], size[1]), (height, width)
         last = (height - 1) * down + high - top - size[0], (width - 1) * along + wide - left - size[1]
-        is_beyond = attrs.ceil_mode and (last[0] > bottom or last[1] > right)
-        end = (max(bottom, last[0]), max(right, last[1])) if is_beyond else (bottom, right)
+        end = max(bottom, last[0]), max(right, last[1])
         windows = cls((high, wide), (down, along), (top, left), end, *sizes)
         is_plain = attrs.layout == attrs.out_layout == CHANNELS_LAST and str(call.args[0].ty.dtype) == FLOAT
         together = all(int(n) == 1 for n in attrs.dilation)
-        is_taken = not is_beyond or call.op.name == MAX_POOL
+        is_taken = end == (bottom, right) or call.op.name == MAX_POOL
         return windows if is_plain and together and is_taken and windows.meet_the_image else None
 
     @property
