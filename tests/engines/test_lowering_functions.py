@@ -67,3 +67,29 @@ def test_expand_broadcasts_both_ways(run_tvm: Check, wanted: list[int]) -> None:
     weights = {"shape": np.array(wanted, np.int64)}
     model = build([helper.make_node("Expand", ["x", "shape"], ["y"])], {"x": x.shape}, {"y": shape}, weights)
     np.testing.assert_array_equal(run_tvm(model, x), np.broadcast_to(x, shape))
+
+
+@pytest.mark.parametrize("exponent", [0.5, -0.5, 1.0, 2.0, 3.0, 4.0, -1.0, -2.0, 2.5, 0.0])
+def test_powers(run_tvm: Check, exponent: float) -> None:
+    x = np.array([[0.1, 0.5, 1, 2, 3.7, 10, 100]], np.float32)
+    signs = [-1, 1, -1, 1, -1, 1, -1] if exponent.is_integer() else [1] * 7
+    signed = x * np.array(signs, np.float32)
+    exponents = {"e": np.array(exponent, np.float32)}
+    model = build([helper.make_node("Pow", ["x", "e"], ["y"])], {"x": x.shape}, {"y": x.shape}, exponents)
+    np.testing.assert_allclose(run_tvm(model, signed), signed.astype(np.float64) ** exponent, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_parts_of_a_tensor_are_slices(agrees: Check, axis: int) -> None:
+    shape = [6, 8, 10]
+    sizes = [1, 3, shape[axis] - 4]
+    parts = [[*shape] for _ in sizes]
+    for part, size in zip(parts, sizes, strict=True):
+        part[axis] = size
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Split", ["r", "sizes"], ["a", "b", "c"], axis=axis),
+        helper.make_node("Neg", ["b"], ["n"]),
+    ]
+    outputs = dict(zip("anc", parts, strict=True))
+    assert agrees("tvm", build(nodes, {"x": shape}, outputs, {"sizes": np.array(sizes)})).notes == ()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 from tvm import te, tirx
 from tvm.s_tir import Schedule
+from tvm.s_tir.analysis import estimate_tir_flops
 
 from neo.engines.base import BF16, FP32
+from neo.engines.tvm.build import llvm_target, lower_graph
+from neo.engines.tvm.costs import kernel_costs
+from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.packing import packable_weights
+from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.tiles import (
     choose_strip,
@@ -24,6 +32,7 @@ from neo.engines.tvm.tiles import (
 )
 from neo.targets import load_target
 from tests.engines.conftest import Check
+from tests.engines.reference import specs
 from tests.models import build
 
 ODD = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 32, 48])
@@ -189,6 +198,80 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
     weights = {"w": random(*lead, inner, columns), "b": random(columns)}
     built = agrees("tvm", build(nodes, {"x": (*lead, rows, inner)}, {"y": (*lead, rows, columns)}, weights))
     assert built.notes == ()
+
+
+@pytest.mark.slow
+@FEW
+@given(
+    groups=st.sampled_from([2, 3, 5, 8]),
+    channels=st.sampled_from([1, 2, 3, 4, 8, 16, 24]),
+    filters=st.sampled_from([1, 2, 3, 4, 8, 16, 24, 40]),
+    size=st.integers(3, 15),
+    kernel=st.sampled_from([1, 3]),
+    stride=st.integers(1, 2),
+    batch=st.sampled_from([1, 2]),
+    precision=st.sampled_from([FP32, BF16]),
+)
+def test_grouped_convolutions_of_any_shape(
+    agrees: Check,
+    groups: int,
+    channels: int,
+    filters: int,
+    size: int,
+    kernel: int,
+    stride: int,
+    batch: int,
+    precision: str,
+) -> None:
+    """channels, filters: of each group."""
+    pad = kernel // 2
+    out = (size + 2 * pad - kernel) // stride + 1
+    attributes = {"pads": [pad] * 4, "strides": [stride] * 2, "group": groups}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes), helper.make_node("Relu", ["c"], ["y"])]
+    weights = {"w": random(groups * filters, channels, kernel, kernel), "b": random(groups * filters)}
+    shapes = {"x": (batch, groups * channels, size, size)}, {"y": (batch, groups * filters, out, out)}
+    assert agrees("tvm", build(nodes, *shapes, weights), precision=precision).notes == ()
+
+
+@pytest.mark.parametrize("columns", [21, 98, 100, 196, 197, 441, 1000])
+@pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "raspberry-pi-4"])
+def test_no_product_is_computed_twice(columns: int, target: str) -> None:
+    """Where no vector divides the columns, more are computed, and the tiles of the result are those of the product."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
+    weights = {"w": random(64, columns), "b": random(columns)}
+    model = build(nodes, {"x": (1, 48, 64)}, {"y": (1, 48, columns)}, weights)
+    for before, after in operations(model, target):
+        assert after < 1.1 * before
+
+
+@pytest.mark.parametrize(("groups", "filters", "lanes"), [(32, 4, 4), (26, 8, 8), (8, 24, 8), (4, 64, 16)])
+def test_a_vector_of_outputs_has_the_inputs_of_one_group(groups: int, filters: int, lanes: int) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, group=groups)]
+    weights = {"w": random(groups * filters, filters, 3, 3)}
+    shape = (1, groups * filters, 14, 14)
+    scheduled = schedule(build(nodes, {"x": shape}, {"y": shape}, weights), "x86-64-v4")
+    (convolution,) = [f for name, f in scheduled.items() if "conv2d" in name]
+    assert f"T.vectorized(T.int64({lanes}))" in convolution.script()
+
+
+def schedule(model: onnx.ModelProto, target: str) -> dict[str, tirx.PrimFunc]:
+    module = lower(model, target)
+    functions = schedule_module(module, load_target(target), packable_weights(module)).module.functions
+    return {name.name_hint: f for name, f in functions.items() if isinstance(f, tirx.PrimFunc)}
+
+
+def operations(model: onnx.ModelProto, target: str) -> list[tuple[int, int]]:
+    """Of every kernel that multiplies: floating-point operations before it is scheduled, and behind that."""
+    before = {cost.name: cost.flops for cost in kernel_costs(lower(model, target))}
+    scheduled = schedule(model, target)
+    counted = {name: int(estimate_tir_flops(tvm.IRModule({"main": scheduled[name]}))) for name in before}
+    return [(before[name], counted[name]) for name in before if "matmul" in name or "conv2d" in name]
+
+
+def lower(model: onnx.ModelProto, target: str) -> tvm.IRModule:
+    made_for = load_target(target)
+    module, _ = lower_graph(import_model(model, specs(model.graph.input), made_for), made_for, llvm_target(made_for))
+    return module
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from neo.engines.tvm.placing import write_in_place
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.simplify import simplify
+from neo.engines.tvm.taps import drop_taps
 from neo.engines.tvm.tuning.cache import cache_at
 from neo.engines.tvm.tuning.search import Tuner
 from neo.engines.tvm.weights import lift_weights, write_weights
@@ -160,6 +161,7 @@ def lower_graph(
     lowering = Lowering(target, unit)
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)
+        module = drop_taps(module)
         module = choose_layouts(module, copies_images=unit is not None)
         module = simplify(fold_constants(module))  # weights in their layout: their lowering looks at them
         module = fuse_attention(module, Rows(target, FLOATS if unit is None else Pairs(unit=unit)))

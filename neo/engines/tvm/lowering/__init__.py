@@ -26,7 +26,7 @@ from neo.engines.tvm.lowering.arithmetic import (
     Pairs,
     Pixels,
 )
-from neo.engines.tvm.lowering.convolution import Geometry, convolution, is_pointwise, pad
+from neo.engines.tvm.lowering.convolution import Geometry, by_group, convolution, is_pointwise, pad
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.pooling import POOLINGS
@@ -134,6 +134,8 @@ class Lowering:
         filters = int(weights.ty.shape[-1])
         if window.groups == 1:
             weights = self._widened(builder, weights, arithmetic)
+        elif known is not None and known.shape[2] > 1:
+            weights = relax.const(by_group(known, window.groups))
         x, rows = as_stored(builder, x, arithmetic), self._rows_of(arithmetic)
         geometry = self._geometry_of(x, weights, window, rows)
         if geometry is not None and geometry.has_zeros and not geometry.depthwise:
@@ -148,6 +150,7 @@ class Lowering:
 
     def _geometry_of(self, x: Any, weights: Any, window: Window, rows: Rows) -> Geometry | None:
         shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
+        kernel = kernel[-4:]  # of one group, where weights are apart by them
         if is_pointwise(kernel, window):
             return None
         geometry = Geometry.of(shape, kernel, window, rows)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tvm import te, tirx
 
 from neo.engines.tvm.lowering.arithmetic import zero
@@ -17,6 +19,8 @@ from neo.engines.tvm.lowering.window import Window
 Order = tuple[int, int, int, int]
 CHANNELS_LAST: Order = (0, 1, 2, 3)
 CHANNELS_FIRST: Order = (0, 2, 3, 1)
+# dimensions of weights that are there for every group
+GROUPED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,9 @@ class Geometry:
         reach_y, reach_x = (spread * (k - 1) for spread, k in zip(window.dilation, weights[:2], strict=True))
         down, along = window.strides
         out = (height + top + bottom - reach_y - 1) // down + 1, (width + left + right - reach_x - 1) // along + 1
-        depthwise = window.groups > 1 and weights[2] == 1
-        wide = (rows.round_up_strips if depthwise else rows.round_up)(out[1], weights[3])
+        *_, steps, filters = weights
+        depthwise = window.groups > 1 and steps == 1
+        wide = (rows.round_up_strips if depthwise else rows.round_up)(out[1], filters)
         if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
             right = max(0, (wide - 1) * along + reach_x + 1 - width - left)
         padded = height + top + bottom, width + left + right
@@ -90,6 +95,8 @@ def convolution(
     """x: [N, H, W, C], with the zeros around it that ``pad`` gives it, but for a depthwise convolution. weights: [KH,
     KW, C / groups, O], as the arithmetic wants both. -> [N, H', W', filters] float32.
 
+    weights of several groups may be as ``by_group`` has them too.
+
     geometry: None for a pointwise convolution. filters: O, or less if the weights are wider than they should be.
     Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
     left out again by a copy that fuses with the epilogue.
@@ -98,6 +105,8 @@ def convolution(
         return _pointwise(x, weights, filters, rows)
     if geometry.depthwise and geometry.has_zeros:
         x = pad(x, geometry, by_mask=True)
+    if len(weights.shape) == GROUPED:
+        return _grouped(x, weights, window, geometry)
     return _spatial(x, weights, window, rows, geometry, filters=filters)
 
 
@@ -166,6 +175,35 @@ def _spatial(
     if (wide, computed) == (out_width, filters):
         return result
     return cropped(result, (geometry.images, out_height, out_width, filters))
+
+
+def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, geometry: Geometry) -> te.Tensor:
+    """A convolution for every group by itself: only its own filters share its inputs, so vectors may be no wider."""
+    groups, kernel_height, kernel_width, steps, filters = (int(dim) for dim in weights.shape)
+    down, (spread_y, spread_x) = window.strides[0], window.dilation
+    (height, width), wide = geometry.out, geometry.wide
+    ky = te.reduce_axis((0, kernel_height), name="ky")
+    kx = te.reduce_axis((0, kernel_width), name="kx")
+    step = te.reduce_axis((0, steps), name="c")
+
+    def product(n: tirx.Var, group: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
+        column = w if any(window.padding) or wide == width else tirx.min(w, width - 1)
+        pixel = geometry.place(n, h * down + ky * spread_y, column, kx * spread_x)
+        value = padded(*geometry.ordered(*pixel, group * steps + step))
+        return te.sum(value * weights[group, ky, kx, step, o], axis=[ky, kx, step])
+
+    result = te.compute((geometry.images, groups, height, wide, filters), product, name="conv2d")
+    return te.compute(
+        (geometry.images, height, width, groups * filters),
+        lambda n, h, w, o: result[n, o // filters, h, w, o % filters],
+        name="side_by_side",
+    )
+
+
+def by_group(weights: NDArray[Any], groups: int) -> NDArray[Any]:
+    """[KH, KW, C / groups, O] -> [groups, KH, KW, C / groups, O / groups]"""
+    *lead, filters = weights.shape
+    return np.ascontiguousarray(np.moveaxis(weights.reshape(*lead, groups, filters // groups), -2, 0))
 
 
 def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor:

@@ -12,13 +12,16 @@ Indices that come from outside are clamped: TVM's own rule reads wherever they p
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from neo.engines.tvm.constants import constant_of
 from neo.engines.tvm.patterns import CONCATENATION
 
 FLOAT = "float32"
@@ -26,6 +29,9 @@ FLOAT = "float32"
 WIDEST_VECTOR = 64
 # and of float32
 WIDEST_ROW = 16
+# exponents that need no logarithm
+ROOTS = (0.5, -0.5)
+PRODUCTS = (1, 2, 3, 4, -1, -2)
 
 
 def sigmoid(x: te.Tensor) -> te.Tensor:
@@ -117,6 +123,46 @@ def _concat(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(concatenated, fields, axis, primfunc_name_hint="concatenate", primfunc_attrs=says)
 
 
+def part(x: te.Tensor, axis: int, begin: int, end: int) -> te.Tensor:
+    """From begin to before end along the axis."""
+    shape = [*x.shape[:axis], end - begin, *x.shape[axis + 1 :]]
+    return te.compute(shape, lambda *at: x(*at[:axis], at[axis] + begin, *at[axis + 1 :]), name="part")
+
+
+def _split(builder: Any, call: relax.Call) -> Any:
+    """Into slices, each a function of its own, that fuses with what reads it."""
+    x, axis = call.args[0], int(call.attrs.axis) % len(call.args[0].ty.shape)
+    sizes = [field.shape[axis] for field in call.ty.fields]
+    if not all(isinstance(size, tirx.IntImm) for size in sizes):
+        return call.op.get_attr("FLegalize")(builder, call)
+    ends = list(itertools.accumulate(int(size) for size in sizes))
+    spans = zip([0, *ends], ends, strict=False)
+    return relax.Tuple([builder.emit_te(part, x, axis, *span, primfunc_name_hint="split") for span in spans])
+
+
+def power(x: te.Tensor, exponent: float) -> te.Tensor:
+    """Every number to a power in ROOTS or PRODUCTS."""
+
+    def value(*at: tirx.Var) -> Any:
+        if exponent in ROOTS:
+            root = tirx.sqrt(x(*at))
+            return root if exponent > 0 else tirx.const(1, FLOAT) / root
+        product = functools.reduce(operator.mul, [x(*at)] * int(abs(exponent)))
+        return product if exponent > 0 else tirx.const(1, FLOAT) / product
+
+    return te.compute(x.shape, value, name="power")
+
+
+def _power(builder: Any, call: relax.Call) -> Any:
+    """The C library's function is called for every number by itself."""
+    x, exponents = call.args[0], constant_of(call.args[1], builder)
+    exponent = float(exponents.reshape(())) if exponents is not None and exponents.size == 1 else None
+    is_plain = exponents is not None and exponents.ndim <= len(x.ty.shape) and str(x.ty.dtype) == FLOAT
+    if not is_plain or exponent not in (*ROOTS, *PRODUCTS):
+        return call.op.get_attr("FLegalize")(builder, call)
+    return builder.call_te(power, x, exponent, primfunc_name_hint="power")
+
+
 def _take(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode="clip")
 
@@ -164,6 +210,8 @@ FUNCTIONS = {
     "relax.tanh": _elementwise(topi.fast_tanh),
     "relax.erf": _elementwise(topi.fast_erf),
     "relax.nn.softmax": _softmax,
+    "relax.power": _power,
+    "relax.split": _split,
     "relax.take": _take,
     "relax.max": _extreme(_larger, -math.inf),
     "relax.min": _extreme(_smaller, math.inf),

@@ -7,6 +7,7 @@ The register blocking follows Goto and van de Geijn, "Anatomy of High-Performanc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -281,7 +282,8 @@ def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: O
     reduction = schedule.get_loops(block)[order.inside + len(spatial) :]
     *others, columns = spatial
     rows = others.pop() if others else None
-    lane_count = choose_lanes(extent(schedule, columns), chosen.lanes)  # a result of fewer columns than were computed
+    # a result of fewer columns than were computed; its tiles have to be as wide as those of the reduction
+    lane_count = choose_lanes(math.gcd(extent(schedule, columns), chosen.lanes), chosen.lanes)
     vectors = chosen.vectors * chosen.lanes // lane_count
     column_tiles, *tile = schedule.split(columns, [None, vectors, lane_count])
     batch, others = others[: order.batch], others[order.batch :]

@@ -1,0 +1,55 @@
+"""What a kernel reads of nothing but zeros is not computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from tvm import relax
+
+from neo.engines.tvm.importer import import_model
+from neo.engines.tvm.taps import drop_taps
+from neo.targets import load_target
+from tests.engines.conftest import Check
+from tests.engines.reference import specs
+from tests.models import build
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "dilation", "stride", "pads", "left"),
+    [
+        (16, 3, 24, 1, [24, 24, 24, 24], (1, 1)),
+        (16, 3, 12, 1, [12, 12, 12, 12], (3, 3)),
+        (4, 7, 1, 1, [3, 3, 3, 3], (7, 7)),
+        (3, 7, 1, 1, [3, 3, 3, 3], (5, 5)),
+        (2, 3, 1, 1, [0, 0, 1, 1], (2, 2)),
+        (2, 5, 2, 2, [4, 4, 4, 4], (1, 1)),
+    ],
+)
+def test_taps_that_meet_no_pixel_are_gone(
+    agrees: Check, size: int, kernel: int, dilation: int, stride: int, pads: list[int], left: tuple[int, int]
+) -> None:
+    """left: how many rows and columns of the kernel are needed."""
+    out = [(size + pads[axis] + pads[axis + 2] - dilation * (kernel - 1) - 1) // stride + 1 for axis in (0, 1)]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], dilations=[dilation] * 2, strides=[stride] * 2, pads=pads),
+    ]
+    weights = {"w": np.random.default_rng(0).normal(size=(8, 32, kernel, kernel)).astype(np.float32)}
+    model = build(nodes, {"x": (1, 32, size, size)}, {"y": (1, 8, *out)}, weights)
+    agrees("tvm", model)
+    assert taps(model) == left
+
+
+def taps(model: onnx.ModelProto) -> tuple[int, ...]:
+    """Rows and columns of the kernel that is left."""
+    module = drop_taps(import_model(model, specs(model.graph.input), load_target("host")))
+    found: list[tuple[int, ...]] = []
+
+    def visit(value: relax.Expr) -> None:
+        if isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.nn.conv2d":
+            found.append(tuple(int(size) for size in value.args[1].ty.shape)[2:])
+
+    relax.analysis.post_order_visit(module["main"], visit)
+    (size,) = found
+    return size
