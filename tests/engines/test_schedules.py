@@ -31,7 +31,7 @@ from neo.engines.tvm.tiles import (
     round_up_vectors,
 )
 from neo.targets import load_target
-from tests.engines.conftest import Check
+from tests.engines.conftest import Check, to_bfloat16
 from tests.engines.reference import specs
 from tests.models import build
 
@@ -201,6 +201,7 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", [FP32, BF16])
 @FEW
 @given(
     groups=st.sampled_from([2, 3, 5, 8]),
@@ -210,7 +211,6 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
     kernel=st.sampled_from([1, 3]),
     stride=st.integers(1, 2),
     batch=st.sampled_from([1, 2]),
-    precision=st.sampled_from([FP32, BF16]),
 )
 def test_grouped_convolutions_of_any_shape(
     agrees: Check,
@@ -228,9 +228,85 @@ def test_grouped_convolutions_of_any_shape(
     out = (size + 2 * pad - kernel) // stride + 1
     attributes = {"pads": [pad] * 4, "strides": [stride] * 2, "group": groups}
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes), helper.make_node("Relu", ["c"], ["y"])]
-    weights = {"w": random(groups * filters, channels, kernel, kernel), "b": random(groups * filters)}
+    weights = {"w": to_bfloat16(random(groups * filters, channels, kernel, kernel)), "b": random(groups * filters)}
     shapes = {"x": (batch, groups * channels, size, size)}, {"y": (batch, groups * filters, out, out)}
     assert agrees("tvm", build(nodes, *shapes, weights), precision=precision).notes == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [FP32, BF16])
+@FEW
+@given(
+    channels=ODD,
+    filters=ODD,
+    size=st.integers(5, 40),
+    kernel=st.sampled_from([1, 3, 7]),
+    stride=st.integers(1, 2),
+    dilation=st.integers(1, 4),
+    groups=st.sampled_from([1, 1, 2]),
+    batch=st.sampled_from([1, 2]),
+)
+def test_convolutions_of_lines(
+    agrees: Check,
+    channels: int,
+    filters: int,
+    size: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    groups: int,
+    batch: int,
+    precision: str,
+) -> None:
+    pad = dilation * (kernel // 2)
+    out = (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+    attributes = {"pads": [pad, pad], "strides": [stride], "dilations": [dilation], "group": groups}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes), helper.make_node("Relu", ["c"], ["y"])]
+    weights = {"w": to_bfloat16(random(groups * filters, channels, kernel)), "b": random(groups * filters)}
+    shapes = {"x": (batch, groups * channels, size)}, {"y": (batch, groups * filters, out)}
+    assert agrees("tvm", build(nodes, *shapes, weights), precision=precision).notes == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [FP32, BF16])
+@FEW
+@given(
+    channels=st.sampled_from([1, 3, 4, 16, 24]),
+    filters=st.sampled_from([1, 5, 16, 32]),
+    size=st.tuples(st.integers(2, 5), st.integers(4, 9), st.integers(4, 9)),
+    kernel=st.sampled_from([(1, 1, 1), (3, 3, 3), (3, 1, 1), (1, 3, 3), (3, 7, 7), (2, 2, 2)]),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    depth_dilation=st.integers(1, 2),
+    batch=st.sampled_from([1, 2]),
+)
+def test_convolutions_of_volumes(
+    agrees: Check,
+    channels: int,
+    filters: int,
+    size: tuple[int, int, int],
+    kernel: tuple[int, int, int],
+    stride: tuple[int, int],
+    depth_dilation: int,
+    batch: int,
+    precision: str,
+) -> None:
+    strides, dilations = (stride[0], stride[1], stride[1]), (depth_dilation, 1, 1)
+    reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+    begin, end = [r // 2 for r in reach], [r - r // 2 for r in reach]
+    out = [(n - 1) // s + 1 for n, s in zip(size, strides, strict=True)]
+    attributes = {"pads": [*begin, *end], "strides": strides, "dilations": dilations}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], **attributes),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Add", ["r", "z"], ["y"]),
+    ]
+    weights = {
+        "w": to_bfloat16(random(filters, channels, *kernel)),
+        "b": random(filters),
+        "z": random(filters, 1, 1, 1),
+    }
+    model = build(nodes, {"x": (batch, channels, *size)}, {"y": (batch, filters, *out)}, weights)
+    assert agrees("tvm", model, precision=precision).notes == ()
 
 
 @pytest.mark.parametrize("columns", [21, 98, 100, 196, 197, 441, 1000])

@@ -161,9 +161,8 @@ def lower_graph(
     lowering = Lowering(target, unit)
     with llvm:
         module = relax.transform.DecomposeOpsForInference()(module)
-        module = drop_taps(module)
-        module = choose_layouts(module, copies_images=unit is not None)
-        module = simplify(fold_constants(module))  # weights in their layout: their lowering looks at them
+        module = drop_taps(fold_constants(module))
+        module = simplify(choose_layouts(module, copies_images=unit is not None))
         module = fuse_attention(module, Rows(target, FLOATS if unit is None else Pairs(unit=unit)))
         if unit is not None:
             module = store_halves(module, lowering.reads_halves)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tvm
 from numpy.typing import NDArray
-from tvm import relax
+from tvm import relax, tirx
 
 from neo.engines.tvm.indices import axes_of
 
@@ -65,6 +65,15 @@ def _reshaped(call: relax.Call, array: Array, *_shape: Array) -> Array:
     return array.reshape([int(dim) for dim in call.ty.shape])
 
 
+def _taken(call: relax.Call, array: Array, indices: Array) -> Array:
+    axis = None if call.attrs.axis is None else int(call.attrs.axis)
+    return np.take(array, indices, axis, mode="wrap" if call.attrs.mode == "wrap" else "clip")
+
+
+def _converted(call: relax.Call, array: Array) -> Array:
+    return array.astype(str(call.ty.dtype))
+
+
 def _plain(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda _call, *arrays: function(*arrays)
 
@@ -78,6 +87,10 @@ FOLDED: dict[str, Callable[..., Array]] = {
     "relax.multiply": _plain(np.multiply),
     "relax.divide": _plain(np.divide),
     "relax.negative": _plain(np.negative),
+    "relax.less": _plain(np.less),
+    "relax.where": _plain(np.where),
+    "relax.take": _taken,
+    "relax.astype": _converted,
     "relax.sqrt": _plain(np.sqrt),
     "relax.rsqrt": _plain(lambda array: 1 / np.sqrt(array)),
 }
@@ -96,6 +109,8 @@ def fold_constants(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
 class _Folder(relax.PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
+        if getattr(call.op, "name", "") == "relax.shape_to_tensor":
+            return self._shape(call)
         function = FOLDED.get(getattr(call.op, "name", ""))
         if function is None:
             return call
@@ -103,4 +118,16 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         arrays = [array for array in known if array is not None]
         if len(arrays) < len(known):
             return call
-        return relax.const(np.ascontiguousarray(function(call, *arrays), arrays[0].dtype))
+        dtype = str(call.ty.dtype)
+        return relax.const(np.asarray(function(call, *arrays), dtype, order="C"), dtype)
+
+    def _shape(self, call: relax.Call) -> relax.Expr:
+        """Of a tensor whose shape is known: numbers, and what computes the tensor is free of this reader."""
+        shape: Any = call.args[0]
+        while isinstance(shape, relax.Var):
+            shape = self.lookup_binding(shape)
+        if isinstance(shape, relax.Call) and getattr(shape.op, "name", "") == "relax.shape_of":
+            shape = shape.args[0].ty.shape
+        if not isinstance(shape, relax.ShapeExpr) or not all(isinstance(dim, tirx.IntImm) for dim in shape):
+            return call
+        return relax.const(np.array([int(dim) for dim in shape], np.int64), "int64")

@@ -18,6 +18,9 @@ from neo.engines.tvm.recurrent import Gru, Lstm, Rnn
 from neo.engines.tvm.refusal import Refused
 from neo.engines.tvm.transposed import TransposedConvolution
 
+# ONNX's names -> Relax's
+PAD_MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect", "wrap": "circular"}
+
 
 class Clip(onnx_frontend.Clip):  # type: ignore[misc]  # tvm has no types
     """TVM's own is two loops over tensors that do not fuse."""
@@ -132,6 +135,19 @@ class Expand(onnx_frontend.Expand):  # type: ignore[misc]
         return relax.op.broadcast_to(x, np.broadcast_shapes(sizes, tuple(wanted.tolist())))
 
 
+class Pad(onnx_frontend.Pad):  # type: ignore[misc]
+    """TVM's own has its loops at once, and layouts go around it."""
+
+    @classmethod
+    def _lower_pad(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
+        mode, params = attr.get("mode", b"constant").decode(), params[:2]
+        before, after, value = cls._parse_pads_and_axes(inputs, params)
+        if mode not in PAD_MODES or mode not in allowed_modes or min([0, *before, *after]) < 0:
+            return super()._lower_pad(bb, inputs, attr, params, allowed_modes)
+        width = [number for both in zip(before, after, strict=True) for number in both]
+        return relax.op.nn.pad(inputs[0], width, PAD_MODES[mode], value)
+
+
 CONVERTERS: Mapping[str, Any] = {
     "BitShift": BitShift,
     "Clip": Clip,
@@ -144,6 +160,7 @@ CONVERTERS: Mapping[str, Any] = {
     "Max": Max,
     "Mean": Mean,
     "Min": Min,
+    "Pad": Pad,
     "RNN": Rnn,
     "Sum": Sum,
 }

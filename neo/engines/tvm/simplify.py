@@ -16,15 +16,12 @@ from neo.engines.tvm.indices import axes_of
 Array = NDArray[Any]
 
 LEAST = 1e-15
-# operators of one tensor that know no axes
-ELEMENT_BY_ELEMENT = ("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "clip", "sigmoid", "tanh")
-TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
 
 @tvm.ir.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
 def simplify(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
     """To be run when constants are folded."""
-    for rewriter in (_Affine, _Linear, _Turned):
+    for rewriter in (_Affine, _Linear, _Permuted):
         for name, function in module.functions.items():
             if isinstance(function, relax.Function):
                 module.update_func(name, rewriter(module).visit_expr(function))
@@ -126,30 +123,17 @@ class _Linear(relax.PyExprMutator):  # type: ignore[misc]
 
 
 @relax.expr_functor.mutator
-class _Turned(relax.PyExprMutator):  # type: ignore[misc]
-    """A transpose of a transpose that undoes it -> what was there before, as between two changes of layout.
-
-    What works on every element by itself comes before the change from channels last to channels first: so that it does
-    not stand between two of them.
-    """
+class _Permuted(relax.PyExprMutator):  # type: ignore[misc]
+    """Two permutations in a row -> one, or none."""
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        first = self._transpose(call.args[0]) if call.args else None
-        if first is None:
+        first: Any = self.lookup_binding(call.args[0]) if call.args and isinstance(call.args[0], relax.Var) else None
+        if not _is(call, "permute_dims") or not _is(first, "permute_dims"):
             return call
         before = axes_of(first)
-        if _is(call, "permute_dims"):
-            undone = [before[axis] for axis in axes_of(call)] == list(range(len(before)))
-            return first.args[0] if undone else call
-        if before == TO_CHANNELS_FIRST and any(_is(call, name) for name in ELEMENT_BY_ELEMENT):
-            result = relax.Call(call.op, [first.args[0], *call.args[1:]], call.attrs)
-            return relax.op.permute_dims(self.builder_.emit(result), before)
-        return call
-
-    def _transpose(self, value: relax.Expr) -> relax.Call | None:
-        found = self.lookup_binding(value) if isinstance(value, relax.Var) else None
-        return found if _is(found, "permute_dims") else None
+        axes = [before[axis] for axis in axes_of(call)]
+        return first.args[0] if axes == sorted(axes) else relax.op.permute_dims(first.args[0], axes)
 
 
 def _is_tame(array: Array) -> bool:

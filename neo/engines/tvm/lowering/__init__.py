@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import relax, tirx
+from tvm import relax, tirx, topi
 
 from neo.contract.device import Target
 from neo.engines.tvm.amx import Product
@@ -32,11 +32,11 @@ from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.pooling import POOLINGS
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
-from neo.engines.tvm.lowering.window import Window, window_of
+from neo.engines.tvm.lowering.window import CONVOLUTIONS, Convolution, Window, convolution_of
 from neo.engines.tvm.patterns import FRAME, OPAQUE, TAKES_EPILOGUE
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 
-CONVOLUTION, PRODUCT, PERMUTATION = "relax.nn.conv2d", "relax.matmul", "relax.permute_dims"
+PRODUCT, PERMUTATION = "relax.matmul", "relax.permute_dims"
 # elements: fewer are moved as fast in passing, by the function before or behind
 LARGE = 1 << 12
 
@@ -55,7 +55,7 @@ class Lowering:
         return {
             **FUNCTIONS,
             **POOLINGS,
-            CONVOLUTION: self._conv2d,
+            **dict.fromkeys(CONVOLUTIONS, self._convolution),
             PRODUCT: self._matmul,
             PERMUTATION: self._permute_dims,
         }
@@ -63,28 +63,29 @@ class Lowering:
     def reads_halves(self, call: relax.Call, bindings: Any) -> bool:
         """Does the call read its first argument as bfloat16? bindings: as for ``constant_of``."""
         name = getattr(call.op, "name", "")
-        if name == CONVOLUTION:
-            window = window_of(call)
-            arithmetic = FLOATS if window is None else self._arithmetic_of(call, window, bindings)
+        if name in CONVOLUTIONS:
+            found = convolution_of(call, bindings)
+            reads = found is not None and found.depth is None
+            arithmetic = self._arithmetic_of(call, found, bindings) if reads and found is not None else FLOATS
         elif name == PRODUCT and matmul.takes(call):
             arithmetic = self._arithmetic_of_product(call, bindings)
         else:
             return False
         return arithmetic.input == STORAGE and int(call.args[0].ty.shape[-1]) % arithmetic.depth == 0
 
-    def _arithmetic_of(self, call: relax.Call, window: Window, bindings: Any) -> Arithmetic:
-        weights = constant_of(call.args[1], bindings)
+    def _arithmetic_of(self, call: relax.Call, found: Convolution, bindings: Any) -> Arithmetic:
+        window, weights = found.window, found.weights
         if self._unit is None or weights is None or window.channels_first or is_known(call.args[0], bindings):
             return FLOATS
-        channels = int(call.args[0].ty.shape[3])
+        channels = found.image[3]
         if window.groups == channels:
             return Halves()
         if window.groups > 1 or channels == 1:
             return FLOATS
         pairs = (Pixels if 2 < channels <= MOST_CHANNELS else Pairs)(unit=self._unit)
-        if self._unit.tiles and self._pays(self._product_of(call, window), weights):
+        if self._unit.tiles and self._pays(self._product_of(found), weights):
             return replace(pairs, tiles=True)
-        return FLOATS if self._winograd_of(call, window, weights, pairs) else pairs
+        return FLOATS if self._winograd_of(found, pairs) else pairs
 
     def _arithmetic_of_product(self, call: relax.Call, bindings: Any) -> Arithmetic:
         weights = constant_of(call.args[1], bindings)
@@ -96,15 +97,15 @@ class Lowering:
         product = Product(1, math.prod(lead), whole_tiles(columns), 1, -(-channels // PAIR_CHANNELS))
         return Pairs(unit=self._unit, tiles=self._unit.tiles and self._pays(product, weights))
 
-    def _product_of(self, call: relax.Call, window: Window) -> Product:
-        """Of a convolution, as tiles would see it."""
-        x, weights, out = ([int(dim) for dim in value.ty.shape] for value in (*call.args, call))
-        (_, _, width, channels), (images, height, along, filters) = x, out
+    def _product_of(self, found: Convolution) -> Product:
+        """As tiles would see it."""
+        (_, _, width, channels), (images, height, along, filters) = found.image, found.out
+        window, kernel = found.window, found.kernel
         pairs = -(-channels // PAIR_CHANNELS)
-        if is_pointwise(weights, window):
+        if is_pointwise(kernel, window):
             return Product(1, images * height * along, whole_tiles(filters), 1, pairs)
         pitch = window.padding[1] + width + window.padding[3]
-        return Sliding(images, (height, along), (weights[0], weights[1]), window, pitch, pairs, filters).product
+        return Sliding(images, (height, along), (kernel[0], kernel[1]), window, pitch, pairs, filters).product
 
     def _pays(self, product: Product, weights: NDArray[Any]) -> bool:
         return pays(product, weights.shape[-1], self._rows.target)
@@ -112,37 +113,43 @@ class Lowering:
     def _rows_of(self, arithmetic: Arithmetic) -> Rows:
         return replace(self._rows, arithmetic=arithmetic)
 
-    def _winograd_of(
-        self, call: relax.Call, window: Window, weights: NDArray[Any] | None, arithmetic: Arithmetic
-    ) -> winograd.Plan | None:
+    def _winograd_of(self, found: Convolution, arithmetic: Arithmetic) -> winograd.Plan | None:
         """None where a direct convolution with the arithmetic is faster."""
-        if weights is None or weights.shape[:2] != (winograd.KERNEL, winograd.KERNEL):
+        if found.weights is None or found.kernel[:2] != (winograd.KERNEL, winograd.KERNEL):
             return None
-        shape = tuple(int(dim) for dim in call.args[0].ty.shape)
-        return winograd.choose(shape, weights.shape[3], window, self._rows, arithmetic.depth)
+        return winograd.choose(found.image, found.kernel[3], found.window, self._rows, arithmetic.depth)
 
-    def _conv2d(self, builder: Any, call: relax.Call) -> Any:
-        window = window_of(call)
-        if window is None:
+    def _convolution(self, builder: Any, call: relax.Call) -> Any:
+        found = convolution_of(call, builder)
+        if found is None:
             return _tvm_lowers(builder, call)
-        x, weights = call.args
-        known = constant_of(weights, builder)
-        arithmetic = self._arithmetic_of(call, window, builder)
-        plan = self._winograd_of(call, window, known, arithmetic) if arithmetic == FLOATS else None
-        if plan is not None and known is not None:
-            return _winograd(builder, call, window, known, plan)
-        filters = int(weights.ty.shape[-1])
+        x, window, weights = call.args[0], found.window, call.args[1]
+        arithmetic = self._arithmetic_of(call, found, builder)
+        is_image = found.result == found.out
+        if found.depth is not None:
+            x = builder.emit_te(found.images, x, primfunc_name_hint="volumes")
+        x = as_stored(builder, x, arithmetic)
+        if not is_image and found.depth is None:
+            x = builder.emit_te(found.images, x, primfunc_name_hint="lines")
+        plan = self._winograd_of(found, arithmetic) if arithmetic == FLOATS else None
+        if plan is not None and found.weights is not None:
+            transformed = relax.const(winograd.transform_weights(found.weights, plan.m))
+            return _winograd(builder, x, transformed, found, plan)
+        if found.weights is not None:
+            weights = relax.const(found.weights)
+        elif not is_image:
+            weights = builder.emit_te(lambda w: topi.reshape(w, found.kernel), weights, primfunc_name_hint="kernel")
         if window.groups == 1:
             weights = self._widened(builder, weights, arithmetic)
-        elif known is not None and known.shape[2] > 1:
-            weights = relax.const(by_group(known, window.groups))
-        x, rows = as_stored(builder, x, arithmetic), self._rows_of(arithmetic)
+        elif found.weights is not None and found.kernel[2] > 1:
+            weights = relax.const(by_group(found.weights, window.groups))
+        rows = self._rows_of(arithmetic)
         geometry = self._geometry_of(x, weights, window, rows)
         if geometry is not None and geometry.has_zeros and not geometry.depthwise:
             says = {} if window.channels_first else {FRAME: [*geometry.begin, geometry.phases]}
             x = builder.emit_te(lambda x: pad(x, geometry), x, primfunc_name_hint="pad", primfunc_attrs=says)
         return builder.call_te(
-            lambda x, weights: convolution(x, weights, window, rows, geometry, filters=filters),
+            lambda x, weights: found.shaped(convolution(x, weights, window, rows, geometry, filters=found.kernel[3])),
             x,
             weights,
             primfunc_name_hint="conv2d",
@@ -197,33 +204,32 @@ class Lowering:
         )
 
 
-def _winograd(builder: Any, call: relax.Call, window: Window, weights: NDArray[Any], plan: winograd.Plan) -> Any:
+def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, plan: winograd.Plan) -> Any:
     """The convolution in one function, or in three."""
-    transformed = relax.const(winograd.transform_weights(weights, plan.m))
-    out = tuple(int(dim) for dim in call.ty.shape)
+    window, out = found.window, found.out
     if plan.block is not None:
         return builder.call_te(
-            lambda x, weights: winograd.convolution(x, weights, plan, window, out),
-            call.args[0],
-            transformed,
+            lambda x, weights: found.shaped(winograd.convolution(x, weights, plan, window, out)),
+            x,
+            weights,
             primfunc_name_hint="winograd",
             primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
         )
     inputs = builder.emit_te(
         lambda x: winograd.transform_input(x, plan, window),
-        call.args[0],
+        x,
         primfunc_name_hint="winograd_input",
         primfunc_attrs={"op_pattern": OPAQUE},
     )
     products = builder.emit_te(
         lambda x, weights: winograd.products(x, weights, plan),
         inputs,
-        transformed,
+        weights,
         primfunc_name_hint="winograd_products",
         primfunc_attrs={"op_pattern": OPAQUE},
     )
     return builder.call_te(
-        lambda product: winograd.transform_output(product, plan, out),
+        lambda product: found.shaped(winograd.transform_output(product, plan, out)),
         products,
         primfunc_name_hint="winograd_output",
         primfunc_attrs={"op_pattern": TAKES_EPILOGUE},

@@ -105,12 +105,12 @@ def _schedule_output(schedule: Schedule, names: dict[str, SBlockRV], target: Tar
         schedule.compute_inline(block)
     half = names[OUTPUT_HALF]
     side = extent(schedule, schedule.get_loops(half)[1])
-    images, rows, columns, channels = schedule.get_loops(last)
+    *images, rows, columns, channels = schedule.get_loops(last)  # of volumes, every one has several
     row_tiles, row = schedule.split(rows, [None, side])
     column_tiles, column = schedule.split(columns, [None, side])
     vectors, lane = _vectors(schedule, last, channels, target)
-    schedule.reorder(images, row_tiles, column_tiles, vectors, row, column, lane)
-    tiles = schedule.fuse(images, row_tiles, column_tiles)
+    schedule.reorder(*images, row_tiles, column_tiles, vectors, row, column, lane)
+    tiles = schedule.fuse(*images, row_tiles, column_tiles)
     schedule.compute_at(half, vectors, preserve_unit_loops=True)
     for block in (last, half):
         _unroll(schedule, schedule.get_loops(block)[2:])
