@@ -32,7 +32,8 @@ def resize(before: tuple[int, int], after: tuple[int, int], *, scales: bool = Fa
     ("before", "after", "attributes", "said"),
     [
         ((4, 6), (8, 12), {"mode": "nearest"}, ""),
-        ((4, 6), (7, 12), {"mode": "nearest"}, "whole ratios"),
+        ((4, 6), (7, 12), {"mode": "nearest"}, ""),
+        ((4, 6), (7, 12), {"mode": "nearest", "coordinate_transformation_mode": "tf_crop_and_resize"}, "whole ratios"),
         ((4, 6), (7, 11), {"mode": "linear"}, ""),
         ((4, 6), (7, 11), {"mode": "linear", "scales": True}, "whole sizes"),
         ((4, 6), (2, 3), {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}, "symmetric"),

@@ -351,6 +351,44 @@ def lower(model: onnx.ModelProto, target: str) -> tvm.IRModule:
 
 
 @pytest.mark.slow
+@settings(FEW, max_examples=40)
+@given(
+    channels=st.sampled_from([1, 3, 16, 21]),
+    before=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    after=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    mode=st.sampled_from(["nearest", "linear", "cubic"]),
+    place=st.sampled_from(["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]),
+    rounding=st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]),
+    exclude=st.booleans(),
+    convolved=st.booleans(),
+)
+def test_images_in_any_other_size(
+    agrees: Check,
+    channels: int,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    mode: str,
+    place: str,
+    rounding: str,
+    exclude: bool,
+    convolved: bool,
+) -> None:
+    """convolved: so that channels are last."""
+    attributes = {"mode": mode, "coordinate_transformation_mode": place, "nearest_mode": rounding}
+    nodes = [
+        helper.make_node(
+            "Resize", ["x", "", "", "sizes"], ["r"], exclude_outside=int(exclude and mode == "cubic"), **attributes
+        )
+    ]
+    nodes.append(helper.make_node("Conv", ["r", "w"], ["y"]) if convolved else helper.make_node("Relu", ["r"], ["y"]))
+    weights = {"sizes": np.array([1, channels, *after])} | (
+        {"w": random(channels, channels, 1, 1)} if convolved else {}
+    )
+    model = build(nodes, {"x": (1, channels, *before)}, {"y": (1, channels, *after)}, weights)
+    assert agrees("tvm", model).notes == ()
+
+
+@pytest.mark.slow
 @FEW
 @given(
     channels=ODD,

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
+from neo.engines.tvm.lowering.resize import COORDINATES
 from neo.engines.tvm.onnx_facts import Facts, attribute, read_by
 
 # TVM's importer goes by the operator's name alone; these have there the meaning that it knows
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 SCALES = 2  # position among the inputs of Resize
+IMAGE_RANK = 4
 _SORTS = "it sorts, and devices have no code of TVM's for that"
 _DATA_SHAPE = "the shape of its output depends on the data"
 _CONTROL = "it holds graphs of its own"
@@ -84,8 +86,12 @@ def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
         if not all(exact):
             return "its scales do not give whole sizes"
     nearest = attribute(node, "mode") in (None, b"nearest")
-    if nearest and any(
-        big % small for big, small in zip(map(max, before, after), map(min, before, after), strict=True)
+    is_image = len(before) == IMAGE_RANK and before[:2] == after[:2]
+    ours = is_image and (attribute(node, "coordinate_transformation_mode") or b"half_pixel").decode() in COORDINATES
+    if (
+        nearest
+        and not ours
+        and any(big % small for big, small in zip(map(max, before, after), map(min, before, after), strict=True))
     ):
         return "mode=nearest is compiled for whole ratios of sizes"
     return None

@@ -30,6 +30,7 @@ from neo.engines.tvm.lowering.convolution import Geometry, by_group, convolution
 from neo.engines.tvm.lowering.functions import FUNCTIONS
 from neo.engines.tvm.lowering.halves import as_stored
 from neo.engines.tvm.lowering.pooling import POOLINGS
+from neo.engines.tvm.lowering.resize import RESIZES
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Sliding, pays, whole_tiles
 from neo.engines.tvm.lowering.window import CONVOLUTIONS, Convolution, Window, convolution_of
@@ -55,6 +56,7 @@ class Lowering:
         return {
             **FUNCTIONS,
             **POOLINGS,
+            **RESIZES,
             **dict.fromkeys(CONVOLUTIONS, self._convolution),
             PRODUCT: self._matmul,
             PERMUTATION: self._permute_dims,
