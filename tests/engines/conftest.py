@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import tvm
+from tvm import tirx
 
 from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine, computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.importer import import_model
+from neo.engines.tvm.packing import packable_weights
 from neo.engines.tvm.runtime_library import add_runtime_library
+from neo.engines.tvm.schedules import schedule_module
 from neo.graph import rewrite
 from neo.runtime import load_engine
 from neo.runtime.load import Engine
@@ -54,9 +58,19 @@ def build_engine_here(
 
 def kernels(model: onnx.ModelProto) -> list[str]:
     """The names of the functions that the tvm engine makes of it for this machine."""
-    target = load_target("host")
-    module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
-    return sorted(name.name_hint for name in module.functions if name.name_hint != "main")
+    return sorted(name.name_hint for name in lower(model, HOST).functions if name.name_hint != "main")
+
+
+def schedule(model: onnx.ModelProto, target: str) -> dict[str, tirx.PrimFunc]:
+    module = lower(model, target)
+    functions = schedule_module(module, load_target(target), packable_weights(module)).module.functions
+    return {name.name_hint: f for name, f in functions.items() if isinstance(f, tirx.PrimFunc)}
+
+
+def lower(model: onnx.ModelProto, target: str) -> tvm.IRModule:
+    made_for = load_target(target)
+    module, _ = lower_graph(import_model(model, specs(model.graph.input), made_for), made_for, llvm_target(made_for))
+    return module
 
 
 def make_run(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Run:

@@ -14,12 +14,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.analysis import estimate_tir_flops
 
 from neo.engines.base import BF16, FP32
-from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.costs import kernel_costs
-from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.lowering.rows import Rows
-from neo.engines.tvm.packing import packable_weights
-from neo.engines.tvm.schedules import schedule_module
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.tiles import (
     choose_strip,
@@ -31,8 +27,7 @@ from neo.engines.tvm.tiles import (
     round_up_vectors,
 )
 from neo.targets import load_target
-from tests.engines.conftest import Check, to_bfloat16
-from tests.engines.reference import specs
+from tests.engines.conftest import Check, lower, schedule, to_bfloat16
 from tests.models import build
 
 ODD = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 32, 48])
@@ -330,24 +325,12 @@ def test_a_vector_of_outputs_has_the_inputs_of_one_group(groups: int, filters: i
     assert f"T.vectorized(T.int64({lanes}))" in convolution.script()
 
 
-def schedule(model: onnx.ModelProto, target: str) -> dict[str, tirx.PrimFunc]:
-    module = lower(model, target)
-    functions = schedule_module(module, load_target(target), packable_weights(module)).module.functions
-    return {name.name_hint: f for name, f in functions.items() if isinstance(f, tirx.PrimFunc)}
-
-
 def operations(model: onnx.ModelProto, target: str) -> list[tuple[int, int]]:
     """Of every kernel that multiplies: floating-point operations before it is scheduled, and behind that."""
     before = {cost.name: cost.flops for cost in kernel_costs(lower(model, target))}
     scheduled = schedule(model, target)
     counted = {name: int(estimate_tir_flops(tvm.IRModule({"main": scheduled[name]}))) for name in before}
     return [(before[name], counted[name]) for name in before if "matmul" in name or "conv2d" in name]
-
-
-def lower(model: onnx.ModelProto, target: str) -> tvm.IRModule:
-    made_for = load_target(target)
-    module, _ = lower_graph(import_model(model, specs(model.graph.input), made_for), made_for, llvm_target(made_for))
-    return module
 
 
 @pytest.mark.slow

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 from tvm import relax
 
+from neo.engines.base import BF16, FP32
 from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.taps import drop_taps
 from neo.targets import load_target
-from tests.engines.conftest import Check
+from tests.engines.conftest import Check, schedule, to_bfloat16
 from tests.engines.reference import specs
 from tests.models import build
 
@@ -53,3 +56,17 @@ def taps(model: onnx.ModelProto) -> tuple[int, ...]:
     relax.analysis.post_order_visit(module["main"], visit)
     (size,) = found
     return size
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16])
+@pytest.mark.parametrize(("dilation", "stride", "groups"), [(6, 1, 1), (6, 2, 1), (7, 1, 2)])
+def test_rows_of_zeros_are_left_out(agrees: Check, dilation: int, stride: int, groups: int, precision: str) -> None:
+    out = (9 - 1) // stride + 1
+    attributes = {"dilations": [dilation] * 2, "pads": [dilation] * 4, "strides": [stride] * 2, "group": groups}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], **attributes), helper.make_node("Relu", ["c"], ["y"])]
+    weights = {"w": to_bfloat16(np.random.default_rng(0).normal(size=(32, 32 // groups, 3, 3)))}
+    model = build(nodes, {"x": (2, 32, 9, 9)}, {"y": (2, 32, out, out)}, weights)
+    agrees("tvm", model, precision=precision)
+    scheduled = schedule(model, "x86-64-v3")
+    (convolution,) = [function.script() for name, function in scheduled.items() if "conv2d" in name]
+    assert re.search(r"\n +if \S.*:\n", convolution)

@@ -14,11 +14,15 @@ from neo.engines.tvm.lowering.arithmetic import zero
 from neo.engines.tvm.lowering.rows import Rows, cropped
 from neo.engines.tvm.lowering.tiled import Sliding
 from neo.engines.tvm.lowering.window import Window
+from neo.engines.tvm.schedules.zeros import ImageRows
 
 # where a tensor has its images, rows, columns and channels
 Order = tuple[int, int, int, int]
 CHANNELS_LAST: Order = (0, 1, 2, 3)
 CHANNELS_FIRST: Order = (0, 2, 3, 1)
+# share of the rows that are read and zero, from which on it is faster to ask: to ask keeps weights from being fetched
+# ahead, which cost more than it gave with a tenth
+WORTH_ASKING = 0.2
 # dimensions of weights that are there for every group
 GROUPED = 5
 
@@ -48,6 +52,11 @@ class Geometry:
     def has_zeros(self) -> bool:
         """With a stride, no window may reach the padding."""
         return self.padded != self.size
+
+    def attrs(self, window: Window, kernel_height: int) -> dict[str, list[int]]:
+        """For te.compute: which rows are zero, if many are."""
+        rows = ImageRows(self.begin[0], self.size[0], window.strides[0], window.dilation[0])
+        return {} if self.depthwise or rows.share(kernel_height, self.out[0]) < WORTH_ASKING else rows.attrs()
 
     def aligned(self, lanes: int) -> Geometry:
         """With so many more zeros on both sides that every vector of a row is all zeros or has none of them, as far as
@@ -170,7 +179,7 @@ def _spatial(
         (geometry.images, out_height, wide, computed),
         product,
         name="conv2d",
-        attrs=rows.attrs(padded, step=along, merged=sliding.merged),
+        attrs={**rows.attrs(padded, step=along, merged=sliding.merged), **geometry.attrs(window, kernel_height)},
     )
     if (wide, computed) == (out_width, filters):
         return result
@@ -192,7 +201,8 @@ def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, geometry: Ge
         value = padded(*geometry.ordered(*pixel, group * steps + step))
         return te.sum(value * weights[group, ky, kx, step, o], axis=[ky, kx, step])
 
-    result = te.compute((geometry.images, groups, height, wide, filters), product, name="conv2d")
+    shape = geometry.images, groups, height, wide, filters
+    result = te.compute(shape, product, name="conv2d", attrs=geometry.attrs(window, kernel_height))
     return te.compute(
         (geometry.images, height, width, groups * filters),
         lambda n, h, w, o: result[n, o // filters, h, w, o % filters],

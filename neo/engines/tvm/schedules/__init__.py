@@ -22,6 +22,7 @@ from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.schedules.reduction import reduction_configurations, schedule_reduction
 from neo.engines.tvm.schedules.rows import schedule_rows
 from neo.engines.tvm.schedules.winograd import schedule_winograd, winograd_configurations
+from neo.engines.tvm.schedules.zeros import skip_zeros
 from neo.engines.tvm.tuning.configuration import Configuration
 
 FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_reduction, schedule_rows)
@@ -110,4 +111,4 @@ def _attempt(family: Family, function: tvm.tirx.PrimFunc, target: Target, packab
         packing = family(schedule, target, packable)
     except ScheduleError:  # a shape of loops that the family did not foresee: correct, slow loops remain
         return None
-    return None if packing is None else (schedule.mod["main"], packing)
+    return None if packing is None else (skip_zeros(schedule.mod["main"]), packing)
