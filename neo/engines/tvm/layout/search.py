@@ -23,8 +23,10 @@ from neo.engines.tvm.layout.view import View
 PERMUTATION = "permute_dims"
 # an image's few channels are read one by one in any case
 FEW_CHANNELS = 4
-# costs: channels last are preferred where that is for nothing; a byte; and of a pooling with channels first, of which
-# no vector has several, as many passes over its result
+SOFTMAXES = frozenset(["nn.softmax", "nn.log_softmax"])
+FEW_COLUMNS = 16
+# costs: channels last are preferred where that is for nothing; a byte; and of what has no vectors so, as a pooling with
+# channels first, as many passes over its result
 LEAST, BYTE, SLOW = 1, 64, 8
 
 
@@ -83,6 +85,8 @@ class _Search:
             return LAST
         if var in rules:
             border.prefer(var, LAST, LEAST + (SLOW * self._cost(var) if name_of(value) in POOLINGS else 0))
+            if self._is_narrow(var, value):
+                border.prefer(var, FIRST, SLOW * self._cost(var))
             tensors = rules[var].tensors
             self._read(value.args[:tensors], var)
             self._read([] if tensors is None else value.args[tensors:], FIRST)
@@ -171,6 +175,14 @@ class _Search:
                 yield from self._leaves(value.args)
             elif isinstance(value, relax.TupleGetItem):
                 yield from self._leaves([value.tuple_value])
+
+    def _is_narrow(self, var: relax.Var, value: relax.Call) -> bool:
+        """A softmax that would neither go along rows nor over many columns at a time, with channels last."""
+        if name_of(value) not in SOFTMAXES:
+            return False
+        view, shape = self._views[var], shape_of(var)
+        behind = [shape[axis] for axis in view.order[view.axis(int(value.attrs.axis)) + 1 :]]
+        return 1 < math.prod(behind) < FEW_COLUMNS
 
     def _cost(self, var: relax.Var) -> int:
         return math.prod(shape_of(var)) * np.dtype(str(var.ty.dtype)).itemsize * BYTE

@@ -22,7 +22,7 @@ from typing import Any
 from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.constants import constant_of
-from neo.engines.tvm.patterns import CONCATENATION
+from neo.engines.tvm.patterns import CONCATENATION, OPAQUE
 
 FLOAT = "float32"
 # elements of the shortest type in the widest register
@@ -63,7 +63,13 @@ def _softmax(builder: Any, call: relax.Call) -> Any:
     is_odd = isinstance(columns, tirx.IntImm) and int(columns) > WIDEST_ROW and int(columns) % WIDEST_ROW > 0
     if axis == rank - 1 and is_odd:
         return builder.call_te(softmax_of_odd_rows, x, primfunc_name_hint="softmax")
-    return builder.call_te(topi.nn.fast_softmax, x, axis)
+    shape = [int(dim) for dim in call.ty.shape] if all(isinstance(dim, tirx.IntImm) for dim in call.ty.shape) else []
+    if axis == rank - 1 or not shape:
+        return builder.call_te(topi.nn.fast_softmax, x, axis)
+    columns = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    flat = builder.emit_te(topi.reshape, x, columns)
+    result = builder.emit_te(topi.nn.fast_softmax, flat, 1, primfunc_attrs={"op_pattern": OPAQUE})
+    return builder.call_te(topi.reshape, result, shape)
 
 
 def softmax_of_odd_rows(x: te.Tensor) -> te.Tensor:

@@ -1,4 +1,5 @@
-"""Functions with several reductions over the innermost axis (softmax, layer norm): one pass per row.
+"""Functions with several reductions over the innermost axis (softmax, layer norm), or the one before it: one pass per
+row, or per vector of columns.
 
 All steps for a row run one after the other while the row is in the cache; rows go to the threads. A reduction keeps as
 many partial results as a vector has lanes, and reduces these at the end: the additions of one sum depend on each other
@@ -7,13 +8,15 @@ and would wait for each other otherwise.
 
 from __future__ import annotations
 
+from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
 from neo.engines.tvm.schedules.loops import (
     blocks_of,
+    elements,
     extent,
     is_reduction,
     loops_of,
@@ -33,21 +36,60 @@ def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int])
     loops = loops_of(schedule, blocks[-1])
     if loops is None or loops.reduction or len(loops.spatial) < 2:
         return None
-    *rows, columns = loops.spatial
-    elements = extent(schedule, columns)
+    if _reduces_columns(schedule, blocks):
+        return _schedule_columns(schedule, blocks, loops.spatial, target)
+    *rows, _columns = loops.spatial
+    size = elements(schedule, loops.spatial)
     row = schedule.fuse(*rows)
-    elements *= extent(schedule, row)
     partial = [reduce_by_lanes(schedule, block, target) for block in blocks if is_reduction(schedule, block)]
     for block in reversed(blocks_of(schedule)[:-1]):
         schedule.compute_at(block, row, preserve_unit_loops=True)
     for block in blocks:
         if not is_reduction(schedule, block):
             vectorise_innermost(schedule, block, target)
-    if elements >= PARALLEL_ELEMENTS:
+    if size >= PARALLEL_ELEMENTS:
         schedule.parallel(row)
     for block in partial:  # last: once its start is apart from it, a reduction passes no check
         if block is not None:
             vectorise_partial(schedule, block)
+    return {}
+
+
+def _reduces_columns(schedule: Schedule, blocks: list[SBlockRV]) -> bool:
+    """Do the reductions go along the dimension before the innermost one, as a softmax over channels may?"""
+    block = next(block for block in blocks if is_reduction(schedule, block))
+    described = schedule.get(block)
+    steps = [v.var for v in described.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    regions = [[bounds.min for bounds in read.region] for read in described.reads]
+    return any(len(region) > 1 and region[-2].same_as(steps[0]) for region in regions)
+
+
+def _schedule_columns(
+    schedule: Schedule, blocks: list[SBlockRV], loops: list[LoopRV], target: Target
+) -> dict[int, int] | None:
+    """As many neighbouring columns at a time as a vector has lanes."""
+    *rows, steps, columns = loops
+    size = elements(schedule, loops)
+    width = vector_width(schedule, blocks[-1], columns, target)
+    vectors, lane = schedule.split(columns, [None, width])
+    schedule.reorder(*rows, vectors, steps, lane)
+    outer = schedule.fuse(*rows, vectors)
+    for block in reversed(blocks[:-1]):
+        schedule.compute_at(block, outer, preserve_unit_loops=True)
+    if size >= PARALLEL_ELEMENTS:
+        schedule.parallel(outer)
+    schedule.vectorize(lane)
+    for block in blocks[:-1]:
+        own = loops_of(schedule, block, skip=1)
+        if own is None:
+            return None
+        if own.reduction:
+            schedule.reorder(*own.reduction, own.spatial[-1])
+            schedule.vectorize(own.spatial[-1])
+            start = schedule.decompose_reduction(block, own.reduction[0])
+            schedule.vectorize(schedule.get_loops(start)[-1])
+        else:
+            schedule.vectorize(own.spatial[-1])
     return {}
 
 
