@@ -19,6 +19,7 @@ from benchmarks.options import (
     parse_threads,
     progress,
 )
+from benchmarks.own import own_folder
 from benchmarks.plot import plot_latency
 from benchmarks.race import Entry, Pace, race
 from benchmarks.results import Case, Contender, contenders
@@ -69,8 +70,20 @@ def _path(contender: Contender, folder: Path, builds: dict[str, Build]) -> Path:
     return builds[contender.name].folder if contender.engine else folder / MODEL_FILE
 
 
+def _name(path: Path, number: int) -> str:
+    """Of a file: often all are called model.onnx, so the folder's says more."""
+    return f"{number + 1}-{path.resolve().parent.name if path.stem == 'model' else path.stem}"
+
+
 @click.command(epilog="Example: python -m benchmarks.latency --models resnet50,bert_base --threads 1,2 --json out.json")
 @click.option("--models", help=f"Some of: {', '.join(ZOO)}. [default: all]")
+@click.option(
+    "--onnx",
+    "files",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="A model of your own, with fixed shapes, instead of the zoo's; may be given several times.",
+)
 @pace_options(seconds=1.0)
 @click.option(
     "--tune", "tune_s", type=click.FloatRange(0), default=0.0, help="Seconds of `neo compile --tune` for every model."
@@ -78,6 +91,7 @@ def _path(contender: Contender, folder: Path, builds: dict[str, Build]) -> Path:
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw a PNG there.")
 def main(  # noqa: PLR0917  # one parameter per option
     models: str | None,
+    files: tuple[Path, ...],
     threads: str,
     rounds: int,
     seconds: float,
@@ -93,15 +107,20 @@ def main(  # noqa: PLR0917  # one parameter per option
     """
     with errors_as_messages():
         host, pace = read_host(), Pace(rounds, seconds, limit_s)
-        names, counts = choose_names(models, tuple(ZOO)), parse_threads(threads)
+        names = choose_names(models, tuple(ZOO)) if models or not files else ()
+        counts = parse_threads(threads)
         who, run = contenders(host.features), {**describe_run(host, pace), "tune_s": tune_s}
         cases: list[Case] = []
-        for name in names:
-            progress(f"{name}: making the model, unless it is in {cache}")
-            cases += measure_model(name, model_folder(name, cache.resolve()), who, counts, pace, tune_s=tune_s)
-            if json_file:  # after every model: a long run that is stopped is not lost
-                document = {"run": run, "cases": [case.to_json() for case in cases]}
-                json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
+            own = {_name(path, number): path for number, path in enumerate(files)}
+            for name in (*own, *names):
+                progress(f"{name}: making the model, unless it is in {cache}")
+                here = Path(scratch) / name
+                folder = own_folder(own[name], here) if name in own else model_folder(name, cache.resolve())
+                cases += measure_model(name, folder, who, counts, pace, tune_s=tune_s)
+                if json_file:  # after every model: a long run that is stopped is not lost
+                    document = {"run": run, "cases": [case.to_json() for case in cases]}
+                    json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         click.echo("\n\n".join([headline(run), *latency_tables(cases, who)]))
         if plot_file:
             plot_latency(cases, who, plot_file)

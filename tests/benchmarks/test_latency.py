@@ -4,8 +4,10 @@ import importlib.util
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import helper
 
 from benchmarks.build import build
 from benchmarks.latency import main, measure_model
@@ -15,6 +17,7 @@ from benchmarks.results import CONTENDERS, Case, contenders, geometric_mean
 from benchmarks.tables import latency_tables, markdown_table
 from neo.contract.parity import Parity
 from neo.errors import EngineError, ResourceLimitExceeded
+from tests import models
 
 
 def case(model: str, **medians_ms: float) -> Case:
@@ -125,6 +128,29 @@ def test_the_program_makes_the_model_measures_it_and_writes_what_it_found(tmp_pa
     assert result["model"] == "digits"
     assert result["results"]["tvm"]["parity"]["max_rel"] < 1e-4
     assert result["builds"]["tvm"]["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_is_measured_alone(tmp_path: Path) -> None:
+    path = models.classifier(tmp_path / "mine.onnx")
+    arguments = ["--onnx", str(path), "--threads", "1", "--rounds", "1", "--seconds", "0.01"]
+    done = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "out.json")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (result,) = json.loads((tmp_path / "out.json").read_bytes())["cases"]
+    assert result["model"] == "1-mine"
+    assert result["results"]["tvm"]["parity"]["max_rel"] < 1e-4
+
+
+def test_a_model_of_ones_own_has_fixed_shapes_and_is_onnx(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no model", encoding="utf-8")
+    done = CliRunner().invoke(main, ["--onnx", str(tmp_path / "text.onnx")])
+    assert done.exit_code != 0
+    assert "is no ONNX model" in done.output
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    onnx.save(models.build(nodes, {"x": ("batch", 4)}, {"y": ("batch", 4)}), tmp_path / "open.onnx")
+    done = CliRunner().invoke(main, ["--onnx", str(tmp_path / "open.onnx")])
+    assert done.exit_code != 0
+    assert "batch" in done.output
 
 
 @pytest.mark.parametrize(
