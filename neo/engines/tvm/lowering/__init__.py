@@ -82,7 +82,9 @@ class Lowering:
         channels = found.image[3]
         if window.groups == channels:
             return Halves()
-        if window.groups > 1 or channels == 1:
+        if window.groups > 1:
+            return Pairs(unit=self._unit) if found.kernel[2] % PAIR_CHANNELS == 0 else FLOATS
+        if channels == 1:
             return FLOATS
         pairs = (Pixels if 2 < channels <= MOST_CHANNELS else Pairs)(unit=self._unit)
         if self._unit.tiles and self._pays(self._product_of(found), weights):
@@ -144,7 +146,7 @@ class Lowering:
         if window.groups == 1:
             weights = self._widened(builder, weights, arithmetic)
         elif found.weights is not None and found.kernel[2] > 1:
-            weights = relax.const(by_group(found.weights, window.groups))
+            weights = relax.const(arithmetic.weights(by_group(found.weights, window.groups)))
         rows = self._rows_of(arithmetic)
         geometry = self._geometry_of(x, weights, window, rows)
         if geometry is not None and geometry.has_zeros and not geometry.depthwise:

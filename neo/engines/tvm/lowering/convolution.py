@@ -115,7 +115,7 @@ def convolution(
     if geometry.depthwise and geometry.has_zeros:
         x = pad(x, geometry, by_mask=True)
     if len(weights.shape) == GROUPED:
-        return _grouped(x, weights, window, geometry)
+        return _grouped(x, weights, window, rows, geometry)
     return _spatial(x, weights, window, rows, geometry, filters=filters)
 
 
@@ -186,7 +186,7 @@ def _spatial(
     return cropped(result, (geometry.images, out_height, out_width, filters))
 
 
-def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, geometry: Geometry) -> te.Tensor:
+def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, geometry: Geometry) -> te.Tensor:
     """A convolution for every group by itself: only its own filters share its inputs, so vectors may be no wider."""
     groups, kernel_height, kernel_width, steps, filters = (int(dim) for dim in weights.shape)
     down, (spread_y, spread_x) = window.strides[0], window.dilation
@@ -198,8 +198,10 @@ def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, geometry: Ge
     def product(n: tirx.Var, group: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
         column = w if any(window.padding) or wide == width else tirx.min(w, width - 1)
         pixel = geometry.place(n, h * down + ky * spread_y, column, kx * spread_x)
-        value = padded(*geometry.ordered(*pixel, group * steps + step))
-        return te.sum(value * weights[group, ky, kx, step, o], axis=[ky, kx, step])
+        first = group * steps * rows.arithmetic.depth
+        weight = weights[group, ky, kx, step, o]
+        term = rows.arithmetic.product(lambda c: padded(*geometry.ordered(*pixel, first + c)), step, weight)
+        return te.sum(term, axis=[ky, kx, step])
 
     shape = geometry.images, groups, height, wide, filters
     result = te.compute(shape, product, name="conv2d", attrs=geometry.attrs(window, kernel_height))
