@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from tests.engines.conftest import Check
+from tests.engines.conftest import Check, kernels
 from tests.models import build
 
 EDGES = [-1e4, -104, -88, -87, -20, -1, -1e-3, -1e-8, 0, 1e-8, 1e-3, 1, 20, 87, 88, 1e4]
@@ -93,3 +93,35 @@ def test_parts_of_a_tensor_are_slices(agrees: Check, axis: int) -> None:
     ]
     outputs = dict(zip("anc", parts, strict=True))
     assert agrees("tvm", build(nodes, {"x": shape}, outputs, {"sizes": np.array(sizes)})).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("equation", "left", "right", "result"),
+    [
+        ("bhid,bhjd->bhij", (2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 5, 7)),
+        ("ij,jk->ik", (5, 8), (8, 3), (5, 3)),
+        ("bij, bjk -> bki", (2, 5, 8), (2, 8, 3), (2, 3, 5)),
+        ("i,j->ij", (5,), (3,), (5, 3)),
+        ("i,i->", (8,), (8,), ()),
+        ("abc,cbd->ad", (2, 3, 4), (4, 3, 5), (2, 5)),
+        ("bhwc,hkc->bhwk", (1, 4, 5, 8), (4, 6, 8), (1, 4, 5, 6)),
+        ("ij,kj->i", (5, 8), (3, 8), (5,)),
+    ],
+)
+def test_a_summation_of_two_tensors(
+    agrees: Check, equation: str, left: tuple[int, ...], right: tuple[int, ...], result: tuple[int, ...]
+) -> None:
+    nodes = [helper.make_node("Einsum", ["x", "z"], ["y"], equation=equation)]
+    agrees("tvm", build(nodes, {"x": left, "z": right}, {"y": result}))
+
+
+def test_an_attention_written_as_summations_is_one_kernel(agrees: Check) -> None:
+    nodes = [
+        helper.make_node("Einsum", ["q", "k"], ["s"], equation="bhid,bhjd->bhij"),
+        helper.make_node("Softmax", ["s"], ["p"]),
+        helper.make_node("Einsum", ["p", "v"], ["y"], equation="bhij,bhjd->bhid"),
+    ]
+    shape = (1, 2, 16, 32)
+    model = build(nodes, {"q": shape, "k": shape, "v": shape}, {"y": shape})
+    agrees("tvm", model)
+    assert kernels(model) == ["attention", "keys"]

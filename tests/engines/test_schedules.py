@@ -443,6 +443,33 @@ def test_rows_of_any_shape(agrees: Check, rows: int, columns: int, operator: str
     agrees("tvm", build(nodes, {"x": (rows, columns)}, {"y": shape}))
 
 
+@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceSum", "ReduceMax"])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((1, 1, 20000), 2),
+        ((3, 197, 768), 2),
+        ((5, 7, 49), -1),
+        ((2, 64), 1),
+        ((2, 3, 13), 2),
+        ((64,), 0),
+        ((2, 64, 3), 1),
+    ],
+)
+@pytest.mark.parametrize("subtracted", [False, True])
+def test_a_reduction_along_rows(
+    agrees: Check, operator: str, shape: tuple[int, ...], axis: int, subtracted: bool
+) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Abs", ["m"], ["y"])]
+    reduced = [1 if place == axis % len(shape) else size for place, size in enumerate(shape)]
+    weights = {"axes": np.array([axis])} if operator == "ReduceSum" else {}
+    attributes = {} if weights else {"axes": [axis]}
+    nodes.insert(1, helper.make_node(operator, ["r", *weights], ["s" if subtracted else "m"], **attributes))
+    if subtracted:
+        nodes.insert(2, helper.make_node("Sub", ["r", "s"], ["m"]))
+    agrees("tvm", build(nodes, {"x": shape}, {"y": shape if subtracted else reduced}, weights))
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 7, 33), (1, 16, 4, 70), (3, 4, 16), (1, 21, 8, 8), (6, 1, 5), (17, 3)])
 @pytest.mark.parametrize("axis", [0, 1, -2])
 def test_a_softmax_over_any_axis(agrees: Check, shape: tuple[int, ...], axis: int) -> None:

@@ -106,3 +106,18 @@ def test_a_transposed_convolution_stays_in_the_layout_of_its_neighbours(agrees: 
     agrees("tvm", model)
     alone = [name for name in kernels(model) if name.startswith("transpose")]
     assert len(alone) == 2, "at the model's borders only"
+
+
+def test_what_is_added_in_another_shape_meets_what_is_behind(agrees: Check) -> None:
+    """As the mask of shifted windows, between the scores of an attention and their softmax."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Reshape", ["r", "deep"], ["d"]),
+        helper.make_node("Add", ["d", "mask"], ["a"]),
+        helper.make_node("Reshape", ["a", "flat"], ["f"]),
+        helper.make_node("Sigmoid", ["f"], ["y"]),
+    ]
+    weights = {"mask": random(1, 4, 1, 7, 7), "deep": np.array([1, 4, 3, 7, 7]), "flat": np.array([4, 3, 7, 7])}
+    model = build(nodes, {"x": (4, 3, 7, 7)}, {"y": (4, 3, 7, 7)}, weights)
+    agrees("tvm", model)
+    assert kernels(model) == ["fused_relu_add_sigmoid"]

@@ -14,6 +14,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.einsum import Summation
 from neo.engines.tvm.recurrent import Gru, Lstm, Rnn
 from neo.engines.tvm.refusal import Refused
 from neo.engines.tvm.transposed import TransposedConvolution
@@ -148,10 +149,21 @@ class Pad(onnx_frontend.Pad):  # type: ignore[misc]
         return relax.op.nn.pad(inputs[0], width, PAD_MODES[mode], value)
 
 
+class Einsum(onnx_frontend.Einsum):  # type: ignore[misc]
+    """Of two operands: as a matrix product, which is scheduled and may be one of an attention."""
+
+    @classmethod
+    def _impl_v12(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        operands = [bb.normalize(value) for value in inputs]
+        spec = Summation.of(attr["equation"].decode(), [len(value.ty.shape) for value in operands])
+        return super()._impl_v12(bb, inputs, attr, params) if spec is None else spec.build(bb, *operands)
+
+
 CONVERTERS: Mapping[str, Any] = {
     "BitShift": BitShift,
     "Clip": Clip,
     "ConvTranspose": ConvTranspose,
+    "Einsum": Einsum,
     "Expand": Expand,
     "GRU": Gru,
     "HardSigmoid": HardSigmoid,

@@ -127,14 +127,11 @@ class Lowering:
         found = convolution_of(call, builder)
         if found is None:
             return _tvm_lowers(builder, call)
-        x, window, weights = call.args[0], found.window, call.args[1]
         arithmetic = self._arithmetic_of(call, found, builder)
-        is_image = found.result == found.out
-        if found.depth is not None:
-            x = builder.emit_te(found.images, x, primfunc_name_hint="volumes")
-        x = as_stored(builder, x, arithmetic)
-        if not is_image and found.depth is None:
-            x = builder.emit_te(found.images, x, primfunc_name_hint="lines")
+        x, weights = _images(builder, call.args[0], found, arithmetic), call.args[1]
+        if found.repeats > 1:
+            x, found = builder.emit_te(found.repeated, x, primfunc_name_hint="repeated"), found.of_repeated()
+        window, is_image = found.window, found.result == found.out
         plan = self._winograd_of(found, arithmetic) if arithmetic == FLOATS else None
         if plan is not None and found.weights is not None:
             transformed = relax.const(winograd.transform_weights(found.weights, plan.m))
@@ -206,6 +203,16 @@ class Lowering:
         return builder.emit(
             builder.call_te(lambda b: matmul.widened(b, columns), weights, primfunc_name_hint="widened")
         )
+
+
+def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) -> Any:
+    """What a convolution reads, as images, as the arithmetic wants them."""
+    if found.depth is not None:
+        x = builder.emit_te(found.images, x, primfunc_name_hint="volumes")
+    x = as_stored(builder, x, arithmetic)
+    if found.depth is None and found.result != found.out:
+        x = builder.emit_te(found.images, x, primfunc_name_hint="lines")
+    return x
 
 
 def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, plan: winograd.Plan) -> Any:

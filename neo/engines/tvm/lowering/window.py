@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,23 @@ class Convolution:
             return tirx.if_then_else(inside, x(n // depth.out, place, h, w, c % channels), zero(x))
 
         return te.compute((self.image[0], height, width, depth.taps * channels), value, name="volumes")
+
+    @property
+    def repeats(self) -> int:
+        """How often every channel is read where each is a group of its own, and has that many filters."""
+        is_depthwise = self.window.groups == self.image[-1] and not self.window.channels_first
+        return self.kernel[3] // self.image[-1] if is_depthwise else 1
+
+    def repeated(self, x: te.Tensor) -> te.Tensor:
+        """Every channel as often as it is read: a vector of outputs has one of inputs then."""
+        *lead, channels = x.shape
+        times = self.repeats
+        return te.compute((*lead, channels * times), lambda *at: x(*at[:-1], at[-1] // times), name="repeated")
+
+    def of_repeated(self) -> Convolution:
+        """The convolution of what ``repeated`` gives."""
+        channels = self.image[-1] * self.repeats
+        return replace(self, window=replace(self.window, groups=channels), image=(*self.image[:-1], channels))
 
     def shaped(self, result: te.Tensor) -> te.Tensor:
         """The images that it computes, as what they are."""

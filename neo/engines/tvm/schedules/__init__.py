@@ -20,12 +20,12 @@ from neo.engines.tvm.schedules.amx import multiply_in_tiles
 from neo.engines.tvm.schedules.attention import schedule_attention
 from neo.engines.tvm.schedules.injective import schedule_injective
 from neo.engines.tvm.schedules.reduction import reduction_configurations, schedule_reduction
-from neo.engines.tvm.schedules.rows import schedule_rows
+from neo.engines.tvm.schedules.rows import schedule_rows, schedule_sums
 from neo.engines.tvm.schedules.winograd import schedule_winograd, winograd_configurations
 from neo.engines.tvm.schedules.zeros import skip_zeros
 from neo.engines.tvm.tuning.configuration import Configuration
 
-FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_reduction, schedule_rows)
+FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_sums, schedule_reduction, schedule_rows)
 # a scheduled function, and {parameter: width} of what it wants packed
 Found = tuple[tvm.tirx.PrimFunc, Mapping[int, int]]
 Family = Callable[[Schedule, Target, frozenset[int]], Mapping[int, int] | None]

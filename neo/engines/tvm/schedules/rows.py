@@ -1,5 +1,5 @@
 """Functions with several reductions over the innermost axis (softmax, layer norm), or the one before it: one pass per
-row, or per vector of columns.
+row, or per vector of columns. One reduction along rows, as a mean or the largest of a row, has its own way.
 
 All steps for a row run one after the other while the row is in the cache; rows go to the threads. A reduction keeps as
 many partial results as a vector has lanes, and reduces these at the end: the additions of one sum depend on each other
@@ -13,12 +13,14 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
-from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
+from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS, vectorised_pass
 from neo.engines.tvm.schedules.loops import (
     blocks_of,
     elements,
     extent,
+    has_condition,
     is_reduction,
+    lanes,
     loops_of,
     vector_width,
     vectorise_innermost,
@@ -26,6 +28,8 @@ from neo.engines.tvm.schedules.loops import (
 
 # narrower vectors are not worth the second pass over the partial results
 LEAST_LANES = 4
+# so many vectors of sums at a time do not wait for each other
+SUMS = 4
 
 
 def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
@@ -53,6 +57,46 @@ def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int])
         if block is not None:
             vectorise_partial(schedule, block)
     return {}
+
+
+def schedule_sums(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
+    """None if the function is other than one reduction of one tensor along its rows, and what is done with that."""
+    blocks = blocks_of(schedule)
+    reductions = [block for block in blocks if is_reduction(schedule, block)]
+    if len(reductions) != 1 or not _reads_along_rows(schedule, reductions[0]):
+        return None
+    at = blocks.index(reductions[0])
+    before, behind = blocks[:at], blocks[at + 1 :]
+    loops = loops_of(schedule, reductions[0])
+    if loops is None or not loops.spatial or any(has_condition(schedule, block) for block in before):
+        return None
+    for block in [*before, *behind[:-1]]:
+        schedule.compute_inline(block)
+    (steps,) = loops.reduction
+    width = SUMS * lanes(schedule, reductions[0], target)
+    if extent(schedule, steps) % width:
+        width = vector_width(schedule, reductions[0], steps, target)
+    if width < LEAST_LANES or width == extent(schedule, steps):
+        return None
+    size = elements(schedule, [*loops.spatial, *loops.reduction])
+    _, lane = schedule.split(steps, [None, width])
+    partial = schedule.rfactor(lane, factor_axis=len(loops.spatial))
+    row = schedule.fuse(*schedule.get_loops(reductions[0])[: len(loops.spatial)])
+    schedule.compute_at(partial, row, preserve_unit_loops=True)
+    if behind and not vectorised_pass(schedule, behind[-1], target):
+        return None
+    if size >= PARALLEL_ELEMENTS:
+        schedule.parallel(row)
+    vectorise_partial(schedule, partial)
+    return {}
+
+
+def _reads_along_rows(schedule: Schedule, block: SBlockRV) -> bool:
+    """One tensor, of which neighbours are summed up."""
+    described = schedule.get(block)
+    steps = [v.var for v in described.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    reads = [read for read in described.reads if not read.source.same_as(described.writes[0].source)]
+    return len(steps) == len(reads) == 1 and reads[0].region[-1].min.same_as(steps[0])
 
 
 def _reduces_columns(schedule: Schedule, blocks: list[SBlockRV]) -> bool:
