@@ -70,9 +70,9 @@ def _path(contender: Contender, folder: Path, builds: dict[str, Build]) -> Path:
     return builds[contender.name].folder if contender.engine else folder / MODEL_FILE
 
 
-def _name(path: Path, number: int) -> str:
-    """Of a file: often all are called model.onnx, so the folder's says more."""
-    return f"{number + 1}-{path.resolve().parent.name if path.stem == 'model' else path.stem}"
+def _named(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by name; often all are called model.onnx, and the folder's says more. Of equal names, the last is taken."""
+    return {path.resolve().parent.name if path.stem == "model" else path.stem: path for path in files}
 
 
 @click.command(epilog="Example: python -m benchmarks.latency --models resnet50,bert_base --threads 1,2 --json out.json")
@@ -112,7 +112,7 @@ def main(  # noqa: PLR0917  # one parameter per option
         who, run = contenders(host.features), {**describe_run(host, pace), "tune_s": tune_s}
         cases: list[Case] = []
         with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
-            own = {_name(path, number): path for number, path in enumerate(files)}
+            own = _named(files)
             for name in (*own, *names):
                 progress(f"{name}: making the model, unless it is in {cache}")
                 here = Path(scratch) / name

@@ -137,7 +137,7 @@ def test_a_model_of_ones_own_is_measured_alone(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "out.json")], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     (result,) = json.loads((tmp_path / "out.json").read_bytes())["cases"]
-    assert result["model"] == "1-mine"
+    assert result["model"] == "mine"
     assert result["results"]["tvm"]["parity"]["max_rel"] < 1e-4
 
 

@@ -121,3 +121,33 @@ def test_what_is_added_in_another_shape_meets_what_is_behind(agrees: Check) -> N
     model = build(nodes, {"x": (4, 3, 7, 7)}, {"y": (4, 3, 7, 7)}, weights)
     agrees("tvm", model)
     assert kernels(model) == ["fused_relu_add_sigmoid"]
+
+
+def test_parts_of_shuffled_channels_are_joined_by_themselves(agrees: Check) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Sigmoid", ["x"], ["b"]),
+        helper.make_node("Concat", ["a", "b"], ["c"], axis=1),
+        helper.make_node("Reshape", ["c", "grouped"], ["g"]),
+        helper.make_node("Transpose", ["g"], ["t"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["t", "whole"], ["w"]),
+        helper.make_node("Split", ["w"], ["p", "q"], axis=1),
+        helper.make_node("Neg", ["p"], ["y"]),
+        helper.make_node("Exp", ["q"], ["z"]),
+    ]
+    weights = {"grouped": np.array([1, 2, 6, 5, 5]), "whole": np.array([1, 12, 5, 5])}
+    half = (1, 6, 5, 5)
+    model = build(nodes, {"x": half}, {"y": half, "z": half}, weights)
+    agrees("tvm", model)
+    assert len([name for name in kernels(model) if "concat" in name]) == 2
+    assert not [name for name in kernels(model) if name.startswith("split")]
+
+
+def test_a_whole_that_others_read_too_is_split(agrees: Check) -> None:
+    nodes = [
+        helper.make_node("Concat", ["x", "x"], ["c"], axis=1),
+        helper.make_node("Split", ["c"], ["p", "q"], axis=1),
+        helper.make_node("Add", ["p", "q"], ["y"]),
+        helper.make_node("Neg", ["c"], ["z"]),
+    ]
+    agrees("tvm", build(nodes, {"x": (1, 6, 5)}, {"y": (1, 6, 5), "z": (1, 12, 5)}))

@@ -22,7 +22,7 @@ class Summation:
 
     @classmethod
     def of(cls, equation: str, ranks: Sequence[int]) -> Summation | None:
-        """None for what is no matrix product: dots, a letter twice, a sum over one operand alone, a result of one number."""
+        """None for what is no matrix product: dots, a letter twice, a sum over one operand, a result of one number."""
         operands, arrow, out = equation.replace(" ", "").partition("->")
         terms = operands.split(",")
         if not arrow or not out or len(terms) != 2 or "." in equation or [len(term) for term in terms] != list(ranks):

@@ -11,19 +11,17 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from neo.engines.tvm.constants import constant_of
-from neo.engines.tvm.indices import axes_of
+from neo.engines.tvm.moving import Parts, Permuted, Regrouped
 
 Array = NDArray[Any]
 
 LEAST = 1e-15
-RESHAPES = ("reshape", "squeeze", "expand_dims")
-BINARY = ("add", "subtract", "multiply", "divide")
 
 
 @tvm.ir.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
 def simplify(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
     """To be run when constants are folded."""
-    for rewriter in (_Affine, _Linear, _Regrouped, _Permuted):
+    for rewriter in (_Affine, _Linear, Regrouped, Permuted, Parts):
         for name, function in module.functions.items():
             if isinstance(function, relax.Function):
                 module.update_func(name, rewriter(module).visit_expr(function))
@@ -122,55 +120,6 @@ class _Linear(relax.PyExprMutator):  # type: ignore[misc]
 
     def _bound(self, value: relax.Expr) -> Any:
         return self.lookup_binding(value) if isinstance(value, relax.Var) else None
-
-
-@relax.expr_functor.mutator
-class _Regrouped(relax.PyExprMutator):  # type: ignore[misc]
-    """Shapes in a row -> the last one, or none if that is the first. What is added to a tensor that only got more
-    dimensions of one, or fewer, is added before: so that they meet those behind.
-    """
-
-    def visit_call_(self, call: relax.Call) -> relax.Expr:
-        call = self.visit_expr_post_order(call)
-        first: Any = self.lookup_binding(call.args[0]) if call.args and isinstance(call.args[0], relax.Var) else None
-        if not any(_is(first, name) for name in RESHAPES):
-            return call
-        origin = first.args[0]
-        if any(_is(call, name) for name in RESHAPES):
-            return origin if _shape(origin) == _shape(call) else relax.op.reshape(origin, _shape(call))
-        array = constant_of(call.args[1], self) if any(_is(call, name) for name in BINARY) else None
-        if array is None or _shape(first) != _shape(call):
-            return call
-        shape = _shape(call)
-        moved = _without_ones(array, shape, _shape(origin))
-        if moved is None:
-            return call
-        result = relax.Call(call.op, [origin, relax.const(moved, str(moved.dtype))], call.attrs)
-        return relax.op.reshape(self.builder_.emit(result), shape)
-
-
-def _without_ones(array: Array, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
-    """An array that broadcasts to the shape before, for the shape after; None where more than ones differ."""
-    long = [axis for axis, size in enumerate(before) if size > 1]
-    if [before[axis] for axis in long] != [size for size in after if size > 1]:
-        return None
-    whole = array.reshape((1,) * (len(before) - array.ndim) + array.shape)
-    sizes = iter([whole.shape[axis] for axis in long])
-    return whole.reshape([next(sizes) if size > 1 else 1 for size in after])
-
-
-@relax.expr_functor.mutator
-class _Permuted(relax.PyExprMutator):  # type: ignore[misc]
-    """Two permutations in a row -> one, or none."""
-
-    def visit_call_(self, call: relax.Call) -> relax.Expr:
-        call = self.visit_expr_post_order(call)
-        first: Any = self.lookup_binding(call.args[0]) if call.args and isinstance(call.args[0], relax.Var) else None
-        if not _is(call, "permute_dims") or not _is(first, "permute_dims"):
-            return call
-        before = axes_of(first)
-        axes = [before[axis] for axis in axes_of(call)]
-        return first.args[0] if axes == sorted(axes) else relax.op.permute_dims(first.args[0], axes)
 
 
 def _is_tame(array: Array) -> bool:

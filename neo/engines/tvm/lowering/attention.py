@@ -106,8 +106,12 @@ class Attention:
         return bool(lead) and all(shape[:-2] == lead and min(shape) > 0 for shape in shapes)
 
     def fits(self, rows: Rows) -> bool:
-        """Are there whole vectors in a row of v? Otherwise two products and a softmax are better."""
-        return self.v.shape[-1] % rows.lanes == 0 and self.q.shape[-2] > 1
+        """Are the vectors of a row of v full, or nearly? Otherwise two products and a softmax are better."""
+        return 2 * self.v.shape[-1] > _columns(self.v, rows) and self.q.shape[-2] > 1
+
+    def reads_values(self, width: int, arithmetic: Arithmetic) -> bool:
+        """As they are in memory."""
+        return arithmetic == FLOATS and width == self.v.shape[-1]
 
     def permuted(self, axes: Sequence[int]) -> Attention:
         return replace(self, order=tuple(self.order[axis] for axis in axes))
@@ -116,7 +120,7 @@ class Attention:
         """-> a call for ``builder`` to emit; what it needs is emitted."""
         if self.q.shape[-1] % rows.arithmetic.depth:
             return self.emit(builder, replace(rows, arithmetic=FLOATS))
-        queries, (keys, width) = self.q.shape[-2], self.v.shape[-2:]
+        queries, keys, width = self.q.shape[-2], self.v.shape[-2], _columns(self.v, rows)
         tall = rows.round_up(queries, width)
         tile = choose_tile(tall, width, rows.lanes, rows.target.vector_registers)
         wide = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.vector_registers) * rows.lanes
@@ -127,10 +131,10 @@ class Attention:
         variable = [step.operand for step in steps if _scalar(step.operand) is None]
         form = replace(self, q=q, k=k, v=v, steps=tuple(steps))
         return builder.call_te(
-            lambda *tensors: form.compute(*tensors, extents=(tall, wide), arithmetic=rows.arithmetic),
+            lambda *tensors: form.compute(*tensors, extents=(tall, wide, width), arithmetic=rows.arithmetic),
             q.base,
             _keys(builder, k, rows, wide),
-            v.base if rows.arithmetic == FLOATS else _values(builder, v, rows.arithmetic),
+            v.base if form.reads_values(width, rows.arithmetic) else _values(builder, v, rows.arithmetic, width),
             *variable,
             primfunc_name_hint="attention",
             primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
@@ -149,16 +153,16 @@ class Attention:
         k: te.Tensor,
         v: te.Tensor,
         *operands: te.Tensor,
-        extents: tuple[int, int],
+        extents: tuple[int, int, int],
         arithmetic: Arithmetic,
     ) -> te.Tensor:
         """q: the base of its view, as the arithmetic wants it. k: [..., D, wide], as it wants weights. v: likewise,
-        [..., T, E], but in float32 the base of its view. operands: of the steps that are not by a number. extents: rows
-        and columns of the scores, with those too many.
+        [..., T, width], but in float32 the base of its view if there is nothing to add to its columns. operands: of the
+        steps that are not by a number. extents: rows and columns of the scores, and columns of v, with those too many.
         """
         *lead, queries, depth = self.q.shape
-        keys, width = self.v.shape[-2:]
-        tall, wide = extents
+        keys = self.v.shape[-2]
+        tall, wide, width = extents
         factor, rank = self.q.factor * self.k.factor, len(lead)
         d = te.reduce_axis((0, depth // arithmetic.depth), name="d")
         j = te.reduce_axis((0, -(-keys // arithmetic.depth)), name="j")
@@ -205,11 +209,11 @@ class Attention:
 
         def value(*at: tirx.Var) -> Any:
             place = (*at[:rank], j, at[-1])
-            weight = self.v.at(v, place) if arithmetic == FLOATS else v(*place)
+            weight = self.v.at(v, place) if self.reads_values(width, arithmetic) else v(*place)
             return te.sum(arithmetic.product(lambda c: powers(*at[:-1], c), j, weight), axis=j)
 
         values = te.compute((*lead, tall, width), value, name=VALUES)
-        sizes = (*lead, queries, width)
+        sizes = (*lead, queries, self.v.shape[-1])
 
         def output(*own: tirx.Var) -> Any:
             at = before_transpose(own, self.order)
@@ -318,9 +322,16 @@ def _keys(builder: Any, k: View, rows: Rows, wide: int) -> relax.Var:
     )
 
 
-def _values(builder: Any, v: View, arithmetic: Arithmetic) -> relax.Var:
-    """[..., T, E] as the arithmetic wants weights."""
-    return builder.emit_te(lambda base: _laid_out(v, base, arithmetic.depth), v.base, primfunc_name_hint="values")
+def _columns(v: View, rows: Rows) -> int:
+    """So many that vectors are whole."""
+    return -(-v.shape[-1] // rows.lanes) * rows.lanes
+
+
+def _values(builder: Any, v: View, arithmetic: Arithmetic, width: int) -> relax.Var:
+    """[..., T, width] as the arithmetic wants weights, zeros behind the values."""
+    return builder.emit_te(
+        lambda base: matmul.widened(_laid_out(v, base, arithmetic.depth), width), v.base, primfunc_name_hint="values"
+    )
 
 
 def _laid_out(view: View, base: te.Tensor, depth: int) -> te.Tensor:
