@@ -31,8 +31,7 @@ def choose_layouts(module: tvm.IRModule, *, copies_images: bool = False) -> tvm.
         if isinstance(function, relax.Function):
             layouts = search(function, copies_images=copies_images)
             module.update_func(name, _Writer(module, layouts, copies_images=copies_images).visit_expr(function))
-    clean = [relax.transform.Normalize(), *prepare, relax.transform.DeadCodeElimination()]
-    return tvm.transform.Sequential(clean)(module)
+    return tvm.transform.Sequential([*prepare, relax.transform.DeadCodeElimination()])(module)
 
 
 @relax.expr_functor.mutator
