@@ -20,6 +20,7 @@ from tvm import s_tir, tirx
 
 from neo.engines.tvm import prefetch, sharing
 from neo.engines.tvm.bfloat16 import UNITS, Unit
+from neo.engines.tvm.expressions import with_body
 from neo.engines.tvm.schedules import transpose
 
 LOCAL = "local"
@@ -60,7 +61,7 @@ def _rewritten(statement: tirx.Stmt, threads: int) -> tirx.Stmt:
     if isinstance(statement, tirx.SeqStmt):
         return tirx.SeqStmt([_rewritten(part, threads) for part in _with_own_temporaries(list(statement.seq))])
     if isinstance(statement, tirx.For):
-        loop = _with_body(statement, _rewritten(statement.body, threads))
+        loop = with_body(statement, _rewritten(statement.body, threads))
         return sharing.shared(prefetch.fetching(loop), threads)
     if isinstance(statement, tirx.AttrStmt):
         body = _rewritten(statement.body, 1 if _is_region(statement) else threads)
@@ -89,10 +90,6 @@ def _with_own_temporaries(statements: list[tirx.Stmt]) -> list[tirx.Stmt]:
         for s in statements
         if not _is_temporary(s)
     ]
-
-
-def _with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
-    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)
 
 
 def pipeline_of(unit: Unit | None, threads: int) -> str:

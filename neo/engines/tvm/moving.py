@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.indices import axes_of
-from neo.engines.tvm.layout.operators import name_of, shape_of
 
 Array = NDArray[np.float32]
 

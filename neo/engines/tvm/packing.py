@@ -15,6 +15,8 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
+from neo.engines.tvm.expressions import name_of
+
 # weights as the model has them -> as a function reads them
 Packing = Callable[[NDArray[Any]], NDArray[Any]]
 # function -> parameter -> how it is packed
@@ -82,7 +84,7 @@ class _UseFinder(relax.PyExprVisitor):  # type: ignore[misc]  # tvm has no types
         self.passed: dict[tuple[str, int], set[int | None]] = {}
 
     def visit_call_(self, call: relax.Call) -> None:
-        if getattr(call.op, "name", "") != "relax.call_tir":
+        if name_of(call) != "call_tir":
             for argument in call.args:
                 self.visit_expr(argument)
             return

@@ -13,6 +13,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
 from neo.contract.device import Target
+from neo.engines.tvm.expressions import with_body
 from neo.engines.tvm.patterns import OPAQUE
 from neo.engines.tvm.tiles import choose_lanes
 
@@ -83,7 +84,7 @@ def _moved(statement: Any, part: Any, whole: Any, place: Place) -> Any:
     if isinstance(s, tirx.SeqStmt):
         return tirx.SeqStmt([moved(inner) for inner in s.seq])
     if isinstance(s, tirx.For):
-        return tirx.For(s.loop_var, s.min, s.extent, s.kind, moved(s.body), s.thread_binding, s.annotations)
+        return with_body(s, moved(s.body))
     if isinstance(s, tirx.IfThenElse):
         return tirx.IfThenElse(s.condition, moved(s.then_case), moved(s.else_case))
     if isinstance(s, s_tir.SBlockRealize):

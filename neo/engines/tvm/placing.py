@@ -16,6 +16,7 @@ import tvm
 from tvm import relax
 
 from neo.contract.device import Target
+from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.patterns import CONCATENATION, FRAME
 from neo.engines.tvm.places import Frame, NotPlaced, Place, Slice, copy, placed, zeros
 from neo.engines.tvm.schedules import schedule_module
@@ -36,20 +37,12 @@ def write_in_place(module: tvm.IRModule, target: Target) -> Placed:
     """module: scheduled."""
     main = module["main"]
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
-    calls = {binding.var: binding.value for binding in bindings if _is_call_tir(binding.value)}
+    calls = {binding.var: binding.value for binding in bindings if name_of(binding.value) == "call_tir"}
     writer = _Writer(module, target, calls)
     for variable, call in calls.items():
         if isinstance(variable, relax.DataflowVar):
             writer.plan(variable, module[call.args[0]].attrs or {})
     return writer.written()
-
-
-def _is_call_tir(value: relax.Expr) -> bool:
-    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_tir"
-
-
-def _shape(value: relax.Expr) -> tuple[int, ...]:
-    return tuple(int(dim) for dim in value.ty.shape)
 
 
 @relax.expr_functor.mutator
@@ -84,12 +77,12 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         """Of the parts; {} where there are none, or one twice."""
         if FRAME not in says and CONCATENATION not in says:
             return {}
-        parts, shape = list(self._calls[whole].args[1].fields), _shape(whole)
+        parts, shape = list(self._calls[whole].args[1].fields), shape_of(whole)
         if FRAME in says:
             return {parts[0]: Frame(shape, *(int(number) for number in says[FRAME]))}  # type: ignore[attr-defined]
         axis = int(says[CONCATENATION])  # type: ignore[call-overload]
-        ends = itertools.accumulate(_shape(part)[axis] for part in parts)
-        places = {part: Slice(shape, axis, end - _shape(part)[axis]) for part, end in zip(parts, ends, strict=True)}
+        ends = itertools.accumulate(shape_of(part)[axis] for part in parts)
+        places = {part: Slice(shape, axis, end - shape_of(part)[axis]) for part, end in zip(parts, ends, strict=True)}
         return dict(places) if len(places) == len(parts) else {}
 
     def _is_own(self, part: relax.Var) -> bool:
@@ -134,7 +127,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
 
     def _write_rest(self, whole: relax.Var, part: relax.Var, place: Place) -> None:
         """What is not written by the functions that write parts."""
-        shape, dtype = _shape(part), str(part.ty.dtype)
+        shape, dtype = shape_of(part), str(part.ty.dtype)
         if isinstance(place, Frame):
             size = shape[1], shape[2]
             self._write(whole, self.builder_.add_func(zeros(place, size, dtype, self._target), "zeros"), [])

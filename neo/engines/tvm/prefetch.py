@@ -18,6 +18,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
+from neo.engines.tvm.expressions import with_body
 from neo.engines.tvm.tiles import Tile
 
 FOLLOWED_BY = "neo.followed_by"
@@ -86,7 +87,7 @@ class _Stream:
         around = [*steps, body]
         inner = body.body if _is_innermost(body.body) else None
         inside = self.added(body.body, around) if inner is None else tirx.SeqStmt([*self._fetches(around), inner])
-        return tirx.For(body.loop_var, body.min, body.extent, body.kind, inside, body.thread_binding, body.annotations)
+        return with_body(body, inside)
 
     def _fetches(self, steps: Sequence[tirx.For]) -> list[tirx.Stmt]:
         """Every one of the first ``rows`` tiles, cut down to a power of two, fetches its part of the next block, and

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.moving import Parts, Permuted, Regrouped
 
 Array = NDArray[Any]
@@ -79,7 +80,7 @@ class _Affine(relax.PyExprMutator):  # type: ignore[misc]
         if name in ("add", "multiply") and constant_of(variable, self) is not None:
             variable, constant = constant, variable
         array = constant_of(constant, self)
-        if array is None or constant_of(variable, self) is not None or _shape(variable) != _shape(call):
+        if array is None or constant_of(variable, self) is not None or shape_of(variable) != shape_of(call):
             return None
         value = array.astype(np.float64)
         if not _is_tame(value) or (name == "divide" and not value.all()):
@@ -103,17 +104,17 @@ class _Linear(relax.PyExprMutator):  # type: ignore[misc]
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        if not _is(call, "reshape"):
+        if name_of(call) != "reshape":
             return call
         product: Any = self._bound(call.args[0])
         bias = None
-        if _is(product, "add") and len(_shape(product.args[1])) == 1:
+        if name_of(product) == "add" and len(shape_of(product.args[1])) == 1:
             product, bias = self._bound(product.args[0]), product.args[1]
-        flat: Any = self._bound(product.args[0]) if _is(product, "matmul") else None
-        if not _is(flat, "reshape"):
+        flat: Any = self._bound(product.args[0]) if name_of(product) == "matmul" else None
+        if name_of(flat) != "reshape":
             return call
         rows, weights = flat.args[0], product.args[1]
-        if len(_shape(weights)) != 2 or _shape(rows) != (*_shape(call)[:-1], _shape(weights)[0]):
+        if len(shape_of(weights)) != 2 or shape_of(rows) != (*shape_of(call)[:-1], shape_of(weights)[0]):
             return call
         result = relax.op.matmul(rows, weights)
         return result if bias is None else relax.op.add(self.builder_.emit(result), bias)
@@ -126,11 +127,3 @@ def _is_tame(array: Array) -> bool:
     """Neither huge nor tiny: nothing overflows or loses bits where the order of operations changes."""
     sizes = np.abs(array)
     return bool(((sizes == 0) | ((sizes > LEAST) & (sizes < 1 / LEAST))).all())
-
-
-def _is(value: Any, name: str) -> bool:
-    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == f"relax.{name}"
-
-
-def _shape(value: relax.Expr) -> tuple[int, ...]:
-    return tuple(int(dim) for dim in value.ty.shape)

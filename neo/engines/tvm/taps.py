@@ -8,12 +8,9 @@ import tvm
 from tvm import relax, tirx
 
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.expressions import name_of, shape_of
+from neo.engines.tvm.layout.operators import CONVOLUTIONS
 
-CONVOLUTIONS = {
-    "relax.nn.conv1d": relax.op.nn.conv1d,
-    "relax.nn.conv2d": relax.op.nn.conv2d,
-    "relax.nn.conv3d": relax.op.nn.conv3d,
-}
 # the batch or the filters, and the channels
 LEADING = 2
 
@@ -35,7 +32,7 @@ def drop_taps(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
 class _Dropper(relax.PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        convolution = CONVOLUTIONS.get(getattr(call.op, "name", ""))
+        convolution = CONVOLUTIONS.get(name_of(call))
         weights = None if convolution is None else constant_of(call.args[1], self)
         sizes = [] if weights is None else [*call.args[0].ty.shape, *call.ty.shape]
         if convolution is None or weights is None or not all(isinstance(size, tirx.IntImm) for size in sizes):
@@ -53,7 +50,7 @@ class _Dropper(relax.PyExprMutator):  # type: ignore[misc]
             weights = weights.take(range(met[0], met[-1] + 1), LEADING + axis)
             padding[axis] -= int(spread) * met[0]
             padding[rank - LEADING + axis] -= int(spread) * (taps - 1 - met[-1])
-        if list(weights.shape) == [int(size) for size in call.args[1].ty.shape] or min(padding) < 0:
+        if weights.shape == shape_of(call.args[1]) or min(padding) < 0:
             return call
         rest = attrs.groups, attrs.data_layout, attrs.kernel_layout, attrs.out_layout
         kernel = relax.const(weights)

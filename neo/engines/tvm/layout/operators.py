@@ -11,10 +11,9 @@ from typing import Any
 
 from tvm import relax
 
+from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.indices import axes_of
 from neo.engines.tvm.layout.view import View
-
-Shape = tuple[int, ...]
 
 # of one tensor or of several that are broadcast, that know no axes
 # fmt: off
@@ -43,12 +42,6 @@ IMAGES_FIRST = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 KERNELS_LAST = {1: "WIO", 2: "HWIO", 3: "DHWIO"}
 
 
-def name_of(value: Any) -> str:
-    """Of the operator that is called, without "relax."; "" if none is."""
-    found = getattr(value.op, "name", "") if isinstance(value, relax.Call) else ""
-    return str(found).removeprefix("relax.")
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """An operator that can work in either order, on all of its tensors alike.
@@ -66,10 +59,6 @@ class Rule:
 
 def rule_of(call: relax.Call) -> Rule | None:
     return _RULES.get(name_of(call))
-
-
-def shape_of(value: Any) -> Shape:
-    return tuple(int(size) for size in value.ty.shape)
 
 
 def convolve(call: relax.Call, image: Any, kernel: Any, *, image_last: bool) -> relax.Expr:

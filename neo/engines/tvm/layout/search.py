@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
+from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.indices import axes_of
 from neo.engines.tvm.layout.cut import FIRST, LAST, Border
-from neo.engines.tvm.layout.operators import CONVOLUTIONS, POOLINGS, SEEDS, Rule, name_of, rule_of, shape_of
+from neo.engines.tvm.layout.operators import CONVOLUTIONS, POOLINGS, SEEDS, Rule, rule_of
 from neo.engines.tvm.layout.view import View
 
 PERMUTATION = "permute_dims"

@@ -17,6 +17,7 @@ from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, pair, rounded, widened
 from neo.engines.tvm.constants import constant_of, is_known
+from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.indices import axes_of, before_transpose
 from neo.engines.tvm.lowering import matmul
 from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, encode, zero
@@ -53,7 +54,7 @@ class View:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        sizes = _shape(self.base)
+        sizes = shape_of(self.base)
         return tuple(sizes[axis] for axis in self.axes)
 
     def at(self, base: te.Tensor, index: Sequence[Any]) -> Any:
@@ -86,9 +87,9 @@ class Attention:
         lookup: what a variable is bound to.
         """
         softmax = lookup(product.args[0])
-        if not _is(softmax, "relax.nn.softmax") or not _is_fixed(product, softmax):
+        if name_of(softmax) != "nn.softmax" or not _is_fixed(product, softmax):
             return None
-        rank = len(_shape(product))
+        rank = len(shape_of(product))
         if int(softmax.attrs.axis) % rank != rank - 1:
             return None
         found = _first_product(softmax.args[0], lookup)
@@ -142,7 +143,7 @@ class Attention:
 
     def _operand(self, builder: Any, step: Step, keys: int, wide: int) -> relax.Expr:
         """A row as wide as that of the scores."""
-        shape = _shape(step.operand)
+        shape = shape_of(step.operand)
         if wide == keys or not shape or shape[-1] == 1:
             return step.operand
         return builder.emit_te(lambda x: matmul.widened(x, wide), step.operand, primfunc_name_hint="widened")
@@ -241,11 +242,11 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         attention = None
-        if _is(call, "relax.matmul"):
+        if name_of(call) == "matmul":
             attention = Attention.of(call, self._bound)
             if attention is not None and any(is_known(v.base, self) for v in (attention.q, attention.k, attention.v)):
                 return call
-        elif _is(call, "relax.permute_dims"):
+        elif name_of(call) == "permute_dims":
             before = self._fused.get(self._bound(call.args[0]))
             attention = None if before is None else before.permuted(axes_of(call))
         if attention is None or not attention.fits(self._rows):
@@ -260,9 +261,9 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
 
 def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[Step, ...]] | None:
     """-> (the product, what is done to it before the softmax)."""
-    shape, steps = _shape(scores), []
+    shape, steps = shape_of(scores), []
     call = lookup(scores)
-    while not _is(call, "relax.matmul"):
+    while name_of(call) != "matmul":
         if not isinstance(call, relax.Call) or getattr(call.op, "name", "") not in _BINARY:
             return None
         inner, operand = call.args
@@ -276,11 +277,11 @@ def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[Step,
 
 
 def _view(value: Any, lookup: Lookup) -> View:
-    view = View(value, tuple(range(len(_shape(value)))))
+    view = View(value, tuple(range(len(shape_of(value)))))
     while True:
         call = lookup(view.base)
         factor = _factor(call)
-        if _is(call, "relax.permute_dims"):
+        if name_of(call) == "permute_dims":
             axes = axes_of(call)
             view = View(call.args[0], tuple(axes[axis] for axis in view.axes), view.factor)
         elif factor is not None:
@@ -291,7 +292,7 @@ def _view(value: Any, lookup: Lookup) -> View:
 
 def _factor(call: Any) -> float | None:
     """By which the call multiplies its first argument."""
-    if not _is(call, "relax.multiply") or not _has_shape(call.args[0], _shape(call)):
+    if name_of(call) != "multiply" or not _has_shape(call.args[0], shape_of(call)):
         return None
     return _scalar(call.args[1])
 
@@ -299,16 +300,16 @@ def _factor(call: Any) -> float | None:
 def _stored(builder: Any, view: View) -> View:
     """The view of what is stored as bfloat16: rounded where it is computed, in front of what gives it another shape."""
     bound: Any = builder.lookup_binding(view.base) if isinstance(view.base, relax.Var) else None
-    origin = bound.args[0] if _is(bound, "relax.reshape") else view.base
+    origin = bound.args[0] if name_of(bound) == "reshape" else view.base
     half = builder.emit_te(encode, origin, primfunc_name_hint="encode")
     if origin is not view.base:
-        half = builder.emit(relax.op.reshape(half, _shape(view.base)))
+        half = builder.emit(relax.op.reshape(half, shape_of(view.base)))
     return replace(view, base=half)
 
 
 def _keys(builder: Any, k: View, rows: Rows, wide: int) -> relax.Var:
     """[..., D, wide] as the arithmetic wants weights; what is behind the keys' own columns counts for nothing."""
-    *shape, last = _shape(k.base)
+    *shape, last = shape_of(k.base)
     depth = rows.arithmetic.depth
     spec = Transpose((*shape, last // depth), k.axes, wide, pairs=depth > 1)
     # pairs are neighbours only in the dimension that is turned
@@ -362,10 +363,6 @@ def _scalar(value: Any) -> float | None:
     return float(array.reshape(())) if array is not None and array.size == 1 else None
 
 
-def _is(value: Any, name: str) -> bool:
-    return isinstance(value, relax.Call) and getattr(value.op, "name", "") == name
-
-
 def _is_fixed(*values: Any) -> bool:
     """Float32 of fixed shapes?"""
     return all(
@@ -374,8 +371,4 @@ def _is_fixed(*values: Any) -> bool:
 
 
 def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
-    return _is_fixed(value) and _shape(value) == shape
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(int(dim) for dim in value.ty.shape)
+    return _is_fixed(value) and shape_of(value) == shape

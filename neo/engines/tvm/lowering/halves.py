@@ -19,19 +19,17 @@ import tvm
 from tvm import relax
 
 from neo.engines.tvm.bfloat16 import STORAGE
+from neo.engines.tvm.expressions import name_of
 from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, decode, encode
 
 DECODE = "decode"
 # operators that put their outputs together from elements of their inputs, whatever these stand for
-MOVING = frozenset(
-    f"relax.{name}" for name in ("concat", "reshape", "permute_dims", "strided_slice", "expand_dims", "squeeze")
-)
+MOVING = frozenset(["concat", "reshape", "permute_dims", "strided_slice", "expand_dims", "squeeze"])
 # and one that has to compare them
-CHOOSING = frozenset(["relax.nn.max_pool2d"])
-CONCAT = "relax.concat"
+CHOOSING = frozenset(["nn.max_pool2d"])
+CONCAT = "concat"
 ELEMENTWISE = frozenset(
-    f"relax.{name}"
-    for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "sigmoid", "nn.relu", "nn.silu")
+    ["add", "subtract", "multiply", "divide", "maximum", "minimum", "sigmoid", "nn.relu", "nn.silu"]
 )
 
 Reads = Callable[[relax.Call, Any], bool]
@@ -64,8 +62,7 @@ def store_halves(module: tvm.IRModule, reads: Reads) -> tvm.IRModule:
 
 
 def _is_decode(bound: Any) -> bool:
-    is_call = isinstance(bound, relax.Call) and _name(bound) == "relax.call_tir"
-    return is_call and bound.args[0].name_hint.startswith(DECODE)
+    return name_of(bound) == "call_tir" and str(bound.args[0].name_hint).startswith(DECODE)
 
 
 def _variables(call: relax.Call) -> Iterable[relax.Var]:
@@ -88,7 +85,7 @@ class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a
         if isinstance(binding.value, relax.Call):
             self._calls.append((binding.var, binding.value))
             for variable in _variables(binding.value):
-                self._readers.setdefault(variable, []).append((binding.var, _name(binding.value)))
+                self._readers.setdefault(variable, []).append((binding.var, name_of(binding.value)))
             if self._reads(binding.value, self) and isinstance(binding.value.args[0], relax.Var):
                 self._wanted.add(binding.value.args[0])
         super().visit_var_binding_(binding)
@@ -104,9 +101,9 @@ class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a
                 name in ELEMENTWISE and (result in stored or result in leading) for result, name in readers
             ):
                 leading.add(variable)
-                if _name(call) == CONCAT:
+                if name_of(call) == CONCAT:
                     stored.add(variable)
-            if variable in stored and _name(call) in MOVING | CHOOSING:
+            if variable in stored and name_of(call) in MOVING | CHOOSING:
                 stored.update(v for v in _variables(call) if str(getattr(v.ty, "dtype", "")) == "float32")
         # a plain variable is an output of the function or one of its inputs
         return {variable for variable in stored if isinstance(variable, relax.DataflowVar)}
@@ -130,7 +127,7 @@ class _Storer(relax.PyExprMutator):  # type: ignore[misc]
 
     def _moved(self, call: relax.Expr) -> relax.Expr | None:
         """The same operator on bfloat16, if it only moves numbers that are stored so."""
-        if not isinstance(call, relax.Call) or _name(call) not in MOVING:
+        if name_of(call) not in MOVING:
             return None
         if not all(variable in self._halves for variable in _variables(call)):
             return None
@@ -153,7 +150,3 @@ class _Storer(relax.PyExprMutator):  # type: ignore[misc]
         if half is None:
             return self.visit_expr(argument)
         return self.builder_.emit_te(decode, half, primfunc_name_hint=DECODE)
-
-
-def _name(call: relax.Call) -> str:
-    return str(getattr(call.op, "name", ""))

@@ -12,6 +12,8 @@ from typing import Any
 from tvm import s_tir, sym, tirx
 from tvm.tirx.analysis import undefined_vars
 
+from neo.engines.tvm.expressions import with_body
+
 _MARK = "neo.rows"
 
 
@@ -62,11 +64,11 @@ def _skipping(statement: Any) -> Any:
     *loops, inner = nest
     asked = _question(loops, inner) if isinstance(inner, s_tir.SBlockRealize) else None
     if asked is None:
-        return _with_body(s, _skipping(s.body))
+        return with_body(s, _skipping(s.body))
     depth, condition = asked
     body = tirx.IfThenElse(condition, loops[depth].body, None)
     for loop in reversed(loops[: depth + 1]):
-        body = _with_body(loop, body)
+        body = with_body(loop, body)
     return body
 
 
@@ -97,7 +99,3 @@ def _question(loops: list[Any], realize: Any) -> tuple[int, Any] | None:
 
 def _is_one(loop: Any) -> bool:
     return isinstance(loop.extent, tirx.IntImm) and int(loop.extent) == 1
-
-
-def _with_body(loop: Any, body: Any) -> tirx.For:
-    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)

@@ -1,0 +1,23 @@
+"""Asking Relax expressions, and rebuilding statements of TensorIR, for which TVM 0.27 has little in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax, tirx
+
+
+def name_of(value: Any) -> str:
+    """Of the operator that is called, without "relax."; "" if none is."""
+    found = getattr(value.op, "name", "") if isinstance(value, relax.Call) else ""
+    return str(found).removeprefix("relax.")
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Of a tensor with a fixed shape."""
+    return tuple(int(size) for size in value.ty.shape)
+
+
+def with_body(loop: Any, body: Any) -> tirx.For:
+    """The loop around another body."""
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)
