@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -441,6 +443,29 @@ def test_rows_of_any_shape(agrees: Check, rows: int, columns: int, operator: str
     shape = (rows, 1) if operator == "ReduceMean" else (rows, columns)
     nodes = [helper.make_node(operator, ["x"], ["y"], **attributes)]
     agrees("tvm", build(nodes, {"x": (rows, columns)}, {"y": shape}))
+
+
+@pytest.mark.parametrize("sizes", [(36, 36), (20, 44), (64, 32, 96), (7, 9)])
+def test_a_vector_of_a_concatenation_is_of_one_part(agrees: Check, sizes: tuple[int, ...]) -> None:
+    names = [f"x{number}" for number in range(len(sizes))]
+    nodes = [helper.make_node("Concat", names, ["c"], axis=-1), helper.make_node("Mul", ["c", "w"], ["y"])]
+    inputs = {name: (1, 50, size) for name, size in zip(names, sizes, strict=True)}
+    model = build(nodes, inputs, {"y": (1, 50, sum(sizes))}, {"w": random(sum(sizes))})
+    agrees("tvm", model)
+    ((script,),) = [[function.script() for function in schedule(model, "x86-64-v4").values()]]
+    lanes = [int(found) for found in re.findall(r"vectorized\(T.int64\((\d+)\)\)", script)]
+    assert all(size % found == 0 for size in sizes for found in lanes)
+
+
+def test_where_a_row_comes_from_is_looked_up_once() -> None:
+    nodes = [
+        helper.make_node("Resize", ["x", "", "", "sizes"], ["r"], mode="nearest", nearest_mode="floor"),
+        helper.make_node("Conv", ["r", "w"], ["y"]),
+    ]
+    weights = {"sizes": np.array([1, 96, 14, 14]), "w": random(8, 96, 1, 1)}
+    scheduled = schedule(build(nodes, {"x": (1, 96, 7, 7)}, {"y": (1, 8, 14, 14)}, weights), "x86-64-v4")
+    (resized,) = [function.script() for name, function in scheduled.items() if name.startswith("resize")]
+    assert "% T.int64(96)" not in resized
 
 
 @pytest.mark.parametrize("operator", ["ReduceMean", "ReduceSum", "ReduceMax"])

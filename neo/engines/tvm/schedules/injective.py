@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tvm import tirx
@@ -43,19 +44,31 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
     loops = loops_of(schedule, block)
     if loops is None or not loops.spatial:
         return False
+    size = elements(schedule, loops.spatial)
     if has_condition(schedule, block):
         outer, inner = _ask_by_vectors(schedule, block, loops.spatial, lanes(schedule, block, target))
     else:
         width = _vector_of(schedule, block, loops.spatial, lanes(schedule, block, target))
-        outer, inner = schedule.split(schedule.fuse(*loops.spatial), [None, width])
-    vector = extent(schedule, inner)
-    size = extent(schedule, outer) * vector
-    if vector > 1:
+        *others, last = loops.spatial
+        if others and _looks_up(schedule, block) and extent(schedule, last) % width == 0:
+            # where a row comes from is found once, and not for every vector of it
+            _, inner = schedule.split(last, [None, width])
+            outer = schedule.fuse(*others)
+        else:
+            outer, inner = schedule.split(schedule.fuse(*loops.spatial), [None, width])
+    if extent(schedule, inner) > 1:
         schedule.vectorize(inner)
     if size >= PARALLEL_ELEMENTS:
-        threads, _ = schedule.split(outer, [_largest_divisor(size // vector, 4 * target.cores), None])
+        threads, _ = schedule.split(outer, [_largest_divisor(extent(schedule, outer), 4 * target.cores), None])
         schedule.parallel(threads)
     return True
+
+
+def _looks_up(schedule: Schedule, block: SBlockRV) -> bool:
+    """Does a table say where the block reads?"""
+    reads = schedule.get(block).reads
+    # tvm 0.27 has no Python visitor for TensorIR; only what is read from a tensor is written with brackets
+    return any("[" in str(bounds.min) for read in reads for bounds in read.region)
 
 
 def _vector_of(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> int:
@@ -89,7 +102,7 @@ def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], wi
     """
     rank = len(loops)
     last = max((i for i, loop in enumerate(loops) if extent(schedule, loop) > 1), default=rank - 1)
-    vector = choose_lanes(extent(schedule, loops[last]), width)
+    vector = choose_lanes(math.gcd(extent(schedule, loops[last]), *_joined(schedule, block, last)), width)
 
     def apart(*at: tirx.Var) -> list[Any]:
         return [*at[:last], at[last] // vector, *at[last + 1 :], at[last] % vector]
@@ -98,6 +111,18 @@ def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], wi
     schedule.transform_block_layout(block, IndexMap.from_func(apart, ndim=rank, index_dtype=dtype))
     *outer, inner = schedule.get_loops(block)
     return schedule.fuse(*outer), inner
+
+
+def _joined(schedule: Schedule, block: SBlockRV, axis: int) -> list[int]:
+    """The sizes of what a block joins along the axis; [] if it does something else. A vector over the border of two
+    parts would be asked element by element.
+    """
+    described = schedule.get(block)
+    whole = described.writes[0].source.shape
+    shapes = [read.source.shape for read in described.reads if len(read.source.shape) == len(whole)]
+    sizes = [int(shape[axis]) for shape in shapes if isinstance(shape[axis], tirx.IntImm)]
+    parts = [size for size in sizes if 1 < size < int(whole[axis])]
+    return parts if sum(parts) == int(whole[axis]) else []
 
 
 def _largest_divisor(number: int, limit: int) -> int:
