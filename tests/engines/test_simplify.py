@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tests.engines.conftest import Check, kernels
+from tests.engines.conftest import Check, kernels, schedule
 from tests.models import build
 
 
@@ -141,6 +141,27 @@ def test_parts_of_shuffled_channels_are_joined_by_themselves(agrees: Check) -> N
     agrees("tvm", model)
     assert len([name for name in kernels(model) if "concat" in name]) == 2
     assert not [name for name in kernels(model) if name.startswith("split")]
+
+
+@pytest.mark.parametrize(("groups", "channels"), [(2, 58), (3, 12), (4, 40), (16, 32)])
+def test_channels_of_several_tensors_in_turns(agrees: Check, groups: int, channels: int) -> None:
+    """Of each of so many tensors one channel at a time."""
+    names = [f"x{number}" for number in range(groups)]
+    nodes = [
+        *[helper.make_node("Transpose", [name], [f"{name}_last"], perm=[0, 2, 3, 1]) for name in names],
+        helper.make_node("Concat", [f"{name}_last" for name in names], ["c"], axis=-1),
+        helper.make_node("Reshape", ["c", "grouped"], ["g"]),
+        helper.make_node("Transpose", ["g"], ["t"], perm=[0, 1, 2, 4, 3]),
+        helper.make_node("Reshape", ["t", "whole"], ["w"]),
+        helper.make_node("Relu", ["w"], ["y"]),
+    ]
+    whole = (1, 5, 7, groups * channels)
+    weights = {"grouped": np.array([1, 5, 7, groups, channels]), "whole": np.array(whole)}
+    inputs = dict.fromkeys(names, (1, channels, 5, 7))
+    model = build(nodes, inputs, {"y": whole}, weights)
+    agrees("tvm", model)
+    (kernel,) = [function.script() for name, function in schedule(model, "x86-64-v4").items() if "concat" in name]
+    assert (f"T.unroll(T.int64({groups}))" in kernel) == (groups <= 8)
 
 
 def test_a_whole_that_others_read_too_is_split(agrees: Check) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.constants import constant_of
+from neo.engines.tvm.indices import flatten, unflatten
 from neo.engines.tvm.patterns import CONCATENATION, OPAQUE
 
 FLOAT = "float32"
@@ -129,6 +130,27 @@ def _concat(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(concatenated, fields, axis, primfunc_name_hint="concatenate", primfunc_attrs=says)
 
 
+def reshaped(x: te.Tensor, shape: list[int]) -> te.Tensor:
+    """In another shape. Dimensions in front that stay are left alone, for what is found from one number for all of them
+    is not seen to be themselves.
+    """
+    before = [int(size) for size in x.shape]
+    same = next((i for i, sizes in enumerate(zip(before, shape, strict=False)) if sizes[0] != sizes[1]), None)
+    lead = min(len(before), len(shape)) if same is None else same
+
+    def value(*at: tirx.Var) -> Any:
+        return x(*at[:lead], *unflatten(flatten(at[lead:], shape[lead:]), before[lead:]))
+
+    return te.compute(shape, value, name="reshape")
+
+
+def _reshape(builder: Any, call: relax.Call) -> Any:
+    dims = [*call.args[0].ty.shape, *call.ty.shape]
+    if not all(isinstance(dim, tirx.IntImm) and int(dim) > 0 for dim in dims):
+        return call.op.get_attr("FLegalize")(builder, call)
+    return builder.call_te(reshaped, call.args[0], [int(dim) for dim in call.ty.shape], primfunc_name_hint="reshape")
+
+
 def part(x: te.Tensor, axis: int, begin: int, end: int) -> te.Tensor:
     """From begin to before end along the axis."""
     shape = [*x.shape[:axis], end - begin, *x.shape[axis + 1 :]]
@@ -217,6 +239,7 @@ FUNCTIONS = {
     "relax.erf": _elementwise(topi.fast_erf),
     "relax.nn.softmax": _softmax,
     "relax.power": _power,
+    "relax.reshape": _reshape,
     "relax.split": _split,
     "relax.take": _take,
     "relax.max": _extreme(_larger, -math.inf),

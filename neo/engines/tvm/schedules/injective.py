@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from tvm import tirx
@@ -27,6 +28,9 @@ from neo.engines.tvm.tiles import choose_lanes
 PARALLEL_ELEMENTS = 1 << 14
 # so many narrower vectors are slower than wide ones of which some inputs are collected one by one
 NARROW = 4
+# a condition on the place within so many neighbours
+TURNS = r"if_then_else\(\(?{variable}(?: \+ (?:T\.int64\()?\d+\)?\)?)? % (?:T\.int64\()?(\d+)"
+MOST_TURNS = 8
 
 
 def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
@@ -45,6 +49,13 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
     if loops is None or not loops.spatial:
         return False
     size = elements(schedule, loops.spatial)
+    turns = _turns(schedule, block, loops.spatial)
+    if turns > 1:
+        # the answer is known for each turn; of what is left, the compiler makes vectors that it puts into one another
+        *others, last = loops.spatial
+        schedule.unroll(schedule.split(last, [None, turns])[1])
+        _spread(schedule, schedule.fuse(*others), size, target)
+        return True
     if has_condition(schedule, block):
         outer, inner = _ask_by_vectors(schedule, block, loops.spatial, lanes(schedule, block, target))
     else:
@@ -58,10 +69,29 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
             outer, inner = schedule.split(schedule.fuse(*loops.spatial), [None, width])
     if extent(schedule, inner) > 1:
         schedule.vectorize(inner)
-    if size >= PARALLEL_ELEMENTS:
-        threads, _ = schedule.split(outer, [_largest_divisor(extent(schedule, outer), 4 * target.cores), None])
-        schedule.parallel(threads)
+    _spread(schedule, outer, size, target)
     return True
+
+
+def _spread(schedule: Schedule, loop: LoopRV, size: int, target: Target) -> None:
+    """To threads, if so many elements are worth it."""
+    if size >= PARALLEL_ELEMENTS:
+        threads, _ = schedule.split(loop, [_largest_divisor(extent(schedule, loop), 4 * target.cores), None])
+        schedule.parallel(threads)
+
+
+def _turns(schedule: Schedule, block: SBlockRV, loops: list[LoopRV]) -> int:
+    """Between so many tensors the block changes from element to element of a row, as where channels are shuffled; 1 if
+    it does not.
+    """
+    if len(loops) < 2 or not has_condition(schedule, block):
+        return 1
+    described = schedule.get(block)
+    variable = described.iter_vars[-1].var.name
+    # tvm 0.27 has no Python visitor for TensorIR; its script is unambiguous about this
+    found = re.search(TURNS.format(variable=variable), str(described.body.script()))
+    turns = int(found.group(1)) if found else 1
+    return turns if turns <= MOST_TURNS and extent(schedule, loops[-1]) % turns == 0 else 1
 
 
 def _looks_up(schedule: Schedule, block: SBlockRV) -> bool:
