@@ -197,6 +197,16 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
     assert built.notes == ()
 
 
+@pytest.mark.parametrize("precision", [FP32, BF16])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_groups_of_few_channels(agrees: Check, channels: int, precision: str) -> None:
+    """A sum of one pair has nothing to reduce."""
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], group=2), helper.make_node("Relu", ["c"], ["y"])]
+    weights = {"w": to_bfloat16(random(48, channels, 1, 1)), "b": random(48)}
+    model = build(nodes, {"x": (1, 2 * channels, 11, 11)}, {"y": (1, 48, 11, 11)}, weights)
+    assert agrees("tvm", model, precision=precision).notes == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [FP32, BF16])
 @FEW

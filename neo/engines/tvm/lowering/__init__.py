@@ -83,7 +83,8 @@ class Lowering:
         if window.groups == channels:
             return Halves()
         if window.groups > 1:
-            return Pairs(unit=self._unit) if found.kernel[2] % PAIR_CHANNELS == 0 else FLOATS
+            several = math.prod(found.kernel[:3]) > PAIR_CHANNELS  # of one pair there is nothing to sum up
+            return Pairs(unit=self._unit) if several and found.kernel[2] % PAIR_CHANNELS == 0 else FLOATS
         if channels == 1:
             return FLOATS
         pairs = (Pixels if 2 < channels <= MOST_CHANNELS else Pairs)(unit=self._unit)
