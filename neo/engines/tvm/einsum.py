@@ -9,6 +9,8 @@ from typing import Any
 
 from tvm import relax
 
+from neo.engines.tvm.expressions import permuted, shape_of
+
 
 @dataclass(frozen=True, slots=True)
 class Summation:
@@ -48,21 +50,16 @@ class Summation:
         product = builder.normalize(relax.op.matmul(a, b))
         order = [*batch, *rows, *columns]
         result = _reshaped(builder, product, [sizes[letter] for letter in order])
-        return _permuted(builder, result, [order.index(letter) for letter in self.out])
+        return permuted(result, [order.index(letter) for letter in self.out])
 
 
 def _laid_out(builder: Any, operand: Any, term: str, groups: list[list[str]], sizes: dict[str, int]) -> Any:
     """[*batch, rows, columns], every group but the batch one dimension."""
     order = [term.index(letter) for group in groups for letter in group]
-    turned = _permuted(builder, operand, order)
+    turned = builder.normalize(permuted(operand, order))
     batch, *matrix = ([sizes[letter] for letter in group] for group in groups)
     return _reshaped(builder, turned, [*batch, *(math.prod(group) for group in matrix)])
 
 
-def _permuted(builder: Any, value: Any, axes: list[int]) -> Any:
-    return value if axes == sorted(axes) else builder.normalize(relax.op.permute_dims(value, axes))
-
-
 def _reshaped(builder: Any, value: Any, shape: list[int]) -> Any:
-    same = shape == [int(size) for size in value.ty.shape]
-    return value if same else builder.normalize(relax.op.reshape(value, shape))
+    return value if tuple(shape) == shape_of(value) else builder.normalize(relax.op.reshape(value, shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm import relax, tirx
@@ -16,6 +17,11 @@ def name_of(value: Any) -> str:
 def shape_of(value: Any) -> tuple[int, ...]:
     """Of a tensor with a fixed shape."""
     return tuple(int(size) for size in value.ty.shape)
+
+
+def permuted(value: Any, axes: Sequence[int]) -> Any:
+    """With its dimensions in that order; itself if that is the order already."""
+    return value if list(axes) == sorted(axes) else relax.op.permute_dims(value, list(axes))
 
 
 def with_body(loop: Any, body: Any) -> tirx.For:

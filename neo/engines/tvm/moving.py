@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from neo.engines.tvm.constants import constant_of
-from neo.engines.tvm.expressions import name_of, shape_of
+from neo.engines.tvm.expressions import name_of, permuted, shape_of
 from neo.engines.tvm.indices import axes_of
 
 Array = NDArray[np.float32]
@@ -67,7 +67,7 @@ class Permuted(relax.PyExprMutator):  # type: ignore[misc]
             return call
         before = axes_of(first)
         axes = [before[axis] for axis in axes_of(call)]
-        return first.args[0] if axes == sorted(axes) else relax.op.permute_dims(first.args[0], axes)
+        return permuted(first.args[0], axes)
 
 
 @relax.expr_functor.mutator

@@ -6,7 +6,6 @@ and in the output, which is what the schedules vectorise. What else is so, ``sea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import tvm
 from tvm import relax
 
 from neo.engines.tvm.constants import constant_of
-from neo.engines.tvm.expressions import name_of
+from neo.engines.tvm.expressions import name_of, permuted
 from neo.engines.tvm.indices import axes_of
 from neo.engines.tvm.layout.operators import CONVOLUTIONS, convolve
 from neo.engines.tvm.layout.search import Layouts, reads_few_channels, search
@@ -56,7 +55,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         self._last[var] = bound
         if isinstance(bound.ty, relax.TensorType):  # for those that read it as it was; nobody may
             view = self._layouts.views[var]
-            self._bind(var, _permuted(bound, view.back))
+            self._bind(var, permuted(bound, view.back))
 
     def _bind(self, var: relax.Var, value: relax.Expr) -> None:
         self.builder_.emit_normalized(relax.VarBinding(self.visit_var_def(var), self.builder_.normalize(value)))
@@ -71,7 +70,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         rule = self._layouts.rules.get(var)
         if rule is None:  # a permutation
             axes = axes_of(value)
-            return _permuted(self.visit_expr(value.args[0]), [axes[axis] for axis in view.order])
+            return permuted(self.visit_expr(value.args[0]), [axes[axis] for axis in view.order])
         tensors = [tensor for value in value.args[: rule.tensors] for tensor in self._fields(value)]
         before = next(self._layouts.views[tensor] for tensor in tensors if tensor in self._layouts.views)
         return rule.write(value, [self._as_last(tensor, before) for tensor in tensors], before, view)
@@ -79,7 +78,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
     def _turned(self, value: relax.Call) -> relax.Expr:
         image = value.args[0]
         view = self._layouts.views[image]
-        return _permuted(self._as_last(image, view), [view.axis(axis) for axis in axes_of(value)])
+        return permuted(self._as_last(image, view), [view.axis(axis) for axis in axes_of(value)])
 
     def _convolution(self, call: relax.Call) -> relax.Expr:
         image, kernel = call.args
@@ -100,13 +99,9 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             whole = array.reshape((1,) * (view.rank - array.ndim) + array.shape)
             return relax.const(np.ascontiguousarray(whole.transpose(view.order))) if array.ndim else value
         if value not in self._last:
-            self._last[value] = self.builder_.emit(_permuted(self.visit_expr(value), view.order))
+            self._last[value] = self.builder_.emit(permuted(self.visit_expr(value), view.order))
         return self._last[value]
 
     def _fields(self, value: relax.Expr) -> list[relax.Expr]:
         bound = self.lookup_binding(value) if isinstance(value, relax.Var) else value
         return list(bound.fields) if isinstance(bound, relax.Tuple) else [value]
-
-
-def _permuted(value: relax.Expr, axes: Sequence[int]) -> relax.Expr:
-    return value if list(axes) == sorted(axes) else relax.op.permute_dims(value, list(axes))

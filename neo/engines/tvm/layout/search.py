@@ -76,7 +76,7 @@ class _Search:
         last = frozenset(var for var, owner in owners.items() if owner in side)
         return Layouts(last, frozenset(v for v in self._values if ("turned", v) in side), self._views, rules)
 
-    def _owner(self, var: Any, rules: dict[relax.Var, Rule], border: Border) -> Hashable:
+    def _owner(self, var: relax.Var, rules: dict[relax.Var, Rule], border: Border) -> Any:
         """Says what reads what, and what it costs; -> the thing on whose side the value is."""
         value: Any = self._values[var]
         if name_of(value) in CONVOLUTIONS:
@@ -91,18 +91,16 @@ class _Search:
             tensors = rules[var].tensors
             self._read(value.args[:tensors], var)
             self._read([] if tensors is None else value.args[tensors:], FIRST)
-            owner: Hashable = var
-            return owner
+            return var
         if isinstance(value, relax.TupleGetItem) and value.tuple_value in rules:
-            tuple_of_parts: Hashable = value.tuple_value
-            return tuple_of_parts
+            return value.tuple_value
         if name_of(value) == PERMUTATION:
             return self._owner_of_permutation(var, value, border)
         if not isinstance(value, relax.Tuple):
             self._read([value], FIRST)
         return FIRST
 
-    def _owner_of_permutation(self, var: Any, value: relax.Call, border: Border) -> Hashable:
+    def _owner_of_permutation(self, var: relax.Var, value: relax.Call, border: Border) -> Any:
         """One that changes more than the order of channels can read them last, or else have them last itself; at no
         cost, for what it does is another permutation then. It may be none.
         """
@@ -117,8 +115,7 @@ class _Search:
         if after is None:
             return FIRST
         border.prefer(var, LAST, LEAST + (self._cost(var) if axes == after.back else 0))
-        owner: Hashable = var
-        return owner
+        return var
 
     def _propagate(self) -> bool:
         """Whose channels are known to be somewhere, those around it have too. Did that say anything new?"""

@@ -264,7 +264,7 @@ def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[Step,
     shape, steps = shape_of(scores), []
     call = lookup(scores)
     while name_of(call) != "matmul":
-        if not isinstance(call, relax.Call) or getattr(call.op, "name", "") not in _BINARY:
+        if f"relax.{name_of(call)}" not in _BINARY:
             return None
         inner, operand = call.args
         if call.op.name in _COMMUTES and not _has_shape(inner, shape):
