@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,27 +60,38 @@ def _phase_and_column(column: Any, phases: int) -> list[Any]:
     return [column % phases, column // phases]
 
 
-def placed(function: tirx.PrimFunc, place: Place) -> tirx.PrimFunc:
+def placed(function: tirx.PrimFunc, place: Place, *, twice: bool = False) -> tirx.PrimFunc:
     """The scheduled function, writing its output, which is its last parameter, at its place in a whole.
+
+    twice: and its output as before, behind it.
 
     Raises NotPlaced.
     """
     *inputs, part = function.params
     if "tirx.is_scheduled" in (function.attrs or {}):
         raise NotPlaced
-    whole = tirx.decl_buffer(place.shape, str(part.dtype), part.name)
-    return tirx.PrimFunc([*inputs, whole], _moved(function.body, part, whole, place), function.ret_type, function.attrs)
+    whole = tirx.decl_buffer(place.shape, str(part.dtype), "whole")
+
+    def store(old: tirx.BufferStore) -> tirx.Stmt:
+        at = place.of(old.indices)
+        if not twice:
+            return tirx.BufferStore(whole, old.value, at)
+        return tirx.SeqStmt([old, tirx.BufferStore(whole, old.value, at)])
+
+    outputs = [whole, part] if twice else [whole]
+    body = _moved(function.body, part, outputs, store)
+    return tirx.PrimFunc([*inputs, *outputs], body, function.ret_type, function.attrs)
 
 
-def _moved(statement: Any, part: Any, whole: Any, place: Place) -> Any:
+def _moved(statement: Any, part: Any, outputs: Sequence[Any], store: Callable[[tirx.BufferStore], tirx.Stmt]) -> Any:
     """TVM 0.27 has no visitor of statements for Python; these are the kinds that scheduled functions consist of."""
 
     def moved(inner: Any) -> Any:
-        return None if inner is None else _moved(inner, part, whole, place)
+        return None if inner is None else _moved(inner, part, outputs, store)
 
     s = statement
     if isinstance(s, tirx.BufferStore):
-        return tirx.BufferStore(whole, s.value, place.of(s.indices)) if s.buffer.same_as(part) else s
+        return store(s) if s.buffer.same_as(part) else s
     if isinstance(s, tirx.SeqStmt):
         return tirx.SeqStmt([moved(inner) for inner in s.seq])
     if isinstance(s, tirx.For):
@@ -90,11 +101,15 @@ def _moved(statement: Any, part: Any, whole: Any, place: Place) -> Any:
     if isinstance(s, s_tir.SBlockRealize):
         return s_tir.SBlockRealize(s.iter_values, s.predicate, moved(s.block))
     if isinstance(s, s_tir.SBlock) and not s.match_buffers and not any(r.source.same_as(part) for r in s.reads):
-        everywhere = [ir.Range.from_min_extent(0, dim) for dim in place.shape]
-        writes = [tirx.BufferRegion(whole, everywhere) if w.source.same_as(part) else w for w in s.writes]
+        written = [_everywhere(output) for output in outputs]
+        writes = [new for w in s.writes for new in (written if w.source.same_as(part) else [w])]
         parts = moved(s.body), moved(s.init), s.alloc_buffers
         return s_tir.SBlock(s.iter_vars, s.reads, writes, s.name_hint, *parts, annotations=s.annotations)
     raise NotPlaced
+
+
+def _everywhere(buffer: Any) -> tirx.BufferRegion:
+    return tirx.BufferRegion(buffer, [ir.Range.from_min_extent(0, dim) for dim in buffer.shape])
 
 
 def copy(shape: Sequence[int], dtype: str) -> tirx.PrimFunc:

@@ -1,17 +1,19 @@
 """Results that go straight to their place in a larger tensor, instead of being copied there.
 
 The parts of a concatenation, and the image that a convolution wants within zeros, are written by functions of their
-own. Where nothing else reads a part, its function can as well write into the whole: it gets a twin whose output is the
-whole, of which it fills its part. What is left then, zeros around an image or a part that something else reads too, is
-written into the whole by a function more.
+own. Such a function can as well write into the whole: it gets a twin whose output is the whole, of which it fills its
+part, or, where something else reads the part too, both. What is left then, zeros around an image or a part that no
+function of ours writes, is written into the whole by a function more.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import tvm
 from tvm import relax
 
@@ -23,6 +25,8 @@ from neo.engines.tvm.schedules import schedule_module
 
 # parts that are copied are a call each, where the concatenation was one for all
 MOST_COPIES = 1
+# part of the second-level cache that an image may fill to be written twice
+MOST_TWICE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,13 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         self._wholes: dict[relax.Var, dict[relax.Var, Place]] = {}
         self._parts: dict[relax.Var, relax.Var] = {}
         self._written: dict[relax.Var, relax.Var] = {}
-        self._twins: dict[tuple[str, Place], relax.GlobalVar] = {}
+        self._twins: dict[tuple[str, Place, bool], relax.GlobalVar] = {}
 
     def plan(self, whole: relax.Var, says: Mapping[str, object]) -> None:
         """says: what the function that writes the whole says of itself."""
         places = self._places(whole, says)
-        own = [part for part, place in places.items() if self._is_own(part) and self._twin(part, place) is not None]
+        free = [(part, place) for part, place in places.items() if self._is_free(part) and self._pays(part, place)]
+        own = [part for part, place in free if self._twin(part, place) is not None]
         if own and len(places) - len(own) <= MOST_COPIES:
             self._wholes[whole] = places
             self._parts |= dict.fromkeys(own, whole)
@@ -85,21 +90,32 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         places = {part: Slice(shape, axis, end - shape_of(part)[axis]) for part, end in zip(parts, ends, strict=True)}
         return dict(places) if len(places) == len(parts) else {}
 
-    def _is_own(self, part: relax.Var) -> bool:
-        """Does one function write it, for one reader?"""
+    def _is_free(self, part: relax.Var) -> bool:
+        """Does one function write it, and nowhere else so far?"""
         is_call = isinstance(part, relax.DataflowVar) and part in self._calls
-        return is_call and part not in self._wholes and self._readers.get(part) == 1
+        return is_call and part not in self._wholes and part not in self._parts
+
+    def _pays(self, part: relax.Var, place: Place) -> bool:
+        """Is it faster to write it there than to copy it? To write a large image twice, row by row, is not: it drives
+        out of the cache what the function works on.
+        """
+        is_rows = isinstance(place, Frame) and self._is_shared(part)
+        return not is_rows or _bytes(part) <= self._target.l2_kib * 1024 // MOST_TWICE
 
     def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
         """Of the function that writes the part, writing it there. None if it cannot."""
-        name = self._calls[part].args[0].name_hint
-        if (name, place) not in self._twins:
+        name, twice = self._calls[part].args[0].name_hint, self._is_shared(part)
+        if (name, place, twice) not in self._twins:
             try:
-                twin = placed(self._module[name], place)
+                twin = placed(self._module[name], place, twice=twice)
             except NotPlaced:
                 return None
-            self._twins[name, place] = self.builder_.add_func(twin, f"{name}_placed")
-        return self._twins[name, place]
+            self._twins[name, place, twice] = self.builder_.add_func(twin, f"{name}_placed")
+        return self._twins[name, place, twice]
+
+    def _is_shared(self, part: relax.Var) -> bool:
+        """Does anything read it but its whole?"""
+        return self._readers[part] > 1
 
     def written(self) -> Placed:
         if not self._wholes:
@@ -109,7 +125,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
         module = tvm.transform.Sequential(passes)(self.builder_.get())
         left = {variable.name_hint for variable in module.functions}
-        names = {twin.name_hint: name for (name, _), twin in self._twins.items()}
+        names = {twin.name_hint: name for (name, *_), twin in self._twins.items()}
         return Placed(module, {twin: name for twin, name in names.items() if twin in left})
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
@@ -117,7 +133,10 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         if variable in self._parts:
             whole = self._parts[variable]
             twin = self._twin(variable, self._wholes[whole][variable])
-            self._write(whole, twin, [self.visit_expr(argument) for argument in binding.value.args[1].fields])
+            arguments = [self.visit_expr(argument) for argument in binding.value.args[1].fields]
+            own = [variable.ty] if self._is_shared(variable) else []
+            for part in self._write(whole, twin, arguments, *own):
+                super().visit_var_binding_(relax.VarBinding(variable, part))
         elif variable in self._wholes:
             for part, place in self._wholes[variable].items():
                 self._write_rest(variable, part, place)
@@ -135,10 +154,22 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             copied = schedule_module(tvm.IRModule({"copy": copy(shape, dtype)}), self._target, {}).module["copy"]
             self._write(whole, self.builder_.add_func(placed(copied, place), "copy"), [self.visit_expr(part)])
 
-    def _write(self, whole: relax.Var, twin: relax.GlobalVar, arguments: list[relax.Expr]) -> None:
+    def _write(
+        self, whole: relax.Var, twin: relax.GlobalVar, arguments: list[relax.Expr], *others: relax.Type
+    ) -> list[relax.Expr]:
+        """others: the types of what the twin writes besides; -> that."""
+        types = [whole.ty, *others]
         so_far = self._written.get(whole)
         if so_far is None:
-            call = relax.call_tir(twin, relax.Tuple(arguments), whole.ty)
+            call = relax.call_tir(twin, relax.Tuple(arguments), types)
         else:
-            call = relax.op.call_tir_inplace(twin, relax.Tuple([*arguments, so_far]), len(arguments), whole.ty)
-        self._written[whole] = self.builder_.emit(call)
+            places = [len(arguments), *(-1 for _ in others)]
+            call = relax.op.call_tir_inplace(twin, relax.Tuple([*arguments, so_far]), places, types)
+        written = self.builder_.emit(call)
+        results = [relax.TupleGetItem(written, index) for index in range(len(types))] if others else [written]
+        self._written[whole] = self.builder_.emit(results[0])
+        return results[1:]
+
+
+def _bytes(tensor: relax.Var) -> int:
+    return math.prod(shape_of(tensor)) * np.dtype(str(tensor.ty.dtype)).itemsize
