@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -19,6 +20,8 @@ from neo.engines.base import BF16, FP32
 from neo.engines.tvm.costs import kernel_costs
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.schedules.injective import schedule_injective
+from neo.engines.tvm.schedules.loops import blocks_of, row_pitch
+from neo.engines.tvm.schedules.reduction import reduction_configurations
 from neo.engines.tvm.tiles import (
     choose_strip,
     choose_tile,
@@ -549,17 +552,23 @@ def test_rounding_rows_up_never_costs_time(rows: int, columns: int, lanes: int) 
     assert rounded * choose_tile(rounded, columns, lanes, 32).cost <= rows * cost
 
 
-@given(rows=st.integers(1, 500), columns=st.integers(1, 500), lanes=st.sampled_from([4, 8, 16]), wide=st.booleans())
+@given(
+    rows=st.integers(1, 500),
+    columns=st.integers(1, 500),
+    lanes=st.sampled_from([4, 8, 16]),
+    wide=st.booleans(),
+    stride=st.integers(1, 3),
+)
 def test_a_strip_leaves_half_of_the_registers_to_inputs_and_weights(
-    rows: int, columns: int, lanes: int, wide: bool
+    rows: int, columns: int, lanes: int, wide: bool, stride: int
 ) -> None:
     registers = 32 if wide else 16
-    rounded = round_up_strips(rows, columns, lanes, registers)
-    strip = choose_strip(rounded, columns, lanes, registers)
+    rounded = round_up_strips(rows, columns, lanes, registers, stride)
+    strip = choose_strip(rounded, columns, lanes, registers, stride)
     assert rows <= rounded < rows + registers
     assert rounded % strip.rows == 0
     assert columns % strip.lanes == 0
-    assert (strip.vectors, strip.rows <= registers // 2) == (1, True)
+    assert strip.rows * strip.vectors <= registers // 2
 
 
 @given(columns=st.integers(1, 700), rows=st.integers(1, 14), lanes=st.sampled_from([4, 8, 16]), wide=st.booleans())
@@ -591,20 +600,59 @@ def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "lanes", "tile"),
+    ("rows", "columns", "lanes", "stride", "tile"),
     [
-        (56, 144, 16, (14, 1, 16)),
-        (14, 672, 16, (14, 1, 16)),
-        (7, 1152, 16, (7, 1, 16)),
-        (28, 192, 8, (7, 1, 8)),
-        (14, 384, 4, (14, 1, 4)),
+        (56, 144, 16, 1, (14, 1, 16)),
+        (14, 672, 16, 1, (14, 1, 16)),
+        (7, 1152, 16, 1, (7, 2, 16)),
+        (28, 192, 8, 1, (7, 1, 8)),
+        (14, 384, 4, 1, (14, 1, 4)),
+        (28, 144, 16, 2, (7, 1, 16)),
+        (28, 144, 8, 2, (4, 2, 8)),
+        (14, 192, 8, 2, (7, 1, 8)),
     ],
 )
 def test_a_depthwise_convolution_has_a_tall_and_narrow_tile(
-    rows: int, columns: int, lanes: int, tile: tuple[int, int, int]
+    rows: int, columns: int, lanes: int, stride: int, tile: tuple[int, int, int]
 ) -> None:
-    first = list_strips(rows, columns, lanes, registers=32 if lanes != 8 else 16)[0]
+    first = list_strips(rows, columns, lanes, registers=32 if lanes != 8 else 16, stride=stride)[0]
     assert (first.rows, first.vectors, first.lanes) == tile
+
+
+def product_of(shape: tuple[int, ...], place: Callable[[tirx.Var, tirx.Var], tuple[tirx.Expr, ...]]) -> Schedule:
+    """A product of 14 rows that are somewhere in an array, with 256 columns of weights. place: row, step -> indices"""
+    x, weights = te.placeholder(shape, name="x"), te.placeholder((shape[-1], 256), name="weights")
+    step = te.reduce_axis((0, shape[-1]))
+    return Schedule(
+        te.create_prim_func(
+            [
+                x,
+                weights,
+                te.compute((14, 256), lambda row, o: te.sum(x[place(row, step)] * weights[step, o], axis=step)),
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "pitch"),
+    [
+        (product_of((14, 1024), lambda row, step: (row, step)), 4096),
+        (product_of((28, 512), lambda row, step: (row * 2, step)), 4096),
+        (product_of((2, 7, 100), lambda row, step: (row // 7, row % 7, step)), 400),
+        (product_of((13, 64), lambda row, step: (tirx.min(row, 12), step)), 0),
+    ],
+)
+def test_how_far_apart_rows_are(schedule: Schedule, pitch: int) -> None:
+    (block,) = blocks_of(schedule)
+    assert row_pitch(schedule, block) == pitch
+
+
+@pytest.mark.parametrize(("steps", "rows"), [(1024, 2), (1008, 14)])
+def test_a_tile_has_no_more_rows_than_the_cache_has_places_for(steps: int, rows: int) -> None:
+    """Rows that are a multiple of 4 KiB apart share eight lines of the cache that the target promises."""
+    schedule = product_of((14, steps), lambda row, step: (row, step))
+    assert reduction_configurations(schedule, load_target("x86-64-v3"))[0].tile.rows == rows
 
 
 @pytest.mark.parametrize(

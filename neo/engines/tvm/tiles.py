@@ -5,6 +5,7 @@ Lowering uses it to round rows up to a number that tiles well, schedules to cut 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 FLOAT_BITS = 32
@@ -14,6 +15,11 @@ BUSY = 8
 # steps of a sum that are unrolled, as a 3 x 3 window has
 STEPS_UNROLLED = 9
 WIDEST_STRIP = 2
+# vectors of outputs, which keep the units busy
+STRIDED_STRIP = 7
+# what another number of vectors costs, as the logarithm of a ratio of outputs
+OTHER_WIDTH = 0.2
+LINE_BITS = 512
 # share of a multiply-add that a load costs where it does not hide behind others
 LOAD_COST = 0.25
 
@@ -72,18 +78,26 @@ def round_up_vectors(columns: int, rows: int, lanes: int, registers: int) -> int
     return min(candidates, key=lambda n: n * Tile(rows, choose_width(rows, n, registers), lanes).cost)
 
 
-def choose_strip(rows: int, columns: int, lanes: int, registers: int) -> Tile:
+def choose_strip(rows: int, columns: int, lanes: int, registers: int, stride: int) -> Tile:
     """For depthwise convolutions, in which no input serves several columns. The best of ``list_strips``."""
-    return list_strips(rows, columns, lanes, registers)[0]
+    return list_strips(rows, columns, lanes, registers, stride)[0]
 
 
-def list_strips(rows: int, columns: int, lanes: int, registers: int) -> list[Tile]:
-    """Every tile of one or two vectors of columns, the most promising first: one vector, and so many neighbouring rows,
-    which do share inputs, that inputs and weights find as much room in registers.
+def list_strips(rows: int, columns: int, lanes: int, registers: int, stride: int) -> list[Tile]:
+    """Every tile of one or two vectors of columns, the most promising first. stride: inputs from one row to the next.
+
+    Neighbouring rows share inputs, so there are as many as leave inputs and weights room in registers. With a stride
+    fewer inputs are shared and more are needed, and the whole of a cache line is better used while it is there.
     """
     most = max(1, registers // 2)
+    best = max(1, most - 2) if stride == 1 else STRIDED_STRIP
+    width = 2 if stride > 1 and lanes * FLOAT_BITS < LINE_BITS else 1
+
+    def far(tile: Tile) -> float:
+        return abs(math.log(tile.rows * tile.vectors / best)) + OTHER_WIDTH * (tile.vectors != width)
+
     strips = [tile for tile in list_tiles(rows, columns, lanes, registers) if tile.vectors <= WIDEST_STRIP]
-    return sorted(strips, key=lambda tile: (tile.vectors * tile.rows > most, tile.vectors, abs(most - tile.rows)))
+    return sorted(strips, key=lambda tile: (tile.vectors * tile.rows > most, far(tile)))
 
 
 def choose_lanes(columns: int, lanes: int) -> int:
@@ -104,7 +118,7 @@ def round_up_rows(rows: int, columns: int, lanes: int, registers: int) -> int:
     return min(candidates, key=lambda n: n * choose_tile(n, columns, lanes, registers).cost)
 
 
-def round_up_strips(rows: int, columns: int, lanes: int, registers: int) -> int:
+def round_up_strips(rows: int, columns: int, lanes: int, registers: int, stride: int) -> int:
     """Likewise for ``choose_strip``: a strip reads the inputs of about two rows more than it has."""
     candidates = range(rows, rows + registers // 2)
-    return min(candidates, key=lambda n: n * (1 + 2 / choose_strip(n, columns, lanes, registers).rows))
+    return min(candidates, key=lambda n: n * (1 + 2 / choose_strip(n, columns, lanes, registers, stride).rows))

@@ -14,6 +14,7 @@ from neo.engines.tvm.lowering.arithmetic import zero
 from neo.engines.tvm.lowering.rows import Rows, cropped
 from neo.engines.tvm.lowering.tiled import Sliding
 from neo.engines.tvm.lowering.window import Window
+from neo.engines.tvm.patterns import STRIDE
 from neo.engines.tvm.schedules.zeros import ImageRows
 
 # where a tensor has its images, rows, columns and channels
@@ -53,10 +54,12 @@ class Geometry:
         """With a stride, no window may reach the padding."""
         return self.padded != self.size
 
-    def attrs(self, window: Window, kernel_height: int) -> dict[str, list[int]]:
-        """For te.compute: which rows are zero, if many are."""
+    def attrs(self, window: Window, kernel_height: int) -> dict[str, Any]:
+        """For te.compute: which rows are zero, if many are; of a depthwise convolution, its stride."""
+        if self.depthwise:
+            return {STRIDE: self.along}
         rows = ImageRows(self.begin[0], self.size[0], window.strides[0], window.dilation[0])
-        return {} if self.depthwise or rows.share(kernel_height, self.out[0]) < WORTH_ASKING else rows.attrs()
+        return {} if rows.share(kernel_height, self.out[0]) < WORTH_ASKING else rows.attrs()
 
     def aligned(self, lanes: int) -> Geometry:
         """With so many more zeros on both sides that every vector of a row is all zeros or has none of them, as far as
@@ -89,7 +92,7 @@ class Geometry:
         out = (height + top + bottom - reach_y - 1) // down + 1, (width + left + right - reach_x - 1) // along + 1
         *_, steps, filters = weights
         depthwise = window.groups > 1 and steps == 1
-        wide = (rows.round_up_strips if depthwise else rows.round_up)(out[1], filters)
+        wide = rows.round_up_strips(out[1], filters, along) if depthwise else rows.round_up(out[1], filters)
         if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
             right = max(0, (wide - 1) * along + reach_x + 1 - width - left)
         padded = height + top + bottom, width + left + right

@@ -30,8 +30,8 @@ class Rows:
             return rows
         return round_up_rows(rows, columns, self.lanes, self.target.vector_registers)
 
-    def round_up_strips(self, rows: int, columns: int) -> int:
-        return round_up_strips(rows, columns, self.lanes, self.target.vector_registers)
+    def round_up_strips(self, rows: int, columns: int, stride: int) -> int:
+        return round_up_strips(rows, columns, self.lanes, self.target.vector_registers, stride)
 
     def clamp(self, row: Any, rows: int, columns: int) -> Any:
         """The row to read for a row that may be one of those too many."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import sym, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -128,4 +129,24 @@ def batch_rank(schedule: Schedule, block: SBlockRV) -> int:
         if last.same_as(columns):
             used = [any(step.same_as(row) for step in steps) for row in rows]
             return used.index(False) if False in used else len(used)
+    return 0
+
+
+def row_pitch(schedule: Schedule, block: SBlockRV) -> int:
+    """Bytes from what the reduction reads for one row of the output to what it reads for the next, in the operand that
+    has rows; 0 if there is none, or its rows are not evenly apart.
+    """
+    *rows, _ = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    if not rows:
+        return 0
+    analyzer = sym.Analyzer()
+    for variable in schedule.get(block).iter_vars:
+        analyzer.bind(variable.var, variable.dom)
+    for read in schedule.get(block).reads:
+        place = 0
+        for bounds, size in zip(read.region, read.source.shape, strict=True):
+            place = place * size + bounds.min
+        found = sym.detect_linear_equation(analyzer.simplify(place), rows[-1:])
+        if found and isinstance(found[0], tirx.IntImm) and int(found[0]) > 0:
+            return int(found[0]) * np.dtype(str(read.source.dtype)).itemsize
     return 0

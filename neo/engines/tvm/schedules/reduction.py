@@ -18,6 +18,7 @@ from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
 from neo.engines.tvm.bfloat16 import multiplies_pairs
+from neo.engines.tvm.patterns import STRIDE
 from neo.engines.tvm.prefetch import fetch_ahead
 from neo.engines.tvm.schedules.injective import vectorised_pass
 from neo.engines.tvm.schedules.loops import (
@@ -32,6 +33,7 @@ from neo.engines.tvm.schedules.loops import (
     lanes,
     loops_of,
     pack_columns,
+    row_pitch,
     shares_columns,
     vectorise_innermost,
 )
@@ -40,14 +42,15 @@ from neo.engines.tvm.tuning.configuration import Configuration
 
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
-# lanes of vectors that are wide
-WIDE_LANES = 16
 FLOAT_BYTES = 4
 LINE_BYTES = 64
 LOCAL = "local"
 # time of a multiply-add, in units of the shortest possible, to fetch a vector of weights that did not stay in the
 # first-level cache since the last tile
 FETCHED_WEIGHTS = 0.5
+# likewise to fetch an input again that other rows have displaced from there: a cache has few places for lines that are
+# a multiple of this apart. Not all of them are for inputs
+FETCHED_INPUT, WAY_BYTES, FOR_INPUTS = 0.4, 4096, 0.75
 # independent multiply-adds that keep the units busy with pairs of bfloat16, which take longer than those of float32: 12
 # were seen to be too few
 BUSY_WITH_PAIRS = 13
@@ -200,12 +203,13 @@ def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_fir
 
 def _columns_first(schedule: Schedule, nest: Nest, target: Target) -> bool:
     """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
-    time; otherwise the inputs are, unless these stay in the cache anyway: weights may have to come from memory. With
-    vectors as wide as these, the weights of a depthwise convolution stay in the registers over all rows, which was seen
-    to be up to 1.5 times as fast.
+    time; otherwise the inputs are, unless these stay in the cache anyway: weights may have to come from memory. The
+    weights of a depthwise convolution stay in the registers over all rows, which was seen to be up to 1.5 times as fast
+    where a tile has whole lines of the cache; where it has parts of lines, the next columns want the same ones.
     """
-    if _is_depthwise(schedule, nest.reduction) and _tiles(schedule, nest, target)[0].lanes >= WIDE_LANES:
-        return True
+    if _is_depthwise(schedule, nest.reduction):
+        tile = _tiles(schedule, nest, target)[0]
+        return tile.vectors * tile.lanes * FLOAT_BYTES >= LINE_BYTES
     *rows, columns = nest.loops.spatial
     rows = rows[batch_rank(schedule, nest.reduction) :]
     cache, step_bytes = target.l2_kib * 1024, elements(schedule, nest.loops.reduction) * FLOAT_BYTES
@@ -229,21 +233,28 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     width = lanes(schedule, nest.reduction, target)
     shape = others[-1] if others else 1, columns, width, target.vector_registers
     if _is_depthwise(schedule, nest.reduction):
-        return list_strips(*shape)
+        return list_strips(*shape, int(schedule.get(nest.reduction).annotations.get(STRIDE, 1)))
     if not shares_columns(schedule, nest.reduction):
         # poolings, which do little with a line of the cache: it is read at once
         return sorted(list_tiles(*shape), key=lambda tile: tile.vectors * tile.lanes * FLOAT_BYTES < LINE_BYTES)
     busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
-    return _cheapest_first(list_tiles(*shape), elements(schedule, nest.loops.reduction), target, busy)
+    steps, pitch = elements(schedule, nest.loops.reduction), row_pitch(schedule, nest.reduction)
+    return _cheapest_first(list_tiles(*shape), steps, target, busy, pitch)
 
 
-def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0) -> list[Tile]:
-    """steps: of the reduction. busy: so many multiply-adds have to be on their way, if that is known."""
+def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0, pitch: int = 0) -> list[Tile]:
+    """steps: of the reduction. busy: so many multiply-adds have to be on their way, if that is known. pitch: bytes from
+    the inputs of a row to those of the next, if that is known.
+    """
+    cache = target.l1d_kib * 1024
+    # lines that far apart, of which the cache keeps no more
+    most_rows = cache // math.gcd(pitch, WAY_BYTES) if pitch else math.inf
 
     def cost(tile: Tile) -> float:
-        weights_bytes = steps * tile.vectors * tile.lanes * FLOAT_BYTES
         waiting = max(1.0, busy / (tile.rows * tile.vectors))
-        return tile.cost * waiting + (FETCHED_WEIGHTS / tile.rows if weights_bytes > target.l1d_kib * 1024 else 0.0)
+        weights = FETCHED_WEIGHTS / tile.rows if steps * tile.vectors * tile.lanes * FLOAT_BYTES > cache else 0.0
+        inputs = FETCHED_INPUT / tile.vectors if tile.rows > FOR_INPUTS * most_rows else 0.0
+        return tile.cost * waiting + weights + inputs
 
     return sorted(tiles, key=cost)
 
