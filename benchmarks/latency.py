@@ -25,14 +25,22 @@ from benchmarks.race import Entry, Pace, race
 from benchmarks.results import Case, Contender, contenders
 from benchmarks.tables import latency_tables
 from benchmarks.zoo import MODEL_FILE, ZOO, model_folder
-from neo.errors import NeoError
+from neo.errors import NeoError, UsageError
 from neo.runtime.host import read_host
+from neo.targets import HOST, load_target, why_not_here
 
 
 def measure_model(
-    model: str, folder: Path, who: Sequence[Contender], threads: Sequence[int], pace: Pace, *, tune_s: float = 0.0
+    model: str,
+    folder: Path,
+    who: Sequence[Contender],
+    threads: Sequence[int],
+    pace: Pace,
+    *,
+    target: str = HOST,
+    tune_s: float = 0.0,
 ) -> list[Case]:
-    """folder: model.onnx and golden.npz. tune_s: as ``build`` takes it. What fails is in the case."""
+    """folder: model.onnx and golden.npz. target, tune_s: as ``build`` takes them. What fails is in the case."""
     with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
         builds: dict[str, Build] = {}
         failed: dict[str, NeoError] = {}
@@ -48,6 +56,7 @@ def measure_model(
                     place,
                     pace.limit_s,
                     precision=contender.precision,
+                    target=target,
                     tune_s=tune_s,
                 )
             except NeoError as error:
@@ -75,6 +84,16 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     return {path.resolve().parent.name if path.stem == "model" else path.stem: path for path in files}
 
 
+def _features(name: str) -> tuple[str, ...]:
+    """Of the target. Raises UsageError for one that this machine cannot run."""
+    target = load_target(name)
+    if reasons := why_not_here(target):
+        raise UsageError(
+            f"this machine cannot run what is built for {name}: {'; '.join(reasons)}", hint="see `neo targets`"
+        )
+    return target.features
+
+
 @click.command(epilog="Example: python -m benchmarks.latency --models resnet50,bert_base --threads 1,2 --json out.json")
 @click.option("--models", help=f"Some of: {', '.join(ZOO)}. [default: all]")
 @click.option(
@@ -85,6 +104,9 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     help="A model of your own, with fixed shapes, instead of the zoo's; may be given several times.",
 )
 @pace_options(seconds=1.0)
+@click.option(
+    "--target", default=HOST, show_default=True, help="Build ours for one that this machine can run; see `neo targets`."
+)
 @click.option(
     "--tune", "tune_s", type=click.FloatRange(0), default=0.0, help="Seconds of `neo compile --tune` for every model."
 )
@@ -98,18 +120,21 @@ def main(  # noqa: PLR0917  # one parameter per option
     limit_s: float,
     cache: Path,
     json_file: Path | None,
+    target: str,
     tune_s: float,
     plot_file: Path | None,
 ) -> None:
     """Median latency at batch 1 of every model and engine, and the ratio to the fastest peer.
 
     Each engine has a process of its own, pinned to as many cores as it has threads; only one of them works at a time.
+    Peers use what the processor has, whatever the target is, unless they are told: ONEDNN_MAX_CPU_ISA=AVX2 keeps
+    OpenVINO's convolutions and products to that.
     """
     with errors_as_messages():
-        host, pace = read_host(), Pace(rounds, seconds, limit_s)
+        host, pace, features = read_host(), Pace(rounds, seconds, limit_s), _features(target)
         names = choose_names(models, tuple(ZOO)) if models or not files else ()
         counts = parse_threads(threads)
-        who, run = contenders(host.features), {**describe_run(host, pace), "tune_s": tune_s}
+        who, run = contenders(features), {**describe_run(host, pace), "target": target, "tune_s": tune_s}
         cases: list[Case] = []
         with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
             own = _named(files)
@@ -117,7 +142,7 @@ def main(  # noqa: PLR0917  # one parameter per option
                 progress(f"{name}: making the model, unless it is in {cache}")
                 here = Path(scratch) / name
                 folder = own_folder(own[name], here) if name in own else model_folder(name, cache.resolve())
-                cases += measure_model(name, folder, who, counts, pace, tune_s=tune_s)
+                cases += measure_model(name, folder, who, counts, pace, target=target, tune_s=tune_s)
                 if json_file:  # after every model: a long run that is stopped is not lost
                     document = {"run": run, "cases": [case.to_json() for case in cases]}
                     json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from neo.errors import NeoError, UsageError
 from neo.runtime.host import Host
 from neo.runtime.load import available_cores
 from neo.settings import APP
+from neo.targets import HOST
 
 _PACKAGES = ("neo-edge", "apache-tvm", "onnxruntime", "openvino")
 
@@ -118,8 +119,10 @@ def describe_run(host: Host, pace: Pace) -> dict[str, Any]:
 
 def headline(run: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    target = f"ours built for {run['target']}; " if run.get("target", HOST) != HOST else ""
     return (
-        f"{run['processor']}, {run['cores']} cores ({', '.join(run['features'])}); Python {run['python']}, {versions}; "
+        f"{run['processor']}, {run['cores']} cores ({', '.join(run['features'])}); {target}"
+        f"Python {run['python']}, {versions}; "
         f"{run['rounds']} rounds of {run['seconds']:g} s per engine; "
         f"load average before the start {run['load_average']}"
     )

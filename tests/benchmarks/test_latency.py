@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 from pathlib import Path
 
 import onnx
@@ -131,6 +132,19 @@ def test_the_program_makes_the_model_measures_it_and_writes_what_it_found(tmp_pa
 
 
 @pytest.mark.slow
+def test_ours_may_be_built_for_less_than_the_processor_has(tmp_path: Path) -> None:
+    target = "x86-64-v2" if platform.machine() == "x86_64" else "aarch64"
+    path = models.classifier(tmp_path / "mine.onnx")
+    arguments = ["--onnx", str(path), "--target", target, "--rounds", "1", "--seconds", "0.01"]
+    done = CliRunner().invoke(main, [*arguments, "--json", str(tmp_path / "out.json")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    document = json.loads((tmp_path / "out.json").read_bytes())
+    assert document["run"]["target"] == target
+    assert f"ours built for {target}" in done.output
+    assert set(document["cases"][0]["results"]) == {"tvm", "neo-ort", "ort", "openvino"}  # no bfloat16 there
+
+
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_measured_alone(tmp_path: Path) -> None:
     path = models.classifier(tmp_path / "mine.onnx")
     arguments = ["--onnx", str(path), "--threads", "1", "--rounds", "1", "--seconds", "0.01"]
@@ -159,6 +173,7 @@ def test_a_model_of_ones_own_has_fixed_shapes_and_is_onnx(tmp_path: Path) -> Non
         (["--models", "resnet19"], "no model 'resnet19'"),
         (["--threads", "two"], "no list of numbers"),
         (["--threads", "0"], "cores"),
+        (["--target", "raspberry-pi-4" if platform.machine() == "x86_64" else "x86-64-v3"], "cannot run"),
     ],
 )
 def test_a_wrong_argument_is_one_message_and_an_exit_code(arguments: list[str], says: str) -> None:
