@@ -67,7 +67,7 @@ def check_search(seconds: float, targets: Sequence[Target], engines: Sequence[st
                 hint="leave out --tune, or take --engine tvm",
             )
         reasons = why_not_here(target)
-        if reasons and not user_cache().known(target).kernels:
+        if reasons and not user_cache().known(target).own:
             raise UsageError(
                 f"--tune measures on this machine, which cannot run code for {target.name}: {'; '.join(reasons)}",
                 hint=f"there: neo compile MODEL --target {target.name} --tune 60, then neo tune export FILE; "
@@ -92,14 +92,15 @@ def summaries() -> tuple[Summary, ...]:
     )
 
 
-def export_tuning(file: Path, targets: Sequence[str] = ()) -> tuple[Document, ...]:
-    """Write the user's documents that this version uses to file: all, or those for the targets.
+def export_tuning(file: Path, targets: Sequence[str] = (), *, least_gain: float = 0.0) -> tuple[Document, ...]:
+    """Write the user's documents that this version uses to file: all, or those for the targets. least_gain: of the
+    kernels that are written.
 
     Raises StoreError if there are none, TargetError for an unknown target.
     """
     keys = {Key.of(load_target(name)).digest for name in targets}
     documents = tuple(
-        document
+        document.with_gains(least_gain)
         for document in user_cache().documents()
         if document.key.is_current and (not keys or document.key.digest in keys)
     )

@@ -42,6 +42,7 @@ def test_vectors_are_no_wider_than_the_features_allow(target: Target) -> None:
         widest = 512 if "avx512f" in target.features else 256 if "avx2" in target.features else 128
         assert target.vector_bits == widest
         assert target.vector_registers == (32 if widest == 512 else 16)
+        assert target.operand_registers == (15 if widest == 128 else target.vector_registers)
     else:
         assert (target.vector_bits, target.vector_registers) == (128, 32)
 

@@ -68,6 +68,12 @@ class Target:
         return f"{self.arch}-linux-gnu"
 
     @property
+    def operand_registers(self) -> int:
+        """Vector registers for sums and operands: without fused multiply-adds, one is for the products between."""
+        fuses = self.arch != "x86_64" or "fma" in self.features
+        return self.vector_registers if fuses else self.vector_registers - 1
+
+    @property
     def requirements(self) -> Requirements:
         return Requirements(self.arch, "linux", self.features, self.glibc)
 

@@ -483,25 +483,30 @@ def test_where_a_row_comes_from_is_looked_up_once() -> None:
 
 @pytest.mark.parametrize("operator", ["ReduceMean", "ReduceSum", "ReduceMax"])
 @pytest.mark.parametrize(
-    ("shape", "axis"),
+    ("shape", "axes"),
     [
-        ((1, 1, 20000), 2),
-        ((3, 197, 768), 2),
-        ((5, 7, 49), -1),
-        ((2, 64), 1),
-        ((2, 3, 13), 2),
-        ((64,), 0),
-        ((2, 64, 3), 1),
+        ((1, 1, 20000), [2]),
+        ((3, 197, 768), [2]),
+        ((5, 7, 49), [-1]),
+        ((2, 64), [1]),
+        ((2, 3, 13), [2]),
+        ((64,), [0]),
+        ((2, 64, 3), [1]),
+        ((1, 24, 14, 12), [2, 3]),
+        ((2, 5, 7, 9), [-2, -1]),
+        ((2, 6, 5, 8), [1, 3]),
+        ((3, 4, 8), [0, 1, 2]),
     ],
 )
 @pytest.mark.parametrize("subtracted", [False, True])
 def test_a_reduction_along_rows(
-    agrees: Check, operator: str, shape: tuple[int, ...], axis: int, subtracted: bool
+    agrees: Check, operator: str, shape: tuple[int, ...], axes: list[int], subtracted: bool
 ) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Abs", ["m"], ["y"])]
-    reduced = [1 if place == axis % len(shape) else size for place, size in enumerate(shape)]
-    weights = {"axes": np.array([axis])} if operator == "ReduceSum" else {}
-    attributes = {} if weights else {"axes": [axis]}
+    places = {axis % len(shape) for axis in axes}
+    reduced = [1 if place in places else size for place, size in enumerate(shape)]
+    weights = {"axes": np.array(axes)} if operator == "ReduceSum" else {}
+    attributes = {} if weights else {"axes": axes}
     nodes.insert(1, helper.make_node(operator, ["r", *weights], ["s" if subtracted else "m"], **attributes))
     if subtracted:
         nodes.insert(2, helper.make_node("Sub", ["r", "s"], ["m"]))

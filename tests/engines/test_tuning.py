@@ -27,7 +27,7 @@ from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.engines.tvm.schedules import configurations_of, schedule_by, schedule_module
 from neo.engines.tvm.tiles import Tile
 from neo.engines.tvm.tuning.bench import Bench
-from neo.engines.tvm.tuning.cache import Document, Key, Measured, cache_at
+from neo.engines.tvm.tuning.cache import Cache, Document, Key, Measured, cache_at, documents_to_bytes
 from neo.engines.tvm.tuning.configuration import Configuration
 from neo.engines.tvm.tuning.search import Kernel, Tuner, find_kernels
 from neo.engines.tvm.tuning.signature import operands, signature
@@ -238,6 +238,23 @@ def test_when_the_time_is_over_the_rest_keeps_its_default() -> None:
         tuner.configurations(module, uses, kernel_costs(module), 0)
     assert any(note.startswith("kernels measured in this build: 1,") for note in tuner.notes())
     assert any(note.startswith("kernels not measured yet: 2;") for note in tuner.notes())
+
+
+def test_what_comes_with_the_package_is_used_but_measured_again_where_that_is_asked_for(tmp_path: Path) -> None:
+    module, uses = lowered(small_network())
+    kernels = kernels_of(small_network())
+    shipped = {kernel.signature: Measured(kernel.candidates[1], 1.5, 10.0, 2, "") for kernel in kernels}
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "host.json").write_bytes(documents_to_bytes([Document(Key.of(HOST), shipped)]))
+    cache = Cache(tmp_path / "own", tmp_path / "shipped")
+    with Tuner(HOST, llvm_target(HOST), cache, 0.0) as tuner:
+        chosen = tuner.configurations(module, uses, kernel_costs(module), 0)
+    assert chosen == {kernel.name: kernel.candidates[1] for kernel in kernels}
+    ticks = iter([0.0, 2.0])
+    with Tuner(HOST, llvm_target(HOST), cache, 1.0, clock=lambda: next(ticks)) as tuner:
+        chosen = tuner.configurations(module, uses, kernel_costs(module), 0)
+    assert any(note.startswith("kernels measured in this build: 1,") for note in tuner.notes())
+    assert sum(chosen.get(kernel.name) == kernel.candidates[1] for kernel in kernels) >= len(kernels) - 1
 
 
 class Machine:

@@ -68,6 +68,7 @@ def test_what_comes_with_the_package_loses_to_the_users_own(tmp_path: Path) -> N
     (tmp_path / "shipped" / "common.json").write_bytes(documents_to_bytes([other, shipped]))
     cache.add(Document(KEY, {"a": measured(rows=3)}))
     assert cache.known(TARGET).kernels == {"a": measured(rows=3), "b": measured(rows=2)}
+    assert cache.known(TARGET).own == {"a"}
 
 
 @pytest.mark.parametrize(

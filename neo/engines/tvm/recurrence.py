@@ -115,7 +115,7 @@ class Blocking:
 
 def choose_blocking(spec: Recurrence, target: Target) -> Blocking:
     vectors = max(1, LANES * FLOAT_BITS // target.vector_bits)
-    choices = [_tile(spec.batch, gates, vectors, target.vector_registers) for gates in spec.groups]
+    choices = [_tile(spec.batch, gates, vectors, target.operand_registers) for gates in spec.groups]
     tiles = -(-spec.batch // min(rows for rows, _ in choices))
     spread = _spread(spec, target, tiles)
     # threads to a direction

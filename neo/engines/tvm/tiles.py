@@ -12,6 +12,8 @@ FLOAT_BITS = 32
 WIDEST_TILE = 6
 # independent multiply-adds that keep the units busy: a latency of 4 cycles, two units
 BUSY = 8
+# a tile has one more, for no order of instructions is perfect
+BUSY_TILE = BUSY + 1
 # steps of a sum that are unrolled, as a 3 x 3 window has
 STEPS_UNROLLED = 9
 WIDEST_STRIP = 2
@@ -39,7 +41,7 @@ class Tile:
         One step of the reduction loads ``vectors`` weights and ``rows`` inputs for rows x vectors multiply-adds.
         """
         work = self.rows * self.vectors
-        return (1 + LOAD_COST * (self.rows + self.vectors) / work) * max(1.0, BUSY / work)
+        return (1 + LOAD_COST * (self.rows + self.vectors) / work) * max(1.0, BUSY_TILE / work)
 
 
 def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:

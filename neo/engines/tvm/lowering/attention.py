@@ -123,8 +123,8 @@ class Attention:
             return self.emit(builder, replace(rows, arithmetic=FLOATS))
         queries, keys, width = self.q.shape[-2], self.v.shape[-2], _columns(self.v, rows)
         tall = rows.round_up(queries, width)
-        tile = choose_tile(tall, width, rows.lanes, rows.target.vector_registers)
-        wide = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.vector_registers) * rows.lanes
+        tile = choose_tile(tall, width, rows.lanes, rows.target.operand_registers)
+        wide = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.operand_registers) * rows.lanes
         q, k, v = self.q, self.k, self.v
         if rows.arithmetic != FLOATS:
             q, k, v = (_stored(builder, view) for view in (q, k, v))

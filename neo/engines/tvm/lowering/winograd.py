@@ -169,7 +169,7 @@ def _products(count: int, rows_at_once: int, weights: tuple[int, int, int], rows
     """
     points, channels, filters = weights
     multiply_adds = points * count * channels * filters / rows.lanes
-    tile = choose_tile(rows_at_once, filters, rows.lanes, rows.target.vector_registers)
+    tile = choose_tile(rows_at_once, filters, rows.lanes, rows.target.operand_registers)
     return multiply_adds * tile.cost + points * channels * filters * FLOAT_BYTES / WEIGHT_BYTES
 
 

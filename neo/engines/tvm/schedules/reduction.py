@@ -45,9 +45,9 @@ PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
 LINE_BYTES = 64
 LOCAL = "local"
-# time of a multiply-add, in units of the shortest possible, to fetch a vector of weights that did not stay in the
+# time of a multiply-add, in units of the shortest possible, to fetch a byte of weights that did not stay in the
 # first-level cache since the last tile
-FETCHED_WEIGHTS = 0.5
+FETCHED_BYTE = 1 / 128
 # likewise to fetch an input again that other rows have displaced from there: a cache has few places for lines that are
 # a multiple of this apart. Not all of them are for inputs
 FETCHED_INPUT, WAY_BYTES, FOR_INPUTS = 0.4, 4096, 0.75
@@ -116,7 +116,7 @@ def product_tiles(schedule: Schedule, products: SBlockRV, target: Target, rows: 
     """All that are possible for products of so many rows at a time, the most promising first."""
     loops = _loops(schedule, products, 0)
     columns = extent(schedule, loops.spatial[-1])
-    tiles = list_tiles(rows, columns, lanes(schedule, products, target), target.vector_registers)
+    tiles = list_tiles(rows, columns, lanes(schedule, products, target), target.operand_registers)
     return _cheapest_first(tiles, elements(schedule, loops.reduction), target)
 
 
@@ -231,7 +231,7 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     """All that are possible, the most promising first."""
     *others, columns = [extent(schedule, loop) for loop in nest.loops.spatial]
     width = lanes(schedule, nest.reduction, target)
-    shape = others[-1] if others else 1, columns, width, target.vector_registers
+    shape = others[-1] if others else 1, columns, width, target.operand_registers
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape, int(schedule.get(nest.reduction).annotations.get(STRIDE, 1)))
     if not shares_columns(schedule, nest.reduction):
@@ -252,7 +252,8 @@ def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0
 
     def cost(tile: Tile) -> float:
         waiting = max(1.0, busy / (tile.rows * tile.vectors))
-        weights = FETCHED_WEIGHTS / tile.rows if steps * tile.vectors * tile.lanes * FLOAT_BYTES > cache else 0.0
+        vector = tile.lanes * FLOAT_BYTES
+        weights = FETCHED_BYTE * vector / tile.rows if steps * tile.vectors * vector > cache else 0.0
         inputs = FETCHED_INPUT / tile.vectors if tile.rows > FOR_INPUTS * most_rows else 0.0
         return tile.cost * waiting + weights + inputs
 

@@ -72,13 +72,13 @@ def schedule_sums(schedule: Schedule, target: Target, _packable: frozenset[int])
         return None
     for block in [*before, *behind[:-1]]:
         schedule.compute_inline(block)
-    (steps,) = loops.reduction
+    steps = schedule.fuse(*loops.reduction)
     width = SUMS * lanes(schedule, reductions[0], target)
     if extent(schedule, steps) % width:
         width = vector_width(schedule, reductions[0], steps, target)
     if width < LEAST_LANES or width == extent(schedule, steps):
         return None
-    size = elements(schedule, [*loops.spatial, *loops.reduction])
+    size = elements(schedule, [*loops.spatial, steps])
     _, lane = schedule.split(steps, [None, width])
     partial = schedule.rfactor(lane, factor_axis=len(loops.spatial))
     row = schedule.fuse(*schedule.get_loops(reductions[0])[: len(loops.spatial)])
@@ -92,11 +92,14 @@ def schedule_sums(schedule: Schedule, target: Target, _packable: frozenset[int])
 
 
 def _reads_along_rows(schedule: Schedule, block: SBlockRV) -> bool:
-    """One tensor, of which neighbours are summed up."""
+    """One tensor, of which neighbours are summed up: all of its last dimensions."""
     described = schedule.get(block)
-    steps = [v.var for v in described.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    steps = [v for v in described.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
     reads = [read for read in described.reads if not read.source.same_as(described.writes[0].source)]
-    return len(steps) == len(reads) == 1 and reads[0].region[-1].min.same_as(steps[0])
+    if len(reads) != 1 or len(steps) > len(reads[0].region):
+        return False
+    last = zip(reads[0].region[-len(steps) :], reads[0].source.shape[-len(steps) :], steps, strict=True)
+    return all(at.min.same_as(step.var) and int(size) == int(step.dom.extent) for at, size, step in last)
 
 
 def _reduces_columns(schedule: Schedule, blocks: list[SBlockRV]) -> bool:

@@ -131,6 +131,10 @@ class Document:
     def to_json(self) -> dict[str, Any]:
         return {**self.key.to_json(), "kernels": {name: kernel.to_json() for name, kernel in self.kernels.items()}}
 
+    def with_gains(self, least: float) -> Document:
+        """Only the kernels that gained so much."""
+        return Document(self.key, {name: kernel for name, kernel in self.kernels.items() if kernel.gain >= least})
+
     def updated(self, other: Document) -> Document:
         """The other's kernels are preferred."""
         return Document(self.key, {**self.kernels, **other.kernels})
@@ -138,9 +142,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known for one target. notes: files that could not be read."""
+    """What is known for one target. own: the signatures of what the user measured or imported. notes: files that could
+    not be read.
+    """
 
     kernels: Mapping[str, Measured] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
 
@@ -156,6 +163,7 @@ class Cache:
     def known(self, target: Target) -> Known:
         key = Key.of(target)
         kernels: dict[str, Measured] = {}
+        own: set[str] = set()
         notes = []
         for path in (*sorted(self.shipped.glob("*.json")), self._file(key)):
             try:
@@ -166,7 +174,8 @@ class Cache:
             for document in documents:
                 if document.key == key:
                     kernels.update(document.kernels)
-        return Known(kernels, tuple(notes))
+                    own.update(document.kernels if path.parent == self.own else ())
+        return Known(kernels, frozenset(own), tuple(notes))
 
     def add(self, document: Document) -> None:
         """Put the document's kernels beside, or over, what the user's folder has. Raises StoreError, DiskFull."""

@@ -73,6 +73,7 @@ class Tuner:
         self._bench = Bench(llvm, self._threads, unit=unit)
         known = Known() if cache is None else cache.known(target)
         self._known = dict(known.kernels)
+        self._own = set(known.own)
         self._notes = list(known.notes)
         self._found: dict[str, Measured] = {}
         self._missed: set[str] = set()
@@ -94,8 +95,9 @@ class Tuner:
         chosen: dict[str, Configuration] = {}
         for kernel in sorted(kernels, key=lambda kernel: -kernel.share):
             measured = self._recall(kernel)
-            if measured is None and self._seconds and kernel.share >= LEAST_SHARE:
-                measured = self._search(kernel, weights_bytes)
+            is_open = measured is None or kernel.signature not in self._own  # others measured on another machine
+            if is_open and self._seconds and kernel.share >= LEAST_SHARE:
+                measured = self._search(kernel, weights_bytes) or measured
             is_faster = measured is not None and measured.gain > 1
             if measured is not None and is_faster:  # else the default stays, also when that is another one by now
                 chosen[kernel.name] = measured.configuration
@@ -133,6 +135,7 @@ class Tuner:
         self._left_s -= self._clock() - start
         if measured is not None:
             self._known[kernel.signature] = self._found[kernel.signature] = measured
+            self._own.add(kernel.signature)
             self._keep(kernel.signature, measured)
         return measured
 
