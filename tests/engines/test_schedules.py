@@ -653,6 +653,19 @@ def test_how_far_apart_rows_are(schedule: Schedule, pitch: int) -> None:
     assert row_pitch(schedule, block) == pitch
 
 
+@pytest.mark.parametrize(("target", "most_rows", "most_sums"), [("x86-64-v4", 8, 16), ("x86-64-v3", 4, 8)])
+def test_a_first_layer_leaves_registers_to_its_unrolled_weights(target: str, most_rows: int, most_sums: int) -> None:
+    x, weights = te.placeholder((3, 58, 114), name="x"), te.placeholder((3, 3, 3, 32), name="weights")
+    ky, kx, c = (te.reduce_axis((0, 3)) for _ in range(3))
+    terms = te.compute(
+        (28, 56, 32),
+        lambda h, w, o: te.sum(x[c, 2 * h + ky, 2 * w + kx] * weights[ky, kx, c, o], axis=[ky, kx, c]),
+    )
+    tile = reduction_configurations(Schedule(te.create_prim_func([x, weights, terms])), load_target(target))[0].tile
+    assert tile.rows <= most_rows
+    assert tile.rows * tile.vectors == most_sums
+
+
 @pytest.mark.parametrize(("steps", "rows"), [(1024, 2), (1008, 14)])
 def test_a_tile_has_no_more_rows_than_the_cache_has_places_for(steps: int, rows: int) -> None:
     """Rows that are a multiple of 4 KiB apart share eight lines of the cache that the target promises."""

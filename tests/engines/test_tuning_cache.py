@@ -11,10 +11,18 @@ import pytest
 
 from neo.contract.fields import ContractError
 from neo.engines.tvm.tiles import Tile
-from neo.engines.tvm.tuning.cache import Cache, Document, Key, Measured, documents_to_bytes, read_documents
+from neo.engines.tvm.tuning.cache import (
+    Cache,
+    Document,
+    Key,
+    Measured,
+    cache_at,
+    documents_to_bytes,
+    read_documents,
+)
 from neo.engines.tvm.tuning.configuration import Configuration
 from neo.errors import StoreError
-from neo.targets import load_target
+from neo.targets import list_targets, load_target
 
 TARGET = load_target("x86-64-v3")
 KEY = Key.of(TARGET)
@@ -69,6 +77,17 @@ def test_what_comes_with_the_package_loses_to_the_users_own(tmp_path: Path) -> N
     cache.add(Document(KEY, {"a": measured(rows=3)}))
     assert cache.known(TARGET).kernels == {"a": measured(rows=3), "b": measured(rows=2)}
     assert cache.known(TARGET).own == {"a"}
+
+
+def test_what_is_shipped_is_for_a_target_and_this_version_and_gained_much(tmp_path: Path) -> None:
+    targets = {Key.of(target).digest for target in list_targets()}
+    shipped = cache_at(tmp_path).shipped_documents()
+    assert shipped
+    for document in shipped:
+        # else: python -m benchmarks.tune --target ... --out neo/data/tuning/..., or remove the file
+        assert document.key.is_current
+        assert document.key.digest in targets
+        assert min(kernel.gain for kernel in document.kernels.values()) >= 1.05
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from tvm import relax, tirx
 
 
@@ -17,6 +19,11 @@ def name_of(value: Any) -> str:
 def shape_of(value: Any) -> tuple[int, ...]:
     """Of a tensor with a fixed shape."""
     return tuple(int(size) for size in value.ty.shape)
+
+
+def bytes_of(value: Any) -> int:
+    """Of a tensor with a fixed shape."""
+    return math.prod(shape_of(value)) * np.dtype(str(value.ty.dtype)).itemsize
 
 
 def permuted(value: Any, axes: Sequence[int]) -> Any:

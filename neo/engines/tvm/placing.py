@@ -9,16 +9,14 @@ function of ours writes, is written into the whole by a function more.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import tvm
 from tvm import relax
 
 from neo.contract.device import Target
-from neo.engines.tvm.expressions import name_of, shape_of
+from neo.engines.tvm.expressions import bytes_of, name_of, shape_of
 from neo.engines.tvm.patterns import CONCATENATION, FRAME
 from neo.engines.tvm.places import Frame, NotPlaced, Place, Slice, copy, placed, zeros
 from neo.engines.tvm.schedules import schedule_module
@@ -100,7 +98,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         out of the cache what the function works on.
         """
         is_rows = isinstance(place, Frame) and self._is_shared(part)
-        return not is_rows or _bytes(part) <= self._target.l2_kib * 1024 // MOST_TWICE
+        return not is_rows or bytes_of(part) <= self._target.l2_kib * 1024 // MOST_TWICE
 
     def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
         """Of the function that writes the part, writing it there. None if it cannot."""
@@ -169,7 +167,3 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         results = [relax.TupleGetItem(written, index) for index in range(len(types))] if others else [written]
         self._written[whole] = self.builder_.emit(results[0])
         return results[1:]
-
-
-def _bytes(tensor: relax.Var) -> int:
-    return math.prod(shape_of(tensor)) * np.dtype(str(tensor.ty.dtype)).itemsize

@@ -12,10 +12,9 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import relax, tirx
 
-from neo.engines.tvm.expressions import name_of, shape_of
+from neo.engines.tvm.expressions import bytes_of, name_of, shape_of
 from neo.engines.tvm.indices import axes_of
 from neo.engines.tvm.layout.cut import FIRST, LAST, Border
 from neo.engines.tvm.layout.operators import CONVOLUTIONS, POOLINGS, SEEDS, Rule, rule_of
@@ -183,7 +182,7 @@ class _Search:
         return 1 < math.prod(behind) < FEW_COLUMNS
 
     def _cost(self, var: relax.Var) -> int:
-        return math.prod(shape_of(var)) * np.dtype(str(var.ty.dtype)).itemsize * BYTE
+        return bytes_of(var) * BYTE
 
     def _moved(self, var: relax.Var) -> int | None:
         """Of changing the order; None: only its fields can."""

@@ -7,7 +7,9 @@ The register blocking follows Goto and van de Geijn, "Anatomy of High-Performanc
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +56,8 @@ FETCHED_INPUT, WAY_BYTES, FOR_INPUTS = 0.4, 4096, 0.75
 # independent multiply-adds that keep the units busy with pairs of bfloat16, which take longer than those of float32: 12
 # were seen to be too few
 BUSY_WITH_PAIRS = 13
+# steps of a sum, unrolled, whose weights are more than a few registers
+MANY_UNROLLED = 6
 # inputs that stay in the second-level cache: so many times as large it is
 FITTING_INPUTS = 4
 # the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
@@ -239,7 +243,15 @@ def _tiles(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
         return sorted(list_tiles(*shape), key=lambda tile: tile.vectors * tile.lanes * FLOAT_BYTES < LINE_BYTES)
     busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
     steps, pitch = elements(schedule, nest.loops.reduction), row_pitch(schedule, nest.reduction)
-    return _cheapest_first(list_tiles(*shape), steps, target, busy, pitch)
+    tiles = _cheapest_first(list_tiles(*shape), steps, target, busy, pitch)
+    if math.prod(extent(schedule, loop) for loop in _short(schedule, nest.loops.reduction)) < MANY_UNROLLED:
+        return tiles
+    return sorted(tiles, key=lambda tile: not _leaves_room(tile, target.operand_registers))
+
+
+def _leaves_room(tile: Tile, registers: int) -> bool:
+    """For the weights of steps that are unrolled: the compiler loads them all at once."""
+    return tile.rows <= registers // 4 and tile.rows * tile.vectors <= registers // 2
 
 
 def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0, pitch: int = 0) -> list[Tile]:
@@ -312,12 +324,15 @@ def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: O
 
 
 def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
-    """The innermost steps of a reduction, as far as they are few: neighbouring outputs of a depthwise convolution then
-    share the inputs that they load, and the three channels of an image need no loop.
+    """Neighbouring outputs of a depthwise convolution then share the inputs that they load, and the three channels of
+    an image need no loop.
     """
-    count = 1
-    for loop in reversed(steps):
-        count *= extent(schedule, loop)
-        if count > STEPS_UNROLLED:
-            return
+    for loop in _short(schedule, steps):
         schedule.unroll(loop)
+
+
+def _short(schedule: Schedule, steps: list[LoopRV]) -> list[LoopRV]:
+    """The innermost steps of a reduction, as far as they are few."""
+    counts = itertools.accumulate((extent(schedule, loop) for loop in reversed(steps)), operator.mul)
+    few = sum(count <= STEPS_UNROLLED for count in counts)
+    return steps[len(steps) - few :]

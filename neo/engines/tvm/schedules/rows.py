@@ -98,8 +98,10 @@ def _reads_along_rows(schedule: Schedule, block: SBlockRV) -> bool:
     reads = [read for read in described.reads if not read.source.same_as(described.writes[0].source)]
     if len(reads) != 1 or len(steps) > len(reads[0].region):
         return False
-    last = zip(reads[0].region[-len(steps) :], reads[0].source.shape[-len(steps) :], steps, strict=True)
-    return all(at.min.same_as(step.var) and int(size) == int(step.dom.extent) for at, size, step in last)
+    sizes = reads[0].source.shape[-len(steps) :]
+    last = zip(reads[0].region[-len(steps) :], sizes, steps, strict=True)
+    fixed = all(isinstance(size, tirx.IntImm) for size in sizes)
+    return fixed and all(at.min.same_as(step.var) and int(size) == int(step.dom.extent) for at, size, step in last)
 
 
 def _reduces_columns(schedule: Schedule, blocks: list[SBlockRV]) -> bool:
