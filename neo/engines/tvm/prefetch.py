@@ -19,11 +19,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
 from neo.engines.tvm.expressions import with_body
-from neo.engines.tvm.tiles import Tile
+from neo.engines.tvm.tiles import LINE_BYTES, Tile
 
 FOLLOWED_BY = "neo.followed_by"
-# of every processor that is a target
-_LINE_BYTES = 64
 # rows of a product, all tiles together. With fewer, prefetches are in the way of the reads themselves: 1.4 times as
 # long was seen; from so many on they gain, up to 2.6 times as fast
 _LEAST_ROWS = 12
@@ -103,7 +101,7 @@ class _Stream:
         block = (following % self.columns * self.matrices + following // self.columns) * self.elements
         part = tirx.min(self.tile % self.rows, (1 << log) - 1) * (self.elements >> log)
         begin = block + part + ((step * (self.elements // count)) >> log)
-        line = _LINE_BYTES // (int(self.weights.dtype.bits) // 8)
+        line = LINE_BYTES // (int(self.weights.dtype.bits) // 8)
         lines = min(_MOST_LINES, max(1, (self.elements // count >> log) // line))
         return [self._fetch(begin + index * line) for index in range(lines)]
 

@@ -21,7 +21,8 @@ WIDEST_STRIP = 2
 STRIDED_STRIP = 7
 # what another number of vectors costs, as the logarithm of a ratio of outputs
 OTHER_WIDTH = 0.2
-LINE_BITS = 512
+# of the cache, on every processor that is a target
+LINE_BYTES = 64
 # share of a multiply-add that a load costs where it does not hide behind others
 LOAD_COST = 0.25
 
@@ -93,7 +94,7 @@ def list_strips(rows: int, columns: int, lanes: int, registers: int, stride: int
     """
     most = max(1, registers // 2)
     best = max(1, most - 2) if stride == 1 else STRIDED_STRIP
-    width = 2 if stride > 1 and lanes * FLOAT_BITS < LINE_BITS else 1
+    width = 2 if stride > 1 and lanes * FLOAT_BITS < 8 * LINE_BYTES else 1
 
     def far(tile: Tile) -> float:
         return abs(math.log(tile.rows * tile.vectors / best)) + OTHER_WIDTH * (tile.vectors != width)

@@ -39,13 +39,12 @@ from neo.engines.tvm.schedules.loops import (
     shares_columns,
     vectorise_innermost,
 )
-from neo.engines.tvm.tiles import STEPS_UNROLLED, Tile, choose_lanes, list_strips, list_tiles
+from neo.engines.tvm.tiles import LINE_BYTES, STEPS_UNROLLED, Tile, choose_lanes, list_strips, list_tiles
 from neo.engines.tvm.tuning.configuration import Configuration
 
 # multiply-adds: about the work of one core in the time it takes to wake up another
 PARALLEL_WORK = 1 << 17
 FLOAT_BYTES = 4
-LINE_BYTES = 64
 LOCAL = "local"
 # time of a multiply-add, in units of the shortest possible, to fetch a byte of weights that did not stay in the
 # first-level cache since the last tile
