@@ -598,6 +598,11 @@ def test_columns_are_rounded_up_where_that_takes_fewer_vectors(columns: int, com
     assert Rows(load_target("x86-64-v4")).columns(columns) == computed
 
 
+def test_rows_are_not_rounded_up_for_next_to_nothing() -> None:
+    """Nine rows keep the units busy where eight do not quite, and take as long."""
+    assert round_up_rows(8, 16, 16, 32) == 8
+
+
 def test_a_prime_number_of_rows_gets_a_wide_tile() -> None:
     rounded = round_up_rows(197, 768, 16, 32)
     tile = choose_tile(rounded, 768, 16, 32)

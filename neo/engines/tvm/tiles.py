@@ -14,6 +14,9 @@ WIDEST_TILE = 6
 BUSY = 8
 # a tile has one more, for no order of instructions is perfect
 BUSY_TILE = BUSY + 1
+# share of the time that rounding rows up has to gain: leaving out again what is too much costs a little too, and the
+# model of costs is no more exact than that
+ROUNDING_COST = 0.005
 # steps of a sum that are unrolled, as a 3 x 3 window has
 STEPS_UNROLLED = 9
 WIDEST_STRIP = 2
@@ -117,8 +120,11 @@ def round_up_rows(rows: int, columns: int, lanes: int, registers: int) -> int:
     """
     if rows == 1:
         return 1
-    candidates = range(rows, rows + registers)
-    return min(candidates, key=lambda n: n * choose_tile(n, columns, lanes, registers).cost)
+
+    def time(n: int) -> float:
+        return n * choose_tile(n, columns, lanes, registers).cost * (1 + ROUNDING_COST * (n > rows))
+
+    return min(range(rows, rows + registers), key=time)
 
 
 def round_up_strips(rows: int, columns: int, lanes: int, registers: int, stride: int) -> int:
