@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 FLOAT_BITS = 32
+FLOAT_BYTES = FLOAT_BITS // 8
 WIDEST_TILE = 6
 # independent multiply-adds that keep the units busy: a latency of 4 cycles, two units
 BUSY = 8

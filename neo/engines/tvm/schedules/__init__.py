@@ -18,8 +18,9 @@ from neo.contract.device import Target
 from neo.engines.tvm.packing import Packing, Packings, Uses, pack
 from neo.engines.tvm.schedules.amx import multiply_in_tiles
 from neo.engines.tvm.schedules.attention import schedule_attention
+from neo.engines.tvm.schedules.choice import reduction_configurations
 from neo.engines.tvm.schedules.injective import schedule_injective
-from neo.engines.tvm.schedules.reduction import reduction_configurations, schedule_reduction
+from neo.engines.tvm.schedules.reduction import schedule_reduction
 from neo.engines.tvm.schedules.rows import schedule_rows, schedule_sums
 from neo.engines.tvm.schedules.winograd import schedule_winograd, winograd_configurations
 from neo.engines.tvm.schedules.zeros import skip_zeros

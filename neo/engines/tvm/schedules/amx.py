@@ -29,11 +29,11 @@ from neo.engines.tvm.lowering.tiled import Mark, mark_of
 from neo.engines.tvm.packing import Packing
 from neo.engines.tvm.schedules.loops import blocks_of, is_reduction
 from neo.engines.tvm.sharing import CHUNKS
+from neo.engines.tvm.tiles import FLOAT_BYTES
 
 INDEX, LOCAL = "int64", "local"
 # cycles of one core: about the work it does in the time it takes to wake up another
 PARALLEL_CYCLES = 1 << 13
-FLOAT_BYTES = 4
 
 # a TensorIR expression; tvm has no types
 Scalar = Any

@@ -11,10 +11,9 @@ from neo.contract.device import Target
 from neo.engines.tvm.lowering.attention import STEPS, VALUES
 from neo.engines.tvm.schedules.loops import blocks_of, extent, keep_in_registers, lanes, vectorise_innermost
 from neo.engines.tvm.schedules.rows import reduce_by_lanes, vectorise_partial
-from neo.engines.tvm.tiles import Tile, choose_tile, choose_width
+from neo.engines.tvm.tiles import FLOAT_BYTES, Tile, choose_tile, choose_width
 
 LOCAL = "local"
-FLOAT_BYTES = 4
 # what scores and powers of a tile may take of a thread's stack
 STACK_BYTES = 1 << 20
 

@@ -13,9 +13,10 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
 from neo.engines.tvm.lowering.winograd import BLOCK
+from neo.engines.tvm.schedules.choice import TILES_TRIED, product_tiles
 from neo.engines.tvm.schedules.injective import PARALLEL_ELEMENTS
 from neo.engines.tvm.schedules.loops import blocks_of, extent, vector_width
-from neo.engines.tvm.schedules.reduction import TILES_TRIED, product_tiles, schedule_products
+from neo.engines.tvm.schedules.reduction import schedule_products
 from neo.engines.tvm.tiles import Tile
 from neo.engines.tvm.tuning.configuration import Configuration
 
