@@ -243,6 +243,14 @@ def test_grouped_convolutions_of_any_shape(
     assert agrees("tvm", build(nodes, *shapes, weights), precision=precision).notes == ()
 
 
+@pytest.mark.parametrize(("filters", "size"), [(24, 7), (24, 14), (128, 8), (128, 13), (192, 27)])
+def test_groups_of_more_filters_than_a_tile_has(agrees: Check, filters: int, size: int) -> None:
+    """As AlexNet had them when it was written for two GPUs."""
+    shape, out = (1, 4, size, size), (1, 2 * filters, size, size)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, group=2)]
+    assert agrees("tvm", build(nodes, {"x": shape}, {"y": out}, {"w": random(2 * filters, 2, 3, 3)})).notes == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [FP32, BF16])
 @FEW

@@ -90,10 +90,14 @@ def schedule_products(
 
 def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order) -> LoopRV:
     """last: the end of what is computed tile by tile with the reduction, maybe itself. -> the loop over tiles"""
+    width = extent(schedule, known_loops(schedule, reduction, order.inside).spatial[-1])
     if last is reduction:
         last = schedule.cache_write(reduction, 0, LOCAL)
-    tiles, inner = _loop_over_tiles(schedule, last, tile, order)
-    schedule.compute_at(reduction, tiles, preserve_unit_loops=True)
+    outer, inner = _loop_over_tiles(schedule, last, tile, order, width)
+    schedule.compute_at(reduction, outer[-1], preserve_unit_loops=True)
+    tiles = schedule.fuse(*outer)
+    if order.spread:
+        schedule.parallel(tiles)
     schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
     keep_in_registers(schedule, inner)
     loops = known_loops(schedule, reduction, order.inside + 1)
@@ -137,15 +141,22 @@ def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
     schedule.transform_block_layout(block, IndexMap.from_func(flat, ndim=len(shape)))
 
 
-def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order) -> tuple[LoopRV, list[LoopRV]]:
-    """Cut the block's output into tiles; -> (the loop over tiles, the loops inside one: rows, vectors, lanes).
+def _loop_over_tiles(
+    schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order, width: int
+) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Cut the block's output into tiles; -> (the loops over tiles, those inside one: rows, vectors, lanes).
 
-    A reduction of the block's own comes between them.
+    A reduction of the block's own comes between them. width: columns of the reduction. Of several groups that the block
+    puts side by side, each has as many; if that is several tiles, the groups have a loop of their own, for TVM does not
+    find out what a tile needs where one loop counts both.
     """
     spatial = spatial_of(schedule, block, order.inside)
     reduction = schedule.get_loops(block)[order.inside + len(spatial) :]
     *others, columns = spatial
     rows = others.pop() if others else None
+    groups: list[LoopRV] = []
+    if extent(schedule, columns) > width > chosen.vectors * chosen.lanes:
+        *groups, columns = schedule.split(columns, [None, width])
     # a result of fewer columns than were computed; its tiles have to be as wide as those of the reduction
     lane_count = choose_lanes(math.gcd(extent(schedule, columns), chosen.lanes), chosen.lanes)
     vectors = chosen.vectors * chosen.lanes // lane_count
@@ -156,11 +167,8 @@ def _loop_over_tiles(schedule: Schedule, block: SBlockRV, chosen: Tile, order: O
         row_tiles, row = schedule.split(rows, [None, chosen.rows])
         outer.append(row_tiles)
         tile.insert(0, row)
-    schedule.reorder(*outer, *reduction, *tile)
-    tiles = schedule.fuse(*outer)
-    if order.spread:
-        schedule.parallel(tiles)
-    return tiles, tile
+    schedule.reorder(*groups, *outer, *reduction, *tile)
+    return [*groups, schedule.fuse(*outer)], tile
 
 
 def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
