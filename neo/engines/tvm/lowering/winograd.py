@@ -24,7 +24,7 @@ from tvm import te, tirx
 from neo.contract.device import Target
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.window import Window
-from neo.engines.tvm.tiles import choose_tile
+from neo.engines.tvm.tiles import FLOAT_BYTES, choose_tile
 
 KERNEL = 3
 POINTS = {
@@ -32,7 +32,6 @@ POINTS = {
     4: (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2)),
 }
 FLOAT = "float32"
-FLOAT_BYTES = 4
 
 # what the products say of themselves where tiles are worked on block by block: how many are in one
 BLOCK = "neo.winograd_block"
