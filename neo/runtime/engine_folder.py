@@ -99,7 +99,8 @@ class EngineFolder:
     segments: folders relative to this one.
     kernels: for those whose cost is known (tvm only); () in bundles from before it was written down.
     extensions: whether the graph has operators of ONNX Runtime's extensions. tiles: whether the code uses the tiles of
-    Intel AMX (tvm only).
+    Intel AMX (tvm only). steps: the kernels in the order they run, with repetitions; workspace: bytes of memory that
+    they share (tvm only).
     """
 
     engine: str
@@ -110,6 +111,8 @@ class EngineFolder:
     kernels: tuple[KernelCost, ...] = ()
     extensions: bool = False
     tiles: bool = False
+    steps: tuple[str, ...] = ()
+    workspace: int = 0
 
     def to_bytes(self) -> bytes:
         return dump_object(
@@ -122,6 +125,8 @@ class EngineFolder:
                 "kernels": [kernel.to_json() for kernel in self.kernels],
                 "extensions": self.extensions,
                 "tiles": self.tiles,
+                "steps": list(self.steps),
+                "workspace": self.workspace,
             }
         )
 
@@ -131,7 +136,8 @@ class EngineFolder:
         try:
             written = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
             # older engines have none of them
-            obj = {"segments": [], "kernels": [], "extensions": False, "tiles": False, **written}
+            obj = {"segments": [], "kernels": [], "extensions": False, "tiles": False, "steps": [], "workspace": 0}
+            obj |= written
             return cls(
                 get(obj, "engine", str, ENGINE_FILE),
                 get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
@@ -141,6 +147,8 @@ class EngineFolder:
                 get_list(obj, "kernels", KernelCost.from_json, ENGINE_FILE),
                 get(obj, "extensions", bool, ENGINE_FILE),
                 get(obj, "tiles", bool, ENGINE_FILE),
+                get_strings(obj, "steps", ENGINE_FILE),
+                get_size(obj, "workspace", ENGINE_FILE),
             )
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error

@@ -10,7 +10,6 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,60 +32,70 @@ finally:
     if _TORCH_IS_HIDDEN:
         del sys.modules["torch"]
 
-FUNCTION = "main"
-# the same, where that one cannot be watched
-WATCHED = "watched"
+# the function of the library; see ``neo.engines.tvm.sequence``
+STEPS = "steps"
 
-_CPU, _POOLED_ALLOCATOR = 1, 2
 _BIG_CORES_FIRST = 1
 
 
 class TvmEngine:
-    def __init__(self, folder: EngineFolder, module: Any, weights: list[NDArray[Any]]) -> None:
-        self.inputs: tuple[TensorSpec, ...] = folder.inputs
-        self.outputs: tuple[TensorSpec, ...] = folder.outputs
-        machine = module["vm_load_executable"]()
-        machine["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
-        self._machine = machine
-        self._function = machine[FUNCTION]
-        # inputs are copied into buffers of the alignment that the code was compiled for
-        self._buffers = [aligned_empty(spec) for spec in folder.inputs]
-        self._arrays = weights
-        self._arguments = [tvm_ffi.from_dlpack(array) for array in (*self._buffers, *weights)]
+    """One set of buffers: not for several threads at a time."""
+
+    def __init__(self, description: EngineFolder, module: Any, weights: list[NDArray[Any]]) -> None:
+        self.inputs: tuple[TensorSpec, ...] = description.inputs
+        self.outputs: tuple[TensorSpec, ...] = description.outputs
+        self.steps = description.steps
+        self._function = module[STEPS]
+        self._buffers = [aligned_empty(spec) for spec in description.inputs]
+        self._results = [aligned_empty(spec) for spec in description.outputs]
+        workspace = aligned_empty(TensorSpec("workspace", "uint8", (description.workspace,)))
+        self._arrays = [*self._buffers, *weights, *self._results, workspace]
+        self._table = aligned_empty(TensorSpec("table", "int64", (len(self._arrays),)))
+        self._table[:] = [array.ctypes.data for array in self._arrays]
+        self._argument = tvm_ffi.from_dlpack(self._table)
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        self.place(arrays)
+        self.call(0, len(self.steps))
+        return self.results()
+
+    def place(self, arrays: list[NDArray[Any]]) -> None:
+        """Where the next steps find the inputs."""
         for buffer, array in zip(self._buffers, arrays, strict=True):
             np.copyto(buffer, array)
-        # copied: the memory goes back to the engine's pool with the next call
-        return [np.array(array) for array in self._call(self._arguments)]
 
-    def run_in_place(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """As ``run``, without copies where the arrays allow it; what it returns is valid until the next call."""
-        arguments = list(self._arguments)
-        for index, array in enumerate(arrays):
-            # DLPack does not hand out memory that may not be written
-            if array.ctypes.data % ALIGNMENT_BYTES == 0 and array.flags.c_contiguous and array.flags.writeable:
-                arguments[index] = tvm_ffi.from_dlpack(array)
-            else:
-                np.copyto(self._buffers[index], array)
-        return self._call(arguments)
-
-    def _call(self, arguments: list[Any]) -> list[NDArray[Any]]:
+    def call(self, first: int, last: int) -> None:
+        """The steps of that range."""
+        if not self._arrays:
+            raise EngineError("the engine was closed")
         try:
-            result = self._function(*arguments)
+            self._function(self._argument, first, last)
         except (RuntimeError, ValueError, TypeError) as error:
             raise EngineError(f"tvm failed: {error}") from error
-        tensors = [result] if isinstance(result, tvm_ffi.Tensor) else list(result)
-        return [np.from_dlpack(tensor) for tensor in tensors]
 
-    def observe(self, observer: Callable[..., None]) -> None:
-        """observer: called as (function, its name, is it before the call?, its result, *its arguments) from now on."""
-        if self._machine.implements_function(WATCHED):
-            self._function = self._machine[WATCHED]
-        self._machine["set_instrument"](tvm_ffi.convert(observer))
+    def results(self) -> list[NDArray[Any]]:
+        """Copies: the next call writes to the same memory."""
+        return [np.array(result) for result in self._results]
+
+    def run_in_place(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """As ``run``, without copies of arrays that are as the code was compiled for; what it returns is valid until
+        the next call.
+        """
+        own = self._table.copy()
+        for index, (buffer, array) in enumerate(zip(self._buffers, arrays, strict=True)):
+            fits = array.shape == buffer.shape and array.dtype == buffer.dtype and array.flags.c_contiguous
+            if fits and array.ctypes.data % ALIGNMENT_BYTES == 0:
+                self._table[index] = array.ctypes.data
+            else:
+                np.copyto(buffer, array)
+        try:
+            self.call(0, len(self.steps))
+        finally:
+            self._table[:] = own
+        return self._results
 
     def close(self) -> None:
-        self._arguments = []
+        # the addresses in the table are of nothing then
         self._arrays = []
 
 
@@ -97,6 +106,8 @@ def open_engine(folder: Path, description: EngineFolder, threads: int, runtime: 
             f"{folder} was compiled for a processor with AMX, which this one, or the system on it, does not let us use",
             hint="compile the model for a target without AMX: --target x86-64-v4-bf16, or host on this machine",
         )
+    if not description.steps:
+        raise BundleError(f"{folder} was compiled by an earlier version of neo-edge", hint="compile the model again")
     # the pool is made at the first call and would take half of the cores otherwise: it believes in hyper-threads
     os.environ["TVM_NUM_THREADS"] = str(threads)
     try:
@@ -105,7 +116,7 @@ def open_engine(folder: Path, description: EngineFolder, threads: int, runtime: 
         module = tvm_ffi.load_module(str(folder / LIBRARY_FILE))
         weights = [_map_weight(folder, entry) for entry in description.weights]
         return TvmEngine(description, module, weights)
-    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+    except (OSError, RuntimeError, ValueError, AttributeError, MemoryError) as error:
         raise EngineError(f"tvm cannot load {folder / LIBRARY_FILE}: {error}") from error
 
 

@@ -17,6 +17,7 @@ from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.packing import packable_weights
 from neo.engines.tvm.runtime_library import add_runtime_library
 from neo.engines.tvm.schedules import schedule_module
+from neo.frontends.onnx_file import interface
 from neo.graph import rewrite
 from neo.runtime import load_engine
 from neo.runtime.load import Engine
@@ -47,7 +48,7 @@ def build_engine_here(
     (folder / "graph").mkdir(parents=True)
     (folder / "engine").mkdir()
     onnx.save(model, folder / "model.onnx")
-    inputs, outputs = specs(model.graph.input), specs(model.graph.output)
+    inputs, outputs = interface(folder / "model.onnx")
     rewritten = rewrite(folder / "model.onnx", folder / "graph")
     request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder / "engine", precision)
     built = BUILDS[engine](request)

@@ -73,7 +73,7 @@ class TestTvm(EngineRuntimeSuite):
         (folder / "weights" / "a.bin").write_bytes(bytes(100))
         (folder / "engine.json").unlink()
         entry = WeightEntry("weights/a.bin", offset, "float32", shape)
-        (folder / "engine.json").write_bytes(EngineFolder("tvm", INPUTS, OUTPUTS, (entry,)).to_bytes())
+        (folder / "engine.json").write_bytes(EngineFolder("tvm", INPUTS, OUTPUTS, (entry,), steps=("k",)).to_bytes())
         with pytest.raises(BundleError, match=r"a\.bin does not hold float32"):
             load_engine(folder, 1)
 

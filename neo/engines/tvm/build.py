@@ -29,11 +29,11 @@ from neo.engines.tvm.lowering.arithmetic import FLOATS, Pairs
 from neo.engines.tvm.lowering.attention import fuse_attention
 from neo.engines.tvm.lowering.halves import store_halves
 from neo.engines.tvm.lowering.rows import Rows
-from neo.engines.tvm.machine import compile_model
 from neo.engines.tvm.packing import pack_weights, packable_weights
 from neo.engines.tvm.placing import write_in_place
 from neo.engines.tvm.plan import Part, Plan, plan
 from neo.engines.tvm.schedules import schedule_module
+from neo.engines.tvm.sequence import compile_sequence
 from neo.engines.tvm.simplify import simplify
 from neo.engines.tvm.taps import drop_taps
 from neo.engines.tvm.tuning.cache import cache_at
@@ -107,19 +107,32 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
         scheduled = schedule_module(module, target, uses, configurations)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
         placed = write_in_place(module, target)
-        executable = compile_model(placed.module, llvm, pipeline_of(tuner.unit, target.cores))
+        compiled = compile_sequence(placed.module, llvm, pipeline_of(tuner.unit, target.cores))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind
         raise EngineError(
             f"tvm cannot compile the model: {str(error)[-400:]}", hint="use --engine onnxruntime"
         ) from error
-    weights = write_weights(arrays, folder)
+    weights = write_weights([*arrays, *compiled.constants], folder)
     with tempfile.TemporaryDirectory() as scratch:
-        link(executable, target, folder / LIBRARY_FILE, Path(scratch))
+        link(compiled.code, target, folder / LIBRARY_FILE, Path(scratch))
     counted = {cost.name: cost for cost in costs}
     costs += tuple(replace(counted[old], name=new) for new, old in placed.twins.items() if old in counted)
-    description = EngineFolder("tvm", part.inputs, part.outputs, weights, kernels=costs, tiles=scheduled.tiles)
+    # what the code writes: a graph may leave open what follows from its inputs
+    outputs = tuple(
+        TensorSpec(spec.name, *written) for spec, written in zip(part.outputs, compiled.outputs, strict=True)
+    )
+    description = EngineFolder(
+        "tvm",
+        part.inputs,
+        outputs,
+        weights,
+        kernels=costs,
+        tiles=scheduled.tiles,
+        steps=compiled.kernels,
+        workspace=compiled.workspace,
+    )
     (folder / ENGINE_FILE).write_bytes(description.to_bytes())
     return scheduled.left
 

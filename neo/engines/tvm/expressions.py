@@ -23,7 +23,12 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 def bytes_of(value: Any) -> int:
     """Of a tensor with a fixed shape."""
-    return math.prod(shape_of(value)) * np.dtype(str(value.ty.dtype)).itemsize
+    return bytes_in(value.ty)
+
+
+def bytes_in(tensor: Any) -> int:
+    """tensor: the type of one with a fixed shape."""
+    return math.prod(int(size) for size in tensor.shape) * np.dtype(str(tensor.dtype)).itemsize
 
 
 def permuted(value: Any, axes: Sequence[int]) -> Any:

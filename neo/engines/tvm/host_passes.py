@@ -30,6 +30,10 @@ HELPERS = (sharing.HELPERS, prefetch.HELPERS, transpose.HELPERS)
 _LEAVE_ALONE = "disable_lower_builtin"
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
 
+# where temporaries are allocated, which functions that are called from outside hear from their arguments; 1 is DLPack's
+# number of the CPU
+_DEVICE = {"device_type": 1, "device_id": 0}
+
 # marks a region that every thread runs, and a part of it at whose end they wait for each other
 REGION, BARRIER = "pragma_parallel_launch_point", "pragma_parallel_barrier_when_finish"
 
@@ -100,6 +104,8 @@ def pipeline_of(unit: Unit | None, threads: int) -> str:
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
         body = _rewritten(function.body, threads)
+        for name, value in _DEVICE.items():
+            body = tirx.AttrStmt(tvm.ir.StringImm("default"), name, tirx.const(value), body)
         return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, body))
 
     def pipeline() -> tuple[Any, Any, Any]:

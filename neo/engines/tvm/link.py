@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tvm import relax
+import tvm
 
 from neo.contract.device import Target
 from neo.errors import EngineError
@@ -19,12 +19,13 @@ from neo.errors import EngineError
 TIMEOUT_S = 300
 
 
-def link(executable: relax.VMExecutable, target: Target, library: Path, scratch: Path) -> None:
+def link(code: tvm.runtime.Module, target: Target, library: Path, scratch: Path) -> None:
     """Write library. Raises EngineError with the linker's words."""
     triple = f"{target.arch}-linux-gnu.{target.glibc}"
 
     def run_linker(output: str, objects: list[str], _options: object = None, **_: object) -> None:
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-shared", "-s", "-o", output, *objects]
+        options = ["-shared", "-s", "-Wl,-Bsymbolic"]  # calls stay in the library, also where others have such a name
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, *options, "-o", output, *objects]
         # zig keeps compiled C start-up files; a folder of ours keeps builds apart from the user's own zig
         environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig")}
         try:
@@ -39,4 +40,4 @@ def link(executable: relax.VMExecutable, target: Target, library: Path, scratch:
             )
 
     run_linker.object_format = "o"  # type: ignore[attr-defined]  # what export_library looks for
-    executable.export_library(str(library), fcompile=run_linker, workspace_dir=str(scratch))
+    code.export_library(str(library), fcompile=run_linker, workspace_dir=str(scratch))
