@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from neo.engines.tvm.importer import OPERATORS
 from neo.engines.tvm.onnx_facts import multiply_adds, read_facts
 from neo.engines.tvm.refusal import refused_operators
-from tests.models import build
+from tests.models import IR_VERSION, OPSET, build
 
 
 def reasons(model: onnx.ModelProto) -> dict[int, str]:
@@ -62,6 +62,31 @@ def test_one_sign_of_infinity_is_refused_and_both_are_not() -> None:
         helper.make_node("Cast", ["c"], ["y"], to=1),
     ]
     assert list(reasons(build(nodes, {"x": (2,)}, {"y": (2,)}))) == [0]
+
+
+def test_axes_and_shapes_have_to_be_constant() -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axes"], ["a"]),
+        helper.make_node("Unsqueeze", ["x", "zero"], ["b"]),
+        helper.make_node("Squeeze", ["b"], ["c"]),
+        helper.make_node("Squeeze", ["b", "axes"], ["d"]),
+        helper.make_node("ConstantOfShape", ["axes"], ["e"]),
+        helper.make_node("ConstantOfShape", ["zero"], ["f"]),
+    ]
+    shapes = {"a": (1, 2), "b": (1, 2), "c": (2,), "d": (2,), "e": (1,), "f": (0,)}
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, (2,)),
+            helper.make_tensor_value_info("axes", TensorProto.INT64, (1,)),
+        ],
+        values,
+        [helper.make_tensor("zero", TensorProto.INT64, (1,), [0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    assert list(reasons(model)) == [0, 3, 4]
 
 
 def test_the_indices_of_a_pooling_and_the_shape_of_a_transposed_convolution_are_refused() -> None:

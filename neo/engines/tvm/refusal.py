@@ -49,6 +49,16 @@ def _first_output_only(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "its further outputs are not compiled" if any(node.output[1:]) else None
 
 
+def _needs_constant(position: int) -> Verdict:
+    """Of an input that the shape of the output follows from."""
+
+    def verdict(node: onnx.NodeProto, facts: Facts) -> str | None:
+        given = len(node.input) > position and bool(node.input[position])
+        return f"{node.input[position]!r} is computed" if given and facts.array(node.input[position]) is None else None
+
+    return verdict
+
+
 def _space_to_depth(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "mode=CRD is computed otherwise" if attribute(node, "mode") == b"CRD" else None
 
@@ -102,6 +112,7 @@ OPERATORS: Mapping[str, Verdict] = {
     "BatchNormalization": _batch_normalization,
     "Compress": _DATA_SHAPE,
     "ConcatFromSequence": _SEQUENCE,
+    "ConstantOfShape": _needs_constant(0),
     "ConvTranspose": _transposed,
     "Cosh": _NO_CODE,
     "Dropout": _first_output_only,
@@ -128,8 +139,10 @@ OPERATORS: Mapping[str, Verdict] = {
     "Sinh": _NO_CODE,
     "SpaceToDepth": _space_to_depth,
     "SplitToSequence": _SEQUENCE,
+    "Squeeze": _needs_constant(1),
     "TopK": _SORTS,
     "Unique": _DATA_SHAPE,
+    "Unsqueeze": _needs_constant(1),
 }
 
 

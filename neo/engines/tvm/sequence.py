@@ -17,7 +17,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax, tirx
 from tvm.ir import PointerType, PrimType
-from tvm.relax import transform
+from tvm.relax import backend, transform
 
 from neo.engines.tvm.expressions import bytes_in, bytes_of, name_of
 from neo.engines.tvm.memory import Block, place_blocks
@@ -96,7 +96,8 @@ def compile_sequence(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: st
     """module: scheduled. pipeline: the name of what compiles its kernels. Raises EngineError for a ``main`` that does
     other things than calling kernels.
     """
-    module = _PASSES(module)
+    with llvm:
+        module = _PASSES(module)
     main = module[MAIN]
     sequence = _Reader(list(main.params)).read(main.body)
     table, workspace = _place(sequence)
@@ -114,6 +115,9 @@ def compile_sequence(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: st
 
 _PASSES = tvm.transform.Sequential(
     [
+        # what the lowering leaves to TVM
+        backend.DispatchSortScan(),
+        transform.LegalizeOps(),
         transform.RewriteDataflowReshape(),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
@@ -157,7 +161,8 @@ class _Reader:
         if name_of(value) == "reshape":
             return self._place(value.args[0])
         if not isinstance(value.op, tvm.ir.GlobalVar):
-            raise EngineError(f"tvm cannot compile a call of {value.op}", hint="use --engine onnxruntime")
+            what = name_of(value) or getattr(value.op, "global_symbol", value.op)
+            raise EngineError(f"tvm cannot compile what calls {what}", hint="use --engine onnxruntime")
         step = Step(value.op.name_hint, tuple(map(self._place, value.args)))
         for block in step.blocks:
             block.last = len(self._steps)
@@ -221,8 +226,11 @@ def _on_addresses(kernel: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
     body = kernel.body
     for parameter in kernel.params:
         body = tirx.AttrStmt(parameter, "storage_alignment", tirx.const(ALIGNMENT_BYTES), body)
+    # some may begin anywhere in their memory; here all begin at its start
+    offsets = [p.elem_offset for p in kernel.params if isinstance(p.elem_offset, tirx.Var)]
+    starts = [tirx.Bind(offset, tirx.const(0, str(offset.ty.dtype))) for offset in offsets]
     buffers = [tirx.DeclBuffer(p, data=pointer) for p, pointer in zip(kernel.params, pointers, strict=True)]
-    body = tirx.SeqStmt([*buffers, body, tirx.Return(tirx.const(0, STATUS))])
+    body = tirx.SeqStmt([*starts, *buffers, body, tirx.Return(tirx.const(0, STATUS))])
     function = tirx.PrimFunc(pointers, body, PrimType(STATUS), kernel.attrs)
     # visible outside, or LLVM makes one function of all that are called once, over which it may sit for minutes
     return function.with_attr({"global_symbol": symbol, "calling_conv": AS_IT_IS})
