@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -105,6 +106,26 @@ def test_arrays_are_read_where_they_are_or_copied_where_they_must(tmp_path: Path
         assert np.array_equal(in_place, copied)
     with pytest.raises(ValueError, match="broadcast"):
         engine.run_in_place([np.zeros((5, 8), np.float32)])
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_kernels_allocate_for_themselves_is_given_back(tmp_path: Path) -> None:
+    """A recurrence has several kilobytes for its gates."""
+    hidden, width, steps = 128, 64, 8
+    weights = {"w": some((1, 4 * hidden, width)), "r": some((1, 4 * hidden, hidden))}
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=hidden)
+    model = build([node], {"x": (steps, 1, width)}, {"y": (steps, 1, 1, hidden)}, weights)
+    engine = opened(model, tmp_path)
+    x = some((steps, 1, width))
+    for _ in range(50):
+        engine.run([x])
+    before = resident_bytes()
+    for _ in range(3000):
+        engine.run([x])
+    assert resident_bytes() - before < 4 << 20
 
 
 def test_results_are_the_callers_to_keep(tmp_path: Path) -> None:

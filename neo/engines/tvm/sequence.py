@@ -20,6 +20,7 @@ from tvm.ir import PointerType, PrimType
 from tvm.relax import backend, transform
 
 from neo.engines.tvm.expressions import bytes_in, bytes_of, name_of
+from neo.engines.tvm.host_passes import AS_IT_IS
 from neo.engines.tvm.memory import Block, place_blocks
 from neo.errors import EngineError
 from neo.runtime.engine_folder import ALIGNMENT_BYTES
@@ -31,8 +32,6 @@ PREFIX = "kernel_"
 ADDRESS, STATUS = "int64", "int32"
 # name of a step that calls no kernel
 COPY = "copy"
-# how a function is called of which TVM shall not make one that is called with tensors
-AS_IT_IS = 1
 # memory of its own, or a place in the table
 Place = Block | int
 
@@ -230,7 +229,7 @@ def _on_addresses(kernel: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
     offsets = [p.elem_offset for p in kernel.params if isinstance(p.elem_offset, tirx.Var)]
     starts = [tirx.Bind(offset, tirx.const(0, str(offset.ty.dtype))) for offset in offsets]
     buffers = [tirx.DeclBuffer(p, data=pointer) for p, pointer in zip(kernel.params, pointers, strict=True)]
-    body = tirx.SeqStmt([*starts, *buffers, body, tirx.Return(tirx.const(0, STATUS))])
+    body = tirx.SeqStmt([*starts, *buffers, body])
     function = tirx.PrimFunc(pointers, body, PrimType(STATUS), kernel.attrs)
     # visible outside, or LLVM makes one function of all that are called once, over which it may sit for minutes
     return function.with_attr({"global_symbol": symbol, "calling_conv": AS_IT_IS})
