@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from onnx import helper
 from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.costs import kernel_costs
+from neo.engines.tvm.host_passes import REGION
 from neo.engines.tvm.importer import import_model
 from neo.engines.tvm.recurrence import Recurrence, Spread, choose_blocking
 from neo.engines.tvm.recurrent import read_recurrence
 from neo.engines.tvm.refusal import Refused
 from neo.targets import load_target
-from tests.engines.conftest import Check
+from tests.engines.conftest import Check, build_engine_here
 from tests.engines.reference import specs
 from tests.models import build
 
@@ -134,6 +136,24 @@ def test_threads_share_the_rows_of_a_batch_and_the_directions(
     agrees: Check, direction: str, batch: int, threads: int
 ) -> None:
     agrees("tvm", recurrent_model("LSTM", 9, batch, 20, 72, direction=direction), threads=threads)
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_every_thread_has_its_own_temporaries(tmp_path: Path, direction: str) -> None:
+    functions = []
+
+    @tvm.ir.instrument.pass_instrument
+    class Watch:
+        def run_after_pass(self, module: tvm.IRModule, info: Any) -> None:
+            if info.name == "ours":
+                functions.extend(str(function) for function in module.functions.values())
+
+    with tvm.transform.PassContext(instruments=[Watch()]):
+        model = recurrent_model("LSTM", 9, 7, 20, 72, direction=direction)
+        build_engine_here("tvm", model, tmp_path, target="x86-64-v3")
+    ((outside, *inside),) = (text.split(REGION) for text in functions if REGION in text)
+    assert "alloc_local" not in outside
+    assert all("alloc_local" in text for text in inside)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

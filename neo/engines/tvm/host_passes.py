@@ -7,8 +7,8 @@
   ``sum = dot_add(sum, x, w)``, which LLVM would not find by itself: it rounds otherwise.
 - Fetch weights before they are needed (``prefetch.py``).
 - Let threads share the steps of parallel loops (``sharing.py``), except in regions that every thread runs for itself:
-  their loops are cut into parts that a thread keeps. TVM puts the temporaries of such a region in front of it, where
-  all threads would write to the same ones; they are moved back.
+  their loops are cut into parts that a thread keeps. TVM puts the temporaries of such a region in front of everything,
+  where all threads would write to the same ones; they are moved back.
 """
 
 from __future__ import annotations
@@ -61,21 +61,31 @@ def _added(statement: tirx.Stmt) -> tirx.Stmt:
     return statement
 
 
-def _rewritten(statement: tirx.Stmt, threads: int) -> tirx.Stmt:
-    """threads: that share parallel loops. TVM 0.27 has no visitor of statements for Python; these are the kinds that
-    hold others.
+def _rewritten(statement: tirx.Stmt, threads: int, temporaries: tuple[tirx.Stmt, ...] = ()) -> tirx.Stmt:
+    """threads: that share parallel loops. temporaries: for the regions inside. TVM 0.27 has no visitor of statements
+    for Python; these are the kinds that hold others.
     """
     if isinstance(statement, tirx.SeqStmt):
-        return tirx.SeqStmt([_rewritten(part, threads) for part in _with_own_temporaries(list(statement.seq))])
+        parts = list(statement.seq)
+        if _has_region(statement):
+            temporaries += tuple(filter(_is_temporary, parts))
+            parts = [part for part in parts if not _is_temporary(part)]
+        return tirx.SeqStmt([_rewritten(part, threads, temporaries) for part in parts])
     if isinstance(statement, tirx.For):
-        loop = with_body(statement, _rewritten(statement.body, threads))
+        loop = with_body(statement, _rewritten(statement.body, threads, temporaries))
         return sharing.shared(prefetch.fetching(loop), threads)
     if isinstance(statement, tirx.AttrStmt):
-        body = _rewritten(statement.body, 1 if _is_region(statement) else threads)
+        if _is_region(statement):
+            body = tirx.SeqStmt([*(_kept(one) for one in temporaries), _rewritten(statement.body, 1)])
+        else:
+            body = _rewritten(statement.body, threads, temporaries)
         return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, body)
     if isinstance(statement, tirx.IfThenElse):
-        otherwise = None if statement.else_case is None else _rewritten(statement.else_case, threads)
-        return tirx.IfThenElse(statement.condition, _rewritten(statement.then_case, threads), otherwise)
+        then, otherwise = (
+            None if case is None else _rewritten(case, threads, temporaries)
+            for case in (statement.then_case, statement.else_case)
+        )
+        return tirx.IfThenElse(statement.condition, then, otherwise)
     return _added(_kept(statement))
 
 
@@ -83,20 +93,14 @@ def _is_region(statement: tirx.Stmt) -> bool:
     return isinstance(statement, tirx.AttrStmt) and statement.attr_key == REGION
 
 
+def _has_region(statement: Any) -> bool:
+    if isinstance(statement, tirx.SeqStmt):
+        return any(map(_has_region, statement.seq))
+    return statement is not None and (_is_region(statement) or _has_region(getattr(statement, "body", None)))
+
+
 def _is_temporary(statement: tirx.Stmt) -> bool:
     return isinstance(statement, tirx.AllocBuffer) and statement.buffer.scope() == LOCAL
-
-
-def _with_own_temporaries(statements: list[tirx.Stmt]) -> list[tirx.Stmt]:
-    """The temporaries in front of a region inside it."""
-    if not any(map(_is_region, statements)):
-        return statements
-    temporaries = [statement for statement in statements if _is_temporary(statement)]
-    return [
-        tirx.AttrStmt(s.node, s.attr_key, s.value, tirx.SeqStmt([*temporaries, s.body])) if _is_region(s) else s
-        for s in statements
-        if not _is_temporary(s)
-    ]
 
 
 def pipeline_of(unit: Unit | None, threads: int) -> str:

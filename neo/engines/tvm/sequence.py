@@ -23,6 +23,7 @@ from neo.engines.tvm.expressions import bytes_in, bytes_of, name_of
 from neo.engines.tvm.host_passes import AS_IT_IS
 from neo.engines.tvm.memory import Block, place_blocks
 from neo.errors import EngineError
+from neo.runtime.engine_folder import ALIGNMENT_BYTES
 from neo.runtime.tvm import STEPS
 
 MAIN = "main"
@@ -225,9 +226,9 @@ def _on_addresses(kernel: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
     offsets = [p.elem_offset for p in kernel.params if isinstance(p.elem_offset, tirx.Var)]
     starts = [tirx.Bind(offset, tirx.const(0, str(offset.ty.dtype))) for offset in offsets]
     buffers = [tirx.DeclBuffer(p, data=pointer) for p, pointer in zip(kernel.params, pointers, strict=True)]
-    # nothing around the kernel's own statements: TVM puts temporaries in front of all, and regions look for theirs
-    # among the statements beside them
     body = tirx.SeqStmt([*starts, *buffers, kernel.body])
+    for pointer in pointers:
+        body = tirx.AttrStmt(pointer, "storage_alignment", tirx.const(ALIGNMENT_BYTES), body)
     function = tirx.PrimFunc(pointers, body, PrimType(STATUS), kernel.attrs)
     # visible outside, or LLVM makes one function of all that are called once, over which it may sit for minutes
     return function.with_attr({"global_symbol": symbol, "calling_conv": AS_IT_IS})
