@@ -38,6 +38,11 @@ define linkonce_odr i32 @{_FETCH}(ptr %place) alwaysinline {{
 }}"""
 
 
+def fetch(address: Any) -> tirx.Stmt:
+    """The line of the cache that it is in."""
+    return tirx.Evaluate(tirx.call_extern("int32", _FETCH, address))
+
+
 def fetch_ahead(schedule: Schedule, tiles: LoopRV, tile: Tile, position: int, matrices: int) -> None:
     """Let ``fetching`` know. tiles: the loop over a product's tiles; those of rows are its innermost part. position: of
     the weights, packed, among the function's parameters. matrices: so many products, each with weights of its own.
@@ -103,10 +108,7 @@ class _Stream:
         begin = block + part + ((step * (self.elements // count)) >> log)
         line = LINE_BYTES // (int(self.weights.dtype.bits) // 8)
         lines = min(_MOST_LINES, max(1, (self.elements // count >> log) // line))
-        return [self._fetch(begin + index * line) for index in range(lines)]
-
-    def _fetch(self, place: Any) -> tirx.Stmt:
-        return tirx.Evaluate(tirx.call_extern("int32", _FETCH, tirx.address_of(self.weights[place])))
+        return [fetch(tirx.address_of(self.weights[begin + index * line])) for index in range(lines)]
 
 
 def _is_innermost(body: tirx.Stmt) -> bool:

@@ -21,7 +21,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 
 from neo.contract.device import Target
-from neo.engines.tvm import amx
+from neo.engines.tvm import amx, prefetch
 from neo.engines.tvm.amx import ROW_BYTES, TILE_COLUMNS, Product
 from neo.engines.tvm.bfloat16 import FLOAT, PAIR
 from neo.engines.tvm.indices import flatten, unflatten
@@ -29,7 +29,7 @@ from neo.engines.tvm.lowering.tiled import Mark, mark_of
 from neo.engines.tvm.packing import Packing
 from neo.engines.tvm.schedules.loops import blocks_of, is_reduction
 from neo.engines.tvm.sharing import CHUNKS
-from neo.engines.tvm.tiles import FLOAT_BYTES
+from neo.engines.tvm.tiles import FLOAT_BYTES, LINE_BYTES
 
 INDEX, LOCAL = "int64", "local"
 # cycles of one core: about the work it does in the time it takes to wake up another
@@ -158,12 +158,12 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     parts = CHUNKS * target.cores if product.cycles >= PARALLEL_CYCLES and target.cores > 1 else 1
     parts = min(parts, down * across)
     part, block = tirx.Var("part", INDEX), tirx.Var("block", INDEX)
-    if product.weights_bytes > target.l2_kib * 1024 // 2:  # read once, all rows at a time
-        column, row = unflatten(block, [across, down])
-    else:
-        row, column = unflatten(block, [down, across])
+    columns_first = _reads_weights_once(kernel, target)
+    column, row = unflatten(block, [across, down]) if columns_first else reversed(unflatten(block, [down, across]))
     *groups, index = unflatten(row, [*map(_extent, kernel.groups), product.blocks])
-    at = _Place(groups, _fitting(index, product.block_rows, product.rows), column * product.across)
+    first_row = _fitting(index, product.block_rows, product.rows)
+    share = _Share(row, down) if columns_first and down > 1 else None
+    at = _Place(groups, first_row, column * product.across, share)
     begin, end = (one * (down * across) // parts for one in (part, part + 1))
     blocks = _loop(block, begin, end - begin, _widths(kernel, weights, at, column))
     configuration = tirx.decl_buffer((len(product.configuration),), INDEX, name="configuration", scope=LOCAL)
@@ -173,13 +173,32 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     return _loop(part, _int(0), _int(parts), body, tirx.ForKind.PARALLEL if parts > 1 else tirx.ForKind.SERIAL)
 
 
+def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
+    """Do all rows of some columns come before the next columns? Then the inputs are read again and again."""
+    weights, half = kernel.product.weights_bytes, target.l2_kib * 1024 // 2
+    shape, dtype = kernel.inputs.source.shape, kernel.inputs.source.dtype
+    inputs = math.prod(int(size) for size in shape) * dtype.bits // 8
+    return bool(weights > half or (inputs <= half and weights > target.l1d_kib * 1024))
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Of the work to fetch the weights of the next columns: the index-th of so many equal parts."""
+
+    index: Scalar
+    parts: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Of a block of sums: its group and first row, and of the weights the first tile."""
+    """Of a block of sums: its group and first row, and of the weights the first tile. share: None if nothing is fetched
+    for the next block.
+    """
 
     groups: Sequence[Scalar]
     row: Scalar
     tile: Scalar
+    share: _Share | None
 
 
 def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.Stmt:
@@ -235,6 +254,7 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, grid: Sequence[tuple[i
 
     uppers, lefts = ({each[axis] for each in grid} for axis in (0, 1))
     body = tirx.stmt_seq(
+        *_fetches(product, weights, at, run * product.steps + step),
         *(amx.load(product.inputs_tile(upper), inputs(upper), mark.row_bytes) for upper in uppers),
         *(amx.load(product.weights_tile(left), tile(left), ROW_BYTES) for left in lefts),
         *(
@@ -246,6 +266,20 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, grid: Sequence[tuple[i
     for variable, own in zip(reversed(runs), reversed(kernel.outer), strict=True):
         loop = _loop(variable, _int(0), _int(_extent(own)), loop)
     return loop
+
+
+def _fetches(product: Product, weights: Any, at: _Place, step: Scalar) -> list[tirx.Stmt]:
+    """The next columns' weights are in no cache when their turn comes: every block of rows fetches a part of them, a
+    little at every step of the reduction. A prefetch never faults, so none asks whether there are next columns.
+    """
+    if at.share is None:
+        return []
+    tile = product.runs * product.steps * product.depth * ROW_BYTES
+    lines = -(-product.across * product.depth // at.share.parts)
+    turn = at.share.index * (product.runs * product.steps) + step
+    begin = (at.tile + product.across) * tile + turn * (lines * LINE_BYTES)
+    places = (begin + index * LINE_BYTES for index in range(lines))
+    return [prefetch.fetch(tirx.handle_add_byte_offset(tirx.buffer_data(weights), place)) for place in places]
 
 
 def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
