@@ -37,6 +37,7 @@ from neo.targets import load_target
 from tests.engines.conftest import build_engine_here, to_bfloat16
 from tests.engines.emulation import Machine, machine_with_amx
 from tests.engines.reference import reference_outputs, specs
+from tests.engines.test_attention import LENGTHS, attention
 from tests.models import build
 
 TARGET = "x86-64-v4-amx"
@@ -64,7 +65,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles also where they do not pay."""
-    monkeypatch.setattr("neo.engines.tvm.lowering.pays", lambda *_: True)
+    for module in ("lowering", "lowering.attention"):
+        monkeypatch.setattr(f"neo.engines.tvm.{module}.pays", lambda *_: True)
 
 
 Check = Callable[..., None]
@@ -222,6 +224,40 @@ def network() -> onnx.ModelProto:
     return build(nodes, {"x": (1, 3, 23, 23)}, {"y": (1, 40, 10)}, weights)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("always")
+@FEW
+@given(
+    queries=LENGTHS,
+    keys=LENGTHS,
+    width=st.sampled_from([32, 64, 96]),
+    heads=st.sampled_from([1, 3]),
+    batch=st.sampled_from([1, 2]),
+    joins_heads=st.booleans(),
+    masked=st.sampled_from(["", "keys", "pairs", "all"]),
+    threads=st.sampled_from([1, 2]),
+)
+def test_attention_of_any_shape(
+    answers: Check,
+    queries: int,
+    keys: int,
+    width: int,
+    heads: int,
+    batch: int,
+    joins_heads: bool,
+    masked: str,
+    threads: int,
+) -> None:
+    shapes = {"": None, "keys": (batch, 1, 1, keys), "pairs": (queries, keys), "all": (batch, heads, queries, keys)}
+    model = attention(queries, keys, width, heads, batch=batch, mask=shapes[masked], joins_heads=joins_heads)
+    answers(model, threads=threads, max_rel=5e-3)
+
+
+@pytest.mark.parametrize("width", [64, 48])
+def test_attention_is_in_tiles_where_heads_are_whole_tiles(answers: Check, width: int) -> None:
+    answers(attention(40, 50, width), max_rel=5e-3, tiles=width == 64)
+
+
 def test_a_network_answers_as_its_source_does(answers: Check) -> None:
     answers(network(), max_rel=2e-2)
 
@@ -324,6 +360,12 @@ def test_a_product_in_tiles_has_no_configurations_to_measure() -> None:
 def test_the_processor_multiplies_tiles() -> None:
     instructions = compiled(64, 64, 48).inspect_source("asm").split()
     assert {"ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"} <= set(instructions)
+
+
+@pytest.mark.parametrize("rows", [20, 100])
+def test_weights_of_the_next_columns_are_fetched_while_there_are_rows_to_multiply(rows: int) -> None:
+    instructions = compiled(rows, 512, 256).inspect_source("asm").split()
+    assert ("prefetcht0" in instructions) == (rows == 100)
 
 
 @pytest.mark.parametrize("columns", [3, 35])

@@ -12,16 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax, te, tirx, topi
 
+from neo.engines.tvm.amx import TILE_PAIRS, Product
 from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, pair, rounded, widened
 from neo.engines.tvm.constants import constant_of, is_known
 from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.indices import axes_of, before_transpose
 from neo.engines.tvm.lowering import matmul
-from neo.engines.tvm.lowering.arithmetic import FLOATS, Arithmetic, encode, zero
+from neo.engines.tvm.lowering.arithmetic import FLOATS, PAIR_CHANNELS, Arithmetic, encode, zero
 from neo.engines.tvm.lowering.rows import Rows
+from neo.engines.tvm.lowering.tiled import Mark, pays, whole_tiles
 from neo.engines.tvm.patterns import TAKES_EPILOGUE
 from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
 from neo.engines.tvm.tiles import choose_tile, round_up_vectors
@@ -68,6 +71,18 @@ class Step:
 
     operator: str
     operand: relax.Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """Sizes with what is computed too much. queries, keys: rows and columns of the scores. width: columns of v. steps:
+    of the second product's reduction.
+    """
+
+    queries: int
+    keys: int
+    width: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +136,46 @@ class Attention:
         """-> a call for ``builder`` to emit; what it needs is emitted."""
         if self.q.shape[-1] % rows.arithmetic.depth:
             return self.emit(builder, replace(rows, arithmetic=FLOATS))
-        queries, keys, width = self.q.shape[-2], self.v.shape[-2], _columns(self.v, rows)
-        tall = rows.round_up(queries, width)
-        tile = choose_tile(tall, width, rows.lanes, rows.target.operand_registers)
-        wide = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.operand_registers) * rows.lanes
+        keys, in_tiles = self.v.shape[-2], self._pays_in_tiles(rows)
+        extents = self._extents_of_tiles() if in_tiles else self._extents(rows)
         q, k, v = self.q, self.k, self.v
         if rows.arithmetic != FLOATS:
             q, k, v = (_stored(builder, view) for view in (q, k, v))
-        steps = [replace(step, operand=self._operand(builder, step, keys, wide)) for step in self.steps]
+        steps = [replace(step, operand=self._operand(builder, step, keys, extents.keys)) for step in self.steps]
         variable = [step.operand for step in steps if _scalar(step.operand) is None]
         form = replace(self, q=q, k=k, v=v, steps=tuple(steps))
         return builder.call_te(
-            lambda *tensors: form.compute(*tensors, extents=(tall, wide, width), arithmetic=rows.arithmetic),
+            lambda *tensors: form.compute(*tensors, extents=extents, arithmetic=rows.arithmetic, in_tiles=in_tiles),
             q.base,
-            _keys(builder, k, rows, wide),
-            v.base if form.reads_values(width, rows.arithmetic) else _values(builder, v, rows.arithmetic, width),
+            _keys(builder, k, rows, extents.keys),
+            v.base
+            if form.reads_values(extents.width, rows.arithmetic)
+            else _values(builder, v, rows.arithmetic, extents),
             *variable,
             primfunc_name_hint="attention",
             primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
         )
+
+    def _extents(self, rows: Rows) -> Extents:
+        queries, keys, width = self.q.shape[-2], self.v.shape[-2], _columns(self.v, rows)
+        tall = rows.round_up(queries, width)
+        tile = choose_tile(tall, width, rows.lanes, rows.target.operand_registers)
+        vectors = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.operand_registers)
+        return Extents(tall, vectors * rows.lanes, width, -(-keys // rows.arithmetic.depth))
+
+    def _extents_of_tiles(self) -> Extents:
+        keys = -(-self.v.shape[-2] // (PAIR_CHANNELS * TILE_PAIRS)) * PAIR_CHANNELS * TILE_PAIRS
+        return Extents(self.q.shape[-2], keys, whole_tiles(self.v.shape[-1]), keys // PAIR_CHANNELS)
+
+    def _pays_in_tiles(self, rows: Rows) -> bool:
+        """Has the processor tiles, and are they faster?"""
+        unit = getattr(rows.arithmetic, "unit", None)
+        *lead, queries, depth = self.q.shape
+        if unit is None or not unit.tiles or self.q.axes[-1] != len(self.q.axes) - 1:
+            return False
+        keys = self.v.shape[-2]
+        scores = Product(math.prod(lead), queries, whole_tiles(keys), 1, depth // PAIR_CHANNELS)
+        return scores.pairs % TILE_PAIRS == 0 and pays(scores, keys, rows.target)
 
     def _operand(self, builder: Any, step: Step, keys: int, wide: int) -> relax.Expr:
         """A row as wide as that of the scores."""
@@ -154,19 +190,20 @@ class Attention:
         k: te.Tensor,
         v: te.Tensor,
         *operands: te.Tensor,
-        extents: tuple[int, int, int],
+        extents: Extents,
         arithmetic: Arithmetic,
+        in_tiles: bool,
     ) -> te.Tensor:
         """q: the base of its view, as the arithmetic wants it. k: [..., D, wide], as it wants weights. v: likewise,
         [..., T, width], but in float32 the base of its view if there is nothing to add to its columns. operands: of the
-        steps that are not by a number. extents: rows and columns of the scores, and columns of v, with those too many.
+        steps that are not by a number. in_tiles: is it meant for tiles of AMX?
         """
         *lead, queries, depth = self.q.shape
         keys = self.v.shape[-2]
-        tall, wide, width = extents
+        tall, wide, width = extents.queries, extents.keys, extents.width
         factor, rank = self.q.factor * self.k.factor, len(lead)
         d = te.reduce_axis((0, depth // arithmetic.depth), name="d")
-        j = te.reduce_axis((0, -(-keys // arithmetic.depth)), name="j")
+        j = te.reduce_axis((0, extents.steps), name="j")
         largest_of, total_of = te.reduce_axis((0, wide), name="k"), te.reduce_axis((0, wide), name="t")
         given = iter(operands)
         numbers = [_scalar(step.operand) for step in self.steps]
@@ -180,7 +217,9 @@ class Attention:
             term = arithmetic.product(lambda c: self.q.at(q, (*place, c)), d, k(*at[:rank], d, at[-1]))
             return te.sum(term, axis=d)
 
-        scores = te.compute((*lead, tall, wide), score, name=SCORES)
+        row_bytes = math.prod(int(size) for size in q.shape[self.q.axes[-2] + 1 :]) * np.dtype(str(q.dtype)).itemsize
+        attrs = Mark(row_bytes).attrs if in_tiles else {}
+        scores = te.compute((*lead, tall, wide), score, name=SCORES, attrs=attrs)
 
         def bias(*at: tirx.Var) -> Any:
             value = scores(*at)
@@ -328,11 +367,21 @@ def _columns(v: View, rows: Rows) -> int:
     return -(-v.shape[-1] // rows.lanes) * rows.lanes
 
 
-def _values(builder: Any, v: View, arithmetic: Arithmetic, width: int) -> relax.Var:
-    """[..., T, width] as the arithmetic wants weights, zeros behind the values."""
-    return builder.emit_te(
-        lambda base: matmul.widened(_laid_out(v, base, arithmetic.depth), width), v.base, primfunc_name_hint="values"
-    )
+def _values(builder: Any, v: View, arithmetic: Arithmetic, extents: Extents) -> relax.Var:
+    """[..., T, width] as the arithmetic wants weights, zeros behind the values and below them."""
+
+    def values(base: te.Tensor) -> te.Tensor:
+        laid_out = matmul.widened(_laid_out(v, base, arithmetic.depth), extents.width)
+        *lead, own, width = (int(dim) for dim in laid_out.shape)
+        if own == extents.steps:
+            return laid_out
+
+        def value(*at: tirx.Var) -> Any:
+            return tirx.if_then_else(at[-2] < own, laid_out(*at), zero(laid_out))
+
+        return te.compute((*lead, extents.steps, width), value, name="heightened")
+
+    return builder.emit_te(values, v.base, primfunc_name_hint="values")
 
 
 def _laid_out(view: View, base: te.Tensor, depth: int) -> te.Tensor:

@@ -17,6 +17,7 @@ from tvm.s_tir.schedule import ScheduleError
 from neo.contract.device import Target
 from neo.engines.tvm.packing import Packing, Packings, Uses, pack
 from neo.engines.tvm.schedules.amx import multiply_in_tiles
+from neo.engines.tvm.schedules.amx_attention import attend_in_tiles
 from neo.engines.tvm.schedules.attention import schedule_attention
 from neo.engines.tvm.schedules.choice import reduction_configurations
 from neo.engines.tvm.schedules.injective import schedule_injective
@@ -62,7 +63,7 @@ def schedule_module(
             packings[name] = {}
             continue
         weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
-        tiled = multiply_in_tiles(function, target, weights)
+        tiled = _in_tiles(function, target, weights)
         if tiled is not None:
             functions[variable], packings[name] = tiled
             tiles = True
@@ -81,7 +82,7 @@ def configurations_of(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[Configuration, ...]:
     """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
-    if "tirx.is_scheduled" in (function.attrs or {}) or multiply_in_tiles(function, target, packable) is not None:
+    if "tirx.is_scheduled" in (function.attrs or {}) or _in_tiles(function, target, packable) is not None:
         return ()
     for family in FAMILIES:
         if _attempt(family, function, target, packable) is not None:
@@ -99,6 +100,14 @@ def schedule_by(
                 return None
             return _attempt(partial(family, configuration=configuration), function, target, packable)
     return None
+
+
+def _in_tiles(
+    function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
+) -> tuple[tvm.tirx.PrimFunc, Mapping[int, Packing]] | None:
+    """None if the function is not meant for tiles of AMX, or cannot be written for them."""
+    attention = attend_in_tiles(function, target)
+    return multiply_in_tiles(function, target, packable) if attention is None else (attention, {})
 
 
 def _schedule(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> Found | None:

@@ -1,17 +1,14 @@
 """Convolutions and products that lowering marked for tiles of AMX, and what is fused to them.
 
-The loops are written here, not scheduled. A block of sums, up to four tiles, stays in tile registers over the
-whole reduction; then it is written to the stack, and bias, activation and residual are computed from there while it is
+The loops are written here, not scheduled. Bias, activation and residual are computed from a block of sums while it is
 in the cache.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import tvm
@@ -23,20 +20,27 @@ from tvm.s_tir.schedule import ScheduleError
 from neo.contract.device import Target
 from neo.engines.tvm import amx, prefetch
 from neo.engines.tvm.amx import ROW_BYTES, TILE_COLUMNS, Product
-from neo.engines.tvm.bfloat16 import FLOAT, PAIR
+from neo.engines.tvm.bfloat16 import PAIR
 from neo.engines.tvm.indices import flatten, unflatten
 from neo.engines.tvm.lowering.tiled import Mark, mark_of
 from neo.engines.tvm.packing import Packing
+from neo.engines.tvm.schedules.amx_loops import (
+    INDEX,
+    Rows,
+    Scalar,
+    extent_of,
+    fitting,
+    loop,
+    multiply_step,
+    number,
+    replaced,
+    spread,
+    summed_up,
+    sums_buffer,
+    vectors,
+)
 from neo.engines.tvm.schedules.loops import blocks_of, is_reduction
-from neo.engines.tvm.sharing import CHUNKS
-from neo.engines.tvm.tiles import FLOAT_BYTES, LINE_BYTES
-
-INDEX, LOCAL = "int64", "local"
-# cycles of one core: about the work it does in the time it takes to wake up another
-PARALLEL_CYCLES = 1 << 13
-
-# a TensorIR expression; tvm has no types
-Scalar = Any
+from neo.engines.tvm.tiles import LINE_BYTES
 
 
 def multiply_in_tiles(
@@ -99,7 +103,7 @@ def _read(schedule: Schedule, packable: frozenset[int]) -> _Kernel | None:
     *groups, row, column = [v for v in block.iter_vars if v.iter_type == tirx.IterVar.DataPar]
     steps = [v for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
     outer, inner = steps[: len(steps) - mark.merged], steps[len(steps) - mark.merged :]
-    product = Product(*(math.prod(map(_extent, some)) for some in (groups, [row], [column], outer, inner)))
+    product = Product(*(math.prod(map(extent_of, some)) for some in (groups, [row], [column], outer, inner)))
     wide = block.writes[0].source
     last = schedule.get(others[-1]) if others else block
     *places, column = [v for v in last.iter_vars if v.iter_type == tirx.IterVar.DataPar]
@@ -115,7 +119,7 @@ def _as_it_is(wide: Any, places: Sequence[Any], column: Any) -> tirx.BufferStore
 
 def _is_one_pass(kernel: _Kernel) -> bool:
     """Has the output a place for every row of sums, and is made of the sums of its own row and column only?"""
-    shape, sums = [_extent(v) for v in kernel.places], [*map(_extent, kernel.groups), kernel.product.rows]
+    shape, sums = [extent_of(v) for v in kernel.places], [*map(extent_of, kernel.groups), kernel.product.rows]
     if kernel.mark.pitch:
         *images, height, width = shape if len(shape) > len(sums) else [0, 0, 0]
         complete = [*images, (height - 1) * kernel.mark.pitch + width] == sums
@@ -125,7 +129,7 @@ def _is_one_pass(kernel: _Kernel) -> bool:
         return False
     analyzer = sym.Analyzer()
     at = [tirx.Var(f"at{index}", INDEX) for index in range(len(sums) + 1)]
-    for variable, size in zip(at, [*sums, _extent(kernel.column)], strict=True):
+    for variable, size in zip(at, [*sums, extent_of(kernel.column)], strict=True):
         analyzer.bind(variable, tvm.ir.Range(0, size))
     *groups, row, column = at
     places, _ = _leading(kernel, groups, row)
@@ -137,40 +141,33 @@ def _is_one_pass(kernel: _Kernel) -> bool:
             elsewhere.extend(index for index, own in pairs if not analyzer.can_prove_equal(index, own))
 
     values = dict(zip((v.var for v in (*kernel.places, kernel.column)), (*places, column), strict=True))
-    tvm_ffi.structural_walk(_replaced(kernel.output.value, values), (tvm.ir.TensorLoad, look))
+    tvm_ffi.structural_walk(replaced(kernel.output.value, values), (tvm.ir.TensorLoad, look))
     return not elsewhere
 
 
 def _leading(kernel: _Kernel, groups: Sequence[Scalar], row: Scalar) -> tuple[list[Scalar], Scalar | None]:
     """-> (the leading indices of the output that a row of sums is for, under which condition it is for one)."""
-    shape, pitch = [_extent(v) for v in kernel.places], kernel.mark.pitch
+    shape, pitch = [extent_of(v) for v in kernel.places], kernel.mark.pitch
     if pitch:
         return [*groups, row // pitch, row % pitch], row % pitch < shape[-1]
-    own = [*map(_extent, kernel.groups), kernel.product.rows]
+    own = [*map(extent_of, kernel.groups), kernel.product.rows]
     return ([*groups, row] if shape == own else unflatten(flatten([*groups, row], own), shape)), None
 
 
 def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     """All blocks of the output, spread over the threads. A thread configures its tiles for every part that it takes."""
     product = kernel.product
-    across = -(-_extent(kernel.column) // (product.across * TILE_COLUMNS))
+    across = -(-extent_of(kernel.column) // (product.across * TILE_COLUMNS))
     down = product.groups * product.blocks
-    parts = CHUNKS * target.cores if product.cycles >= PARALLEL_CYCLES and target.cores > 1 else 1
-    parts = min(parts, down * across)
-    part, block = tirx.Var("part", INDEX), tirx.Var("block", INDEX)
+    block = tirx.Var("block", INDEX)
     columns_first = _reads_weights_once(kernel, target)
     column, row = unflatten(block, [across, down]) if columns_first else reversed(unflatten(block, [down, across]))
-    *groups, index = unflatten(row, [*map(_extent, kernel.groups), product.blocks])
-    first_row = _fitting(index, product.block_rows, product.rows)
+    *groups, index = unflatten(row, [*map(extent_of, kernel.groups), product.blocks])
+    first_row = fitting(index, product.block_rows, product.rows)
     share = _Share(row, down) if columns_first and down > 1 else None
     at = _Place(groups, first_row, column * product.across, share)
-    begin, end = (one * (down * across) // parts for one in (part, part + 1))
-    blocks = _loop(block, begin, end - begin, _widths(kernel, weights, at, column))
-    configuration = tirx.decl_buffer((len(product.configuration),), INDEX, name="configuration", scope=LOCAL)
-    filled = [tirx.BufferStore(configuration, _int(v), [_int(i)]) for i, v in enumerate(product.configuration)]
-    configured = amx.configure(tirx.buffer_data(configuration))
-    body = tirx.stmt_seq(tirx.AllocBuffer(configuration), *filled, configured, blocks, amx.release())
-    return _loop(part, _int(0), _int(parts), body, tirx.ForKind.PARALLEL if parts > 1 else tirx.ForKind.SERIAL)
+    body = _widths(kernel, weights, at, column)
+    return spread(product, (block, down * across), body, target, cycles=product.cycles)
 
 
 def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
@@ -204,7 +201,7 @@ class _Place:
 def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.Stmt:
     """The last block of columns may have fewer of them."""
     width = kernel.product.across * TILE_COLUMNS
-    count, rest = divmod(_extent(kernel.column), width)
+    count, rest = divmod(extent_of(kernel.column), width)
     if not rest:
         return _block(kernel, weights, at, width)
     last = _block(kernel, weights, at, rest)
@@ -214,58 +211,42 @@ def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.S
 def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt:
     product, wide = kernel.product, -(-columns // TILE_COLUMNS)
     width = wide * TILE_COLUMNS
-    grid = list(itertools.product(range(product.tall), range(wide)))
-    sums = tirx.decl_buffer((product.block_rows * width,), FLOAT, name="sums", scope=LOCAL)
-    # of an element's address TVM would conclude that only this element is used, and make less room
-    whole = tirx.buffer_data(sums)
-
-    def corner(upper: int, left: int) -> Scalar:
-        first = upper * product.heights[0] * width + left * TILE_COLUMNS
-        return tirx.handle_add_byte_offset(whole, _int(first * FLOAT_BYTES))
-
+    sums, whole = sums_buffer(product.block_rows * width, "sums")
     return tirx.stmt_seq(
         tirx.AllocBuffer(sums),
-        *(amx.zero(product.sums_tile(*each)) for each in grid),
-        _reduction(kernel, weights, at, grid),
-        *(amx.store(product.sums_tile(*each), corner(*each), width * FLOAT_BYTES) for each in grid),
+        summed_up(product, wide, _reduction(kernel, weights, at, wide), whole, width),
         _outputs(kernel, at, columns, sums),
     )
 
 
-def _reduction(kernel: _Kernel, weights: Any, at: _Place, grid: Sequence[tuple[int, int]]) -> tirx.Stmt:
+def _reduction(kernel: _Kernel, weights: Any, at: _Place, wide: int) -> tirx.Stmt:
     product, mark = kernel.product, kernel.mark
     runs, step = [tirx.Var("run", INDEX) for _ in kernel.outer], tirx.Var("step", INDEX)
     values = {
         **{v.var: group for v, group in zip(kernel.groups, at.groups, strict=True)},
         **{v.var: run for v, run in zip(kernel.outer, runs, strict=True)},
-        **{v.var: _int(0) for v in kernel.inner},
+        **{v.var: number(0) for v in kernel.inner},
         kernel.row.var: at.row,
     }
-    corner = tirx.BufferLoad(kernel.inputs.source, [_replaced(b.min, values) for b in kernel.inputs.region])
-    pair = _fitting(step, product.depth, product.pairs)
-    run = flatten(runs, [_extent(v) for v in kernel.outer])
+    corner = tirx.BufferLoad(kernel.inputs.source, [replaced(b.min, values) for b in kernel.inputs.region])
+    pair = fitting(step, product.depth, product.pairs)
+    run = flatten(runs, [extent_of(v) for v in kernel.outer])
 
-    def inputs(upper: int) -> Scalar:
+    def inputs(upper: int) -> Rows:
         offset = pair * amx.PAIR_BYTES + upper * product.heights[0] * mark.row_bytes
-        return tirx.handle_add_byte_offset(tirx.address_of(corner), offset)
+        return tirx.handle_add_byte_offset(tirx.address_of(corner), offset), mark.row_bytes
 
-    def tile(left: int) -> Scalar:
-        return tirx.address_of(tirx.BufferLoad(weights, [at.tile + left, run, step, _int(0), _int(0)]))
+    def tile(left: int) -> Rows:
+        element = tirx.BufferLoad(weights, [at.tile + left, run, step, number(0), number(0)])
+        return tirx.address_of(element), ROW_BYTES
 
-    uppers, lefts = ({each[axis] for each in grid} for axis in (0, 1))
     body = tirx.stmt_seq(
-        *_fetches(product, weights, at, run * product.steps + step),
-        *(amx.load(product.inputs_tile(upper), inputs(upper), mark.row_bytes) for upper in uppers),
-        *(amx.load(product.weights_tile(left), tile(left), ROW_BYTES) for left in lefts),
-        *(
-            amx.multiply(product.sums_tile(upper, left), product.inputs_tile(upper), product.weights_tile(left))
-            for upper, left in grid
-        ),
+        *_fetches(product, weights, at, run * product.steps + step), multiply_step(product, wide, inputs, tile)
     )
-    loop = _loop(step, _int(0), _int(product.steps), body)
+    steps = loop(step, number(0), number(product.steps), body)
     for variable, own in zip(reversed(runs), reversed(kernel.outer), strict=True):
-        loop = _loop(variable, _int(0), _int(_extent(own)), loop)
-    return loop
+        steps = loop(variable, number(0), number(extent_of(own)), steps)
+    return steps
 
 
 def _fetches(product: Product, weights: Any, at: _Place, step: Scalar) -> list[tirx.Stmt]:
@@ -288,56 +269,14 @@ def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
     row = tirx.Var("row", INDEX)
     place, condition = _leading(kernel, at.groups, at.row + row)
     stores = []
-    for start, lanes in _vectors(columns):
+    for start, lanes in vectors(columns):
         lane = tirx.Var("lane", INDEX)
         values = dict(zip((v.var for v in kernel.places), place, strict=True))
         values[kernel.column.var] = at.tile * TILE_COLUMNS + start + lane
         total = tirx.BufferLoad(sums, [row * width + start + lane])
-        value = _replaced(kernel.output.value, values, {kernel.wide: total})
-        store = tirx.BufferStore(kernel.output.buffer, value, [_replaced(i, values) for i in kernel.output.indices])
-        stores.append(_loop(lane, _int(0), _int(lanes), store, tirx.ForKind.VECTORIZED))
+        value = replaced(kernel.output.value, values, {kernel.wide: total})
+        store = tirx.BufferStore(kernel.output.buffer, value, [replaced(i, values) for i in kernel.output.indices])
+        stores.append(loop(lane, number(0), number(lanes), store, tirx.ForKind.VECTORIZED))
     body = tirx.stmt_seq(*stores)
     guarded = body if condition is None else tirx.IfThenElse(condition, body, None)
-    return _loop(row, _int(0), _int(product.block_rows), guarded)
-
-
-def _vectors(columns: int) -> list[tuple[int, int]]:
-    """(first column, how many) of vectors as wide as the processor's, and narrower powers of two behind them."""
-    vectors, start = [], 0
-    while start < columns:
-        lanes = min(TILE_COLUMNS, 1 << ((columns - start).bit_length() - 1))
-        vectors.append((start, lanes))
-        start += lanes
-    return vectors
-
-
-def _replaced(
-    value: Scalar, values: Mapping[Any, Scalar], loads: Mapping[Any, Scalar] = MappingProxyType({})
-) -> Scalar:
-    """values: of variables. loads: of buffers, instead of what is read from them."""
-    return tvm_ffi.structural_map(
-        value,
-        [
-            (tvm.ir.TensorLoad, lambda load: loads.get(load.source, load)),
-            (tvm.ir.Var, lambda variable: values.get(variable, variable)),
-        ],
-    )
-
-
-def _fitting(index: Scalar, size: int, whole: int) -> Scalar:
-    """Where a piece begins of those that something is cut into; the last one where it still fits."""
-    return index * size if whole % size == 0 else tirx.min(index * size, whole - size)
-
-
-def _loop(
-    variable: tirx.Var, begin: Scalar, extent: Scalar, body: tirx.Stmt, kind: tirx.ForKind = tirx.ForKind.SERIAL
-) -> tirx.For:
-    return tirx.For(variable, begin, extent, kind, body)
-
-
-def _extent(variable: tirx.IterVar) -> int:
-    return int(variable.dom.extent)
-
-
-def _int(value: int) -> Scalar:
-    return tirx.const(value, INDEX)
+    return loop(row, number(0), number(product.block_rows), guarded)
