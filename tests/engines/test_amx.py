@@ -326,11 +326,17 @@ def test_a_device_without_amx_refuses_the_engine(tmp_path: Path, monkeypatch: py
     assert "x86-64-v4-bf16" in raised.value.hint
 
 
-def lowered(rows: int, inner: int, columns: int) -> tvm.IRModule:
-    """A product, as far as it is before its loops are scheduled."""
+def lowered(rows: int, inner: int, columns: int, *, added: tuple[int, ...] | None = None) -> tvm.IRModule:
+    """A product, as far as it is before its loops are scheduled. added: the shape of what is added to it."""
     target = load_target(TARGET)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    model = build(nodes, {"x": (rows, inner)}, {"y": (rows, columns)}, {"w": random(inner, columns)})
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["product"])]
+    inputs = {"x": (rows, inner)}
+    if added is None:
+        nodes.append(helper.make_node("Relu", ["product"], ["y"]))
+    else:
+        nodes.append(helper.make_node("Add", ["product", "r"], ["y"]))
+        inputs["r"] = added
+    model = build(nodes, inputs, {"y": (rows, columns)}, {"w": random(inner, columns)})
     imported = import_model(model, specs(model.graph.input), target)
     module, _ = lower_graph(imported, target, llvm_target(target), unit_of(target))
     return module
@@ -341,8 +347,8 @@ def product_of(module: tvm.IRModule) -> tvm.tirx.PrimFunc:
     return product
 
 
-def compiled(rows: int, inner: int, columns: int) -> tvm.runtime.Module:
-    target, module = load_target(TARGET), lowered(rows, inner, columns)
+def compiled(rows: int, inner: int, columns: int, *, added: tuple[int, ...] | None = None) -> tvm.runtime.Module:
+    target, module = load_target(TARGET), lowered(rows, inner, columns, added=added)
     scheduled = schedule_module(module, target, packable_weights(module))
     assert scheduled.tiles
     named = tvm.IRModule({"product": product_of(scheduled.module).with_attr("global_symbol", "product")})
@@ -362,10 +368,16 @@ def test_the_processor_multiplies_tiles() -> None:
     assert {"ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"} <= set(instructions)
 
 
-@pytest.mark.parametrize("rows", [20, 100])
-def test_weights_of_the_next_columns_are_fetched_while_there_are_rows_to_multiply(rows: int) -> None:
-    instructions = compiled(rows, 512, 256).inspect_source("asm").split()
-    assert ("prefetcht0" in instructions) == (rows == 100)
+@pytest.mark.parametrize("columns", [256, 2048])
+def test_weights_that_are_read_once_are_fetched_before_their_turn(columns: int) -> None:
+    instructions = compiled(100, 512, columns).inspect_source("asm").split()
+    assert ("prefetcht0" in instructions) == (columns == 2048)
+
+
+@pytest.mark.parametrize("added", [(20, 64), (64,)])
+def test_what_is_added_to_each_row_is_fetched_before_the_sums_are_done(added: tuple[int, ...]) -> None:
+    instructions = compiled(20, 64, 64, added=added).inspect_source("asm").split()
+    assert ("prefetcht0" in instructions) == (len(added) == 2)
 
 
 @pytest.mark.parametrize("columns", [3, 35])

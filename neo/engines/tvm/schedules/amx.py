@@ -6,6 +6,7 @@ in the cache.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     across = -(-extent_of(kernel.column) // (product.across * TILE_COLUMNS))
     down = product.groups * product.blocks
     block = tirx.Var("block", INDEX)
-    columns_first = _reads_weights_once(kernel, target)
+    # read once, all rows at a time; smaller ones are better read again: outputs are then written line by line
+    columns_first = product.weights_bytes > target.l2_kib * 1024 // 2
     column, row = unflatten(block, [across, down]) if columns_first else reversed(unflatten(block, [down, across]))
     *groups, index = unflatten(row, [*map(extent_of, kernel.groups), product.blocks])
     first_row = fitting(index, product.block_rows, product.rows)
@@ -168,14 +170,6 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     at = _Place(groups, first_row, column * product.across, share)
     body = _widths(kernel, weights, at, column)
     return spread(product, (block, down * across), body, target, cycles=product.cycles)
-
-
-def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
-    """Do all rows of some columns come before the next columns? Then the inputs are read again and again."""
-    weights, half = kernel.product.weights_bytes, target.l2_kib * 1024 // 2
-    shape, dtype = kernel.inputs.source.shape, kernel.inputs.source.dtype
-    inputs = math.prod(int(size) for size in shape) * dtype.bits // 8
-    return bool(weights > half or (inputs <= half and weights > target.l1d_kib * 1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,27 +234,58 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, wide: int) -> tirx.Stm
         element = tirx.BufferLoad(weights, [at.tile + left, run, step, number(0), number(0)])
         return tirx.address_of(element), ROW_BYTES
 
-    body = tirx.stmt_seq(
-        *_fetches(product, weights, at, run * product.steps + step), multiply_step(product, wide, inputs, tile)
-    )
+    turn = run * product.steps + step
+    fetches = [*_fetch_weights(product, weights, at, turn), *_fetch_operands(kernel, at, turn, wide)]
+    body = tirx.stmt_seq(*fetches, multiply_step(product, wide, inputs, tile))
     steps = loop(step, number(0), number(product.steps), body)
     for variable, own in zip(reversed(runs), reversed(kernel.outer), strict=True):
         steps = loop(variable, number(0), number(extent_of(own)), steps)
     return steps
 
 
-def _fetches(product: Product, weights: Any, at: _Place, step: Scalar) -> list[tirx.Stmt]:
+def _fetch_weights(product: Product, weights: Any, at: _Place, turn: Scalar) -> list[tirx.Stmt]:
     """The next columns' weights are in no cache when their turn comes: every block of rows fetches a part of them, a
     little at every step of the reduction. A prefetch never faults, so none asks whether there are next columns.
     """
     if at.share is None:
         return []
-    tile = product.runs * product.steps * product.depth * ROW_BYTES
+    turns = product.runs * product.steps
     lines = -(-product.across * product.depth // at.share.parts)
-    turn = at.share.index * (product.runs * product.steps) + step
-    begin = (at.tile + product.across) * tile + turn * (lines * LINE_BYTES)
+    next_tile = (at.tile + product.across) * turns * product.depth * ROW_BYTES
+    begin = next_tile + (at.share.index * turns + turn) * (lines * LINE_BYTES)
     places = (begin + index * LINE_BYTES for index in range(lines))
     return [prefetch.fetch(tirx.handle_add_byte_offset(tirx.buffer_data(weights), place)) for place in places]
+
+
+def _fetch_operands(kernel: _Kernel, at: _Place, turn: Scalar, wide: int) -> list[tirx.Stmt]:
+    """What is added to the sums has a line for every row of them, far from each other: some rows at every step."""
+    product = kernel.product
+    if kernel.mark.pitch:  # rows are not at a constant distance
+        return []
+    place, _ = _leading(kernel, at.groups, at.row)
+    rows = -(-product.block_rows // (product.runs * product.steps))
+    addresses = []
+    for operand in _operands(kernel):
+        size = operand.dtype.bits // 8
+        distance, first = int(operand.shape[-1]) * size, [*place, at.tile * TILE_COLUMNS]
+        corner = tirx.address_of(tirx.BufferLoad(operand, first))
+        for row, line in itertools.product(range(rows), range(0, wide * TILE_COLUMNS * size, LINE_BYTES)):
+            addresses.append(tirx.handle_add_byte_offset(corner, (turn * rows + row) * distance + line))
+    return [prefetch.fetch(address) for address in addresses]
+
+
+def _operands(kernel: _Kernel) -> list[Any]:
+    """Buffers that are as large as the output, and read as it is written."""
+    found: list[Any] = []
+    own = [v.var for v in (*kernel.places, kernel.column)]
+
+    def look(load: Any) -> None:
+        in_order = len(load.indices) == len(own) and all(map(lambda i, v: i.same_as(v), load.indices, own))
+        if in_order and not load.source.same_as(kernel.wide):
+            found.append(load.source)
+
+    tvm_ffi.structural_walk(kernel.output.value, (tvm.ir.TensorLoad, look))
+    return found
 
 
 def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
