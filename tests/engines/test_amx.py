@@ -368,10 +368,10 @@ def test_the_processor_multiplies_tiles() -> None:
     assert {"ldtilecfg", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"} <= set(instructions)
 
 
-@pytest.mark.parametrize("columns", [256, 2048])
-def test_weights_that_are_read_once_are_fetched_before_their_turn(columns: int) -> None:
-    instructions = compiled(100, 512, columns).inspect_source("asm").split()
-    assert ("prefetcht0" in instructions) == (columns == 2048)
+@pytest.mark.parametrize("rows", [100, 1000])
+def test_weights_that_are_more_than_the_outputs_are_fetched_before_their_turn(rows: int) -> None:
+    instructions = compiled(rows, 512, 256).inspect_source("asm").split()
+    assert ("prefetcht0" in instructions) == (rows == 100)
 
 
 @pytest.mark.parametrize("added", [(20, 64), (64,)])

@@ -161,35 +161,44 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     across = -(-extent_of(kernel.column) // (product.across * TILE_COLUMNS))
     down = product.groups * product.blocks
     block = tirx.Var("block", INDEX)
-    # read once, all rows at a time; smaller ones are better read again: outputs are then written line by line
-    columns_first = product.weights_bytes > target.l2_kib * 1024 // 2
+    columns_first = _reads_weights_once(kernel, target)
     column, row = unflatten(block, [across, down]) if columns_first else reversed(unflatten(block, [down, across]))
     *groups, index = unflatten(row, [*map(extent_of, kernel.groups), product.blocks])
     first_row = fitting(index, product.block_rows, product.rows)
-    share = _Share(row, down) if columns_first and down > 1 else None
-    at = _Place(groups, first_row, column * product.across, share)
+    fetching = _Fetching(row, down, (column + 1) % across) if columns_first and down > 1 else None
+    at = _Place(groups, first_row, column * product.across, fetching)
     body = _widths(kernel, weights, at, column)
     return spread(product, (block, down * across), body, target, cycles=product.cycles)
 
 
+def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
+    """Do all rows of some columns come before the next columns? Weights are then read once, but outputs, and what is
+    added to them, not line by line.
+    """
+    rows = kernel.product.groups * kernel.product.rows * extent_of(kernel.column)
+    lines = rows * sum(buffer.dtype.bits // 8 for buffer in (kernel.output.buffer, *_operands(kernel)))
+    return bool(kernel.product.weights_bytes > min(lines, target.l2_kib * 1024))
+
+
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """Of the work to fetch the weights of the next columns: the index-th of so many equal parts."""
+class _Fetching:
+    """Weights for the next columns, by the index-th of so many blocks of rows. columns: which, in blocks of them."""
 
     index: Scalar
-    parts: int
+    blocks: int
+    columns: Scalar
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Of a block of sums: its group and first row, and of the weights the first tile. share: None if nothing is fetched
-    for the next block.
+    """Of a block of sums: its group and first row, and of the weights the first tile. fetching: None if nothing is
+    fetched for the next block.
     """
 
     groups: Sequence[Scalar]
     row: Scalar
     tile: Scalar
-    share: _Share | None
+    fetching: _Fetching | None
 
 
 def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.Stmt:
@@ -235,7 +244,7 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, wide: int) -> tirx.Stm
         return tirx.address_of(element), ROW_BYTES
 
     turn = run * product.steps + step
-    fetches = [*_fetch_weights(product, weights, at, turn), *_fetch_operands(kernel, at, turn, wide)]
+    fetches = [*_fetch_weights(product, weights, at.fetching, turn), *_fetch_operands(kernel, at, turn, wide)]
     body = tirx.stmt_seq(*fetches, multiply_step(product, wide, inputs, tile))
     steps = loop(step, number(0), number(product.steps), body)
     for variable, own in zip(reversed(runs), reversed(kernel.outer), strict=True):
@@ -243,17 +252,18 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, wide: int) -> tirx.Stm
     return steps
 
 
-def _fetch_weights(product: Product, weights: Any, at: _Place, turn: Scalar) -> list[tirx.Stmt]:
+def _fetch_weights(product: Product, weights: Any, fetching: _Fetching | None, turn: Scalar) -> list[tirx.Stmt]:
     """The next columns' weights are in no cache when their turn comes: every block of rows fetches a part of them, a
-    little at every step of the reduction. A prefetch never faults, so none asks whether there are next columns.
+    little at every step of the reduction.
     """
-    if at.share is None:
+    if fetching is None:
         return []
-    turns = product.runs * product.steps
-    lines = -(-product.across * product.depth // at.share.parts)
-    next_tile = (at.tile + product.across) * turns * product.depth * ROW_BYTES
-    begin = next_tile + (at.share.index * turns + turn) * (lines * LINE_BYTES)
-    places = (begin + index * LINE_BYTES for index in range(lines))
+    turns, lines = product.runs * product.steps, product.across * product.depth
+    together = -(-fetching.blocks // lines)  # so many blocks fetch the same part: one line at a step is the least
+    most = -(-lines * together // fetching.blocks)
+    part = fetching.index // together * turns + turn
+    begin = (fetching.columns * (turns * lines) + part * most) * LINE_BYTES
+    places = (begin + index * LINE_BYTES for index in range(most))
     return [prefetch.fetch(tirx.handle_add_byte_offset(tirx.buffer_data(weights), place)) for place in places]
 
 
