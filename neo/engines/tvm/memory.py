@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 from neo.runtime.engine_folder import ALIGNMENT_BYTES
 
+# Between results of a page and more. Their sizes are often multiples of a page, and of places whose addresses end
+# alike a processor takes a load for one of what was just stored, and waits ("4K aliasing" in Intel's manual)
+PAGE_BYTES, SPACE_BYTES = 4096, 5 * ALIGNMENT_BYTES
+
 
 @dataclass(slots=True, eq=False)
 class Block:
@@ -24,7 +28,8 @@ class Block:
 
     @property
     def end(self) -> int:
-        return self.offset + -(-self.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        space = SPACE_BYTES if self.size >= PAGE_BYTES else 0
+        return self.offset + -(-self.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES + space
 
     def meets(self, other: Block) -> bool:
         """Are both needed at some time?"""
