@@ -94,6 +94,22 @@ def test_a_part_that_is_joined_twice_is_copied(agrees: Check) -> None:
     agrees("tvm", build(nodes, {"x": (1, 16, 5, 5)}, {"y": (1, 8, 5, 5)}, weights))
 
 
+def test_a_part_of_two_wholes_is_written_into_one_and_copied_into_the_other(agrees: Check, tmp_path: Path) -> None:
+    """r0: within zeros for a convolution, and beside the answer of that."""
+    weights = {"w0": random(32, 32, 1, 1), "w1": random(32, 32, 5, 5), "w2": random(32, 64, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"]),
+        helper.make_node("Relu", ["c0"], ["r0"]),
+        helper.make_node("Conv", ["r0", "w1"], ["c1"], pads=[2] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Concat", ["r1", "r0"], ["joined"], axis=1),
+        helper.make_node("Conv", ["joined", "w2"], ["y"]),
+    ]
+    model = build(nodes, {"x": (1, 32, 14, 14)}, {"y": (1, 32, 14, 14)}, weights)
+    agrees("tvm", model)
+    assert sum(name.endswith("_placed") for name in kernels(model, tmp_path)) == 2
+
+
 def framed(
     stride: int,
     kernel: int,

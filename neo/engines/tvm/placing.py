@@ -148,7 +148,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         if isinstance(place, Frame):
             size = shape[1], shape[2]
             self._write(whole, self.builder_.add_func(zeros(place, size, dtype, self._target), "zeros"), [])
-        elif part not in self._parts:
+        elif not whole.same_as(self._parts.get(part)):  # it may be written into another whole
             copied = schedule_module(tvm.IRModule({"copy": copy(shape, dtype)}), self._target, {}).module["copy"]
             self._write(whole, self.builder_.add_func(placed(copied, place), "copy"), [self.visit_expr(part)])
 
