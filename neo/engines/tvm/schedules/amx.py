@@ -290,7 +290,8 @@ def _operands(kernel: _Kernel) -> list[Any]:
     own = [v.var for v in (*kernel.places, kernel.column)]
 
     def look(load: Any) -> None:
-        in_order = len(load.indices) == len(own) and all(map(lambda i, v: i.same_as(v), load.indices, own))
+        pairs = zip(load.indices, own, strict=False)
+        in_order = len(load.indices) == len(own) and all(index.same_as(variable) for index, variable in pairs)
         if in_order and not load.source.same_as(kernel.wide):
             found.append(load.source)
 

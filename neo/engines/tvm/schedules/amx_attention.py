@@ -18,7 +18,7 @@ from tvm.s_tir.schedule import ScheduleError
 
 from neo.contract.device import Target
 from neo.engines.tvm.amx import PAIR_BYTES, TILE_COLUMNS, TILE_PAIRS, Product
-from neo.engines.tvm.bfloat16 import FLOAT, STORAGE, widened
+from neo.engines.tvm.bfloat16 import FLOAT, PAIR, STORAGE, widened
 from neo.engines.tvm.indices import unflatten
 from neo.engines.tvm.lowering.attention import BIASED, LARGEST, POWERS, SCORES, STEPS, TOTAL, VALUES
 from neo.engines.tvm.lowering.tiled import mark_of
@@ -122,13 +122,14 @@ def _read(schedule: Schedule) -> _Kernel | None:
         schedule.compute_inline(block)
     described = {name: schedule.get(block) for name, block in steps.items()}
     buffers = {name: block.writes[0].source for name, block in described.items()}
-    scores, values = (_product(described[name]) for name in (SCORES, VALUES))
-    mark = mark_of(described[SCORES])
+    mark, scores, values = mark_of(described[SCORES]), _product(described[SCORES]), _product(described[VALUES])
     output = schedule.get(last)
     own = [v.var for v in output.iter_vars]
-    read = next(read for read in output.reads if read.source.same_as(buffers[VALUES]))
-    order = [next((i for i, b in enumerate(read.region) if b.min.same_as(variable)), None) for variable in own]
-    if mark is None or sorted(order, key=str) != list(range(len(read.region))) or not _is_store(output):
+    (read,) = (read for read in output.reads if read.source.same_as(buffers[VALUES]))
+    order = [index for variable in own for index, b in enumerate(read.region) if b.min.same_as(variable)]
+    if mark is None or scores is None or values is None or not _is_store(output):
+        return None
+    if not len(own) == len(order) == len(read.region):  # something else than values in another order
         return None
     *lead, rows, keys, depth = (extent_of(v) for v in described[SCORES].iter_vars)
     width = extent_of(described[VALUES].iter_vars[-2])
@@ -144,7 +145,7 @@ def _read(schedule: Schedule) -> _Kernel | None:
         powers=_step(described[POWERS]),
         values=values,
         last=_Step(own, output.body),
-        order=[int(index) for index in order if index is not None],
+        order=order,
         columns=extent_of(output.iter_vars[order.index(len(order) - 1)]),
     )
 
@@ -158,11 +159,13 @@ def _step(block: Any) -> _Step:
     return _Step([v.var for v in block.iter_vars], block.body)
 
 
-def _product(block: Any) -> _Product:
+def _product(block: Any) -> _Product | None:
+    """None for other than bfloat16 times pairs of it."""
     *at, step = [v.var for v in block.iter_vars]
-    (inputs,) = (read for read in block.reads if str(read.source.dtype) == STORAGE)
-    (weights,) = (read for read in block.reads if str(read.source.dtype) != STORAGE)
-    return _Product(at, step, inputs, weights)
+    kinds = {str(read.source.dtype): read for read in block.reads}
+    if sorted(kinds) != sorted((STORAGE, PAIR)) or len(block.reads) != len(kinds):
+        return None
+    return _Product(at, step, kinds[STORAGE], kinds[PAIR])
 
 
 class _Writer:
