@@ -37,7 +37,7 @@ from neo.targets import load_target
 from tests.engines.conftest import build_engine_here, to_bfloat16
 from tests.engines.emulation import Machine, machine_with_amx
 from tests.engines.reference import reference_outputs, specs
-from tests.engines.test_attention import LENGTHS, attention
+from tests.engines.test_attention import LENGTHS, MASKS, attention, mask_shape
 from tests.models import build
 
 TARGET = "x86-64-v4-amx"
@@ -234,7 +234,7 @@ def network() -> onnx.ModelProto:
     heads=st.sampled_from([1, 3]),
     batch=st.sampled_from([1, 2]),
     joins_heads=st.booleans(),
-    masked=st.sampled_from(["", "keys", "pairs", "all"]),
+    masked=MASKS,
     threads=st.sampled_from([1, 2]),
 )
 def test_attention_of_any_shape(
@@ -248,8 +248,8 @@ def test_attention_of_any_shape(
     masked: str,
     threads: int,
 ) -> None:
-    shapes = {"": None, "keys": (batch, 1, 1, keys), "pairs": (queries, keys), "all": (batch, heads, queries, keys)}
-    model = attention(queries, keys, width, heads, batch=batch, mask=shapes[masked], joins_heads=joins_heads)
+    mask = mask_shape(masked, batch, heads, queries, keys)
+    model = attention(queries, keys, width, heads, batch=batch, mask=mask, joins_heads=joins_heads)
     answers(model, threads=threads, max_rel=5e-3)
 
 

@@ -17,6 +17,7 @@ from tests.models import build
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LENGTHS = st.sampled_from([2, 3, 7, 16, 17, 31, 64, 129])
+MASKS = st.sampled_from(["", "keys", "pairs", "all"])
 ALL_HEADS = [0, 2, 1, 3]
 
 
@@ -71,6 +72,12 @@ def attention(
     return build([*nodes, *behind], inputs, {"y": shape}, constants)
 
 
+def mask_shape(masked: str, batch: int, heads: int, queries: int, keys: int) -> tuple[int, ...] | None:
+    """masked: one of MASKS."""
+    shapes = {"keys": (batch, 1, 1, keys), "pairs": (queries, keys), "all": (batch, heads, queries, keys)}
+    return shapes.get(masked)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [FP32, BF16])
 @FEW
@@ -83,7 +90,7 @@ def attention(
     scale=st.sampled_from(["Mul", "Div"]),
     keys_turned_twice=st.booleans(),
     joins_heads=st.booleans(),
-    masked=st.sampled_from(["", "keys", "pairs", "all"]),
+    masked=MASKS,
     threads=st.sampled_from([1, 2]),
 )
 def test_attention_of_any_shape(
@@ -100,14 +107,13 @@ def test_attention_of_any_shape(
     threads: int,
     precision: str,
 ) -> None:
-    shapes = {"": None, "keys": (batch, 1, 1, keys), "pairs": (queries, keys), "all": (batch, heads, queries, keys)}
     model = attention(
         queries,
         keys,
         width,
         heads,
         batch=batch,
-        mask=shapes[masked],
+        mask=mask_shape(masked, batch, heads, queries, keys),
         scale=scale,
         keys_turned_twice=keys_turned_twice,
         joins_heads=joins_heads,

@@ -22,7 +22,7 @@ from neo.engines.tvm.constants import constant_of, is_known
 from neo.engines.tvm.expressions import name_of, shape_of
 from neo.engines.tvm.indices import axes_of, before_transpose
 from neo.engines.tvm.lowering import matmul
-from neo.engines.tvm.lowering.arithmetic import FLOATS, PAIR_CHANNELS, Arithmetic, encode, zero
+from neo.engines.tvm.lowering.arithmetic import FLOATS, PAIR_CHANNELS, Arithmetic, Pairs, encode, zero
 from neo.engines.tvm.lowering.rows import Rows
 from neo.engines.tvm.lowering.tiled import Mark, pays, whole_tiles
 from neo.engines.tvm.patterns import TAKES_EPILOGUE
@@ -136,8 +136,9 @@ class Attention:
         """-> a call for ``builder`` to emit; what it needs is emitted."""
         if self.q.shape[-1] % rows.arithmetic.depth:
             return self.emit(builder, replace(rows, arithmetic=FLOATS))
-        keys, in_tiles = self.v.shape[-2], self._pays_in_tiles(rows)
-        extents = self._extents_of_tiles() if in_tiles else self._extents(rows)
+        if self._pays_in_tiles(rows):
+            rows = replace(rows, arithmetic=replace(rows.arithmetic, tiles=True))
+        keys, extents = self.v.shape[-2], self._extents(rows)
         q, k, v = self.q, self.k, self.v
         if rows.arithmetic != FLOATS:
             q, k, v = (_stored(builder, view) for view in (q, k, v))
@@ -145,7 +146,7 @@ class Attention:
         variable = [step.operand for step in steps if _scalar(step.operand) is None]
         form = replace(self, q=q, k=k, v=v, steps=tuple(steps))
         return builder.call_te(
-            lambda *tensors: form.compute(*tensors, extents=extents, arithmetic=rows.arithmetic, in_tiles=in_tiles),
+            lambda *tensors: form.compute(*tensors, extents=extents, arithmetic=rows.arithmetic),
             q.base,
             _keys(builder, k, rows, extents.keys),
             v.base
@@ -157,21 +158,22 @@ class Attention:
         )
 
     def _extents(self, rows: Rows) -> Extents:
-        queries, keys, width = self.q.shape[-2], self.v.shape[-2], _columns(self.v, rows)
+        queries, keys, width, depth = self.q.shape[-2], self.v.shape[-2], _columns(self.v, rows), rows.arithmetic.depth
         tall = rows.round_up(queries, width)
+        if rows.arithmetic.tiles:  # scores are columns of one product, and channels of the other
+            step = depth * TILE_PAIRS
+            wide = -(-keys // step) * step
+            return Extents(tall, wide, width, wide // depth)
         tile = choose_tile(tall, width, rows.lanes, rows.target.operand_registers)
         vectors = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.operand_registers)
-        return Extents(tall, vectors * rows.lanes, width, -(-keys // rows.arithmetic.depth))
-
-    def _extents_of_tiles(self) -> Extents:
-        keys = -(-self.v.shape[-2] // (PAIR_CHANNELS * TILE_PAIRS)) * PAIR_CHANNELS * TILE_PAIRS
-        return Extents(self.q.shape[-2], keys, whole_tiles(self.v.shape[-1]), keys // PAIR_CHANNELS)
+        return Extents(tall, vectors * rows.lanes, width, -(-keys // depth))
 
     def _pays_in_tiles(self, rows: Rows) -> bool:
         """Has the processor tiles, and are they faster?"""
-        unit = getattr(rows.arithmetic, "unit", None)
         *lead, queries, depth = self.q.shape
-        if unit is None or not unit.tiles or self.q.axes[-1] != len(self.q.axes) - 1:
+        if not isinstance(rows.arithmetic, Pairs) or not rows.arithmetic.unit.tiles:
+            return False
+        if self.q.axes[-1] != len(self.q.axes) - 1:  # channels are no neighbours in memory
             return False
         keys = self.v.shape[-2]
         scores = Product(math.prod(lead), queries, whole_tiles(keys), 1, depth // PAIR_CHANNELS)
@@ -192,11 +194,10 @@ class Attention:
         *operands: te.Tensor,
         extents: Extents,
         arithmetic: Arithmetic,
-        in_tiles: bool,
     ) -> te.Tensor:
         """q: the base of its view, as the arithmetic wants it. k: [..., D, wide], as it wants weights. v: likewise,
         [..., T, width], but in float32 the base of its view if there is nothing to add to its columns. operands: of the
-        steps that are not by a number. in_tiles: is it meant for tiles of AMX?
+        steps that are not by a number.
         """
         *lead, queries, depth = self.q.shape
         keys = self.v.shape[-2]
@@ -218,7 +219,7 @@ class Attention:
             return te.sum(term, axis=d)
 
         row_bytes = math.prod(int(size) for size in q.shape[self.q.axes[-2] + 1 :]) * np.dtype(str(q.dtype)).itemsize
-        attrs = Mark(row_bytes).attrs if in_tiles else {}
+        attrs = Mark(row_bytes).attrs if arithmetic.tiles else {}
         scores = te.compute((*lead, tall, wide), score, name=SCORES, attrs=attrs)
 
         def bias(*at: tirx.Var) -> Any:

@@ -23,7 +23,7 @@ from neo.engines.tvm import amx, prefetch
 from neo.engines.tvm.amx import ROW_BYTES, TILE_COLUMNS, Product
 from neo.engines.tvm.bfloat16 import PAIR
 from neo.engines.tvm.indices import flatten, unflatten
-from neo.engines.tvm.lowering.tiled import Mark, mark_of
+from neo.engines.tvm.lowering.tiled import Mark, mark_of, whole_tiles
 from neo.engines.tvm.packing import Packing
 from neo.engines.tvm.schedules.amx_loops import (
     INDEX,
@@ -34,10 +34,11 @@ from neo.engines.tvm.schedules.amx_loops import (
     loop,
     multiply_step,
     number,
+    on_stack,
     replaced,
     spread,
     summed_up,
-    sums_buffer,
+    vectorised,
     vectors,
 )
 from neo.engines.tvm.schedules.loops import blocks_of, is_reduction
@@ -212,12 +213,12 @@ def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.S
 
 
 def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt:
-    product, wide = kernel.product, -(-columns // TILE_COLUMNS)
-    width = wide * TILE_COLUMNS
-    sums, whole = sums_buffer(product.block_rows * width, "sums")
+    product, width = kernel.product, whole_tiles(columns)
+    wide = width // TILE_COLUMNS
+    sums = on_stack(product.block_rows * width, "sums")
     return tirx.stmt_seq(
         tirx.AllocBuffer(sums),
-        summed_up(product, wide, _reduction(kernel, weights, at, wide), whole, width),
+        summed_up(product, wide, _reduction(kernel, weights, at, wide), tirx.buffer_data(sums), width),
         _outputs(kernel, at, columns, sums),
     )
 
@@ -301,7 +302,7 @@ def _operands(kernel: _Kernel) -> list[Any]:
 
 def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
     """What is fused to the product, row by row and a vector of columns at a time."""
-    product, width = kernel.product, -(-columns // TILE_COLUMNS) * TILE_COLUMNS
+    product, width = kernel.product, whole_tiles(columns)
     row = tirx.Var("row", INDEX)
     place, condition = _leading(kernel, at.groups, at.row + row)
     stores = []
@@ -312,7 +313,7 @@ def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
         total = tirx.BufferLoad(sums, [row * width + start + lane])
         value = replaced(kernel.output.value, values, {kernel.wide: total})
         store = tirx.BufferStore(kernel.output.buffer, value, [replaced(i, values) for i in kernel.output.indices])
-        stores.append(loop(lane, number(0), number(lanes), store, tirx.ForKind.VECTORIZED))
+        stores.append(vectorised(lane, lanes, store))
     body = tirx.stmt_seq(*stores)
     guarded = body if condition is None else tirx.IfThenElse(condition, body, None)
     return loop(row, number(0), number(product.block_rows), guarded)

@@ -21,7 +21,7 @@ from neo.engines.tvm.amx import PAIR_BYTES, TILE_COLUMNS, TILE_PAIRS, Product
 from neo.engines.tvm.bfloat16 import FLOAT, PAIR, STORAGE, widened
 from neo.engines.tvm.indices import unflatten
 from neo.engines.tvm.lowering.attention import BIASED, LARGEST, POWERS, SCORES, STEPS, TOTAL, VALUES
-from neo.engines.tvm.lowering.tiled import mark_of
+from neo.engines.tvm.lowering.tiled import mark_of, whole_tiles
 from neo.engines.tvm.schedules.amx_loops import (
     INDEX,
     Rows,
@@ -31,10 +31,11 @@ from neo.engines.tvm.schedules.amx_loops import (
     loop,
     multiply_step,
     number,
+    on_stack,
     replaced,
     spread,
     summed_up,
-    sums_buffer,
+    vectorised,
     vectors,
 )
 from neo.engines.tvm.schedules.attention import STACK_BYTES
@@ -172,11 +173,11 @@ class _Writer:
     def __init__(self, kernel: _Kernel) -> None:
         self._kernel, self._tiles = kernel, kernel.scored
         rows, keys = self._tiles.block_rows, kernel.keys
-        self._scores, self._scores_at = sums_buffer(rows * keys, "scores")
-        self._powers, self._powers_at = sums_buffer(rows * keys, "powers", STORAGE)
-        self._values, self._values_at = sums_buffer(rows * self._tiles.across * TILE_COLUMNS, "values")
-        self._totals, _ = sums_buffer(rows, "totals")
-        self._lanes = [sums_buffer(TILE_COLUMNS, name)[0] for name in ("largest", "total")]
+        self._scores = on_stack(rows * keys, "scores")
+        self._powers = on_stack(rows * keys, "powers", STORAGE)
+        self._values = on_stack(rows * self._tiles.across * TILE_COLUMNS, "values")
+        self._totals = on_stack(rows, "totals")
+        self._lanes = [on_stack(TILE_COLUMNS, name) for name in ("largest", "total")]
 
     def write(self, target: Target) -> tirx.Stmt:
         kernel, block = self._kernel, tirx.Var("block", INDEX)
@@ -202,7 +203,7 @@ class _Writer:
         def some(start: Scalar, columns: int) -> tirx.Stmt:
             wide = columns // TILE_COLUMNS
             keys = kernel.scores.corner(kernel.scores.weights, [*lead, first, start])
-            place = tirx.handle_add_byte_offset(self._scores_at, start * FLOAT_BYTES)
+            place = tirx.handle_add_byte_offset(tirx.buffer_data(self._scores), start * FLOAT_BYTES)
             reduction = self._reduction(wide, tiles.steps, (queries, kernel.row_bytes), (keys, kernel.keys))
             return summed_up(tiles, wide, reduction, place, kernel.keys)
 
@@ -213,12 +214,12 @@ class _Writer:
         kernel, tiles = self._kernel, self._tiles
 
         def some(start: Scalar, columns: int) -> tirx.Stmt:
-            wide = _whole(columns) // TILE_COLUMNS
+            wide = whole_tiles(columns) // TILE_COLUMNS
             weights = kernel.values.corner(kernel.values.weights, [*lead, first, start])
-            powers = self._powers_at, kernel.keys * HALF_BYTES
+            powers = tirx.buffer_data(self._powers), kernel.keys * HALF_BYTES
             steps = kernel.keys // (2 * TILE_PAIRS)
             reduction = self._reduction(wide, steps, powers, (weights, kernel.width))
-            summed = summed_up(tiles, wide, reduction, self._values_at, _whole(columns))
+            summed = summed_up(tiles, wide, reduction, tirx.buffer_data(self._values), whole_tiles(columns))
             return tirx.stmt_seq(summed, self._outputs(lead, first, start, columns))
 
         return self._over_columns(kernel.columns, some)
@@ -254,7 +255,7 @@ class _Writer:
 
         def over_keys(body: Callable[[Scalar, Scalar], list[tirx.Stmt]]) -> tirx.Stmt:
             lane = tirx.Var("lane", INDEX)
-            stores = [_vectorised(lane, TILE_COLUMNS, one) for one in body(vector * TILE_COLUMNS + lane, lane)]
+            stores = [vectorised(lane, TILE_COLUMNS, one) for one in body(vector * TILE_COLUMNS + lane, lane)]
             return loop(vector, number(0), number(kernel.keys // TILE_COLUMNS), tirx.stmt_seq(*stores))
 
         def bias(column: Scalar, lane: Scalar) -> list[tirx.Stmt]:
@@ -289,7 +290,7 @@ class _Writer:
     def _outputs(self, lead: Sequence[Scalar], first: Scalar, start: Scalar, columns: int) -> tirx.Stmt:
         """What is fused to the second product, for as many of its columns as are asked for."""
         kernel, row = self._kernel, tirx.Var("row", INDEX)
-        total, row_floats = tirx.BufferLoad(self._totals, [row]), _whole(columns)
+        total, row_floats = tirx.BufferLoad(self._totals, [row]), whole_tiles(columns)
         stores = []
         for begin, lanes in vectors(columns):
             lane = tirx.Var("lane", INDEX)
@@ -300,22 +301,13 @@ class _Writer:
             places = dict(zip(kernel.last.at, own, strict=True))
             indices = [replaced(index, places) for index in kernel.last.store.indices]
             store = tirx.BufferStore(kernel.last.store.buffer, kernel.last.value(own, loads), indices)
-            stores.append(_vectorised(lane, lanes, store))
+            stores.append(vectorised(lane, lanes, store))
         return loop(row, number(0), number(self._tiles.block_rows), tirx.stmt_seq(*stores))
-
-
-def _whole(columns: int) -> int:
-    """So many columns that tiles are whole."""
-    return -(-columns // TILE_COLUMNS) * TILE_COLUMNS
-
-
-def _vectorised(lane: tirx.Var, lanes: int, body: tirx.Stmt) -> tirx.Stmt:
-    return loop(lane, number(0), number(lanes), body, tirx.ForKind.VECTORIZED)
 
 
 def _filled(buffer: Any, value: float) -> tirx.Stmt:
     lane = tirx.Var("lane", INDEX)
-    return _vectorised(lane, TILE_COLUMNS, tirx.BufferStore(buffer, tirx.const(value, FLOAT), [lane]))
+    return vectorised(lane, TILE_COLUMNS, tirx.BufferStore(buffer, tirx.const(value, FLOAT), [lane]))
 
 
 def _folded(buffer: Any, join: Callable[[Scalar, Scalar], Scalar]) -> Iterator[tirx.Stmt]:
@@ -325,4 +317,4 @@ def _folded(buffer: Any, join: Callable[[Scalar, Scalar], Scalar]) -> Iterator[t
         width //= 2
         lane = tirx.Var("lane", INDEX)
         both = (tirx.BufferLoad(buffer, [lane + offset]) for offset in (0, width))
-        yield _vectorised(lane, width, tirx.BufferStore(buffer, join(*both), [lane]))
+        yield vectorised(lane, width, tirx.BufferStore(buffer, join(*both), [lane]))

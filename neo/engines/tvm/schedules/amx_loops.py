@@ -43,7 +43,7 @@ def spread(
     parts = min(parts, count)
     part = tirx.Var("part", INDEX)
     begin, end = (one * count // parts for one in (part, part + 1))
-    configuration = tirx.decl_buffer((len(product.configuration),), INDEX, name="configuration", scope=LOCAL)
+    configuration = on_stack(len(product.configuration), "configuration", INDEX)
     filled = [tirx.BufferStore(configuration, number(v), [number(i)]) for i, v in enumerate(product.configuration)]
     configured = amx.configure(tirx.buffer_data(configuration))
     own = loop(block, begin, end - begin, body)
@@ -81,12 +81,11 @@ def summed_up(product: Product, wide: int, reduction: tirx.Stmt, sums: Scalar, r
     )
 
 
-def sums_buffer(size: int, name: str, dtype: str = FLOAT) -> tuple[Any, Scalar]:
-    """-> (a buffer on the stack, its address). Of an element's address TVM would conclude that only this element is
-    used, and make less room.
+def on_stack(size: int, name: str, dtype: str = FLOAT) -> Any:
+    """A buffer. Tiles need the address of the whole, ``tirx.buffer_data``: of an element's address TVM would conclude
+    that only this element is used, and make less room.
     """
-    buffer = tirx.decl_buffer((size,), dtype, name=name, scope=LOCAL)
-    return buffer, tirx.buffer_data(buffer)
+    return tirx.decl_buffer((size,), dtype, name=name, scope=LOCAL)
 
 
 def vectors(columns: int) -> list[tuple[int, int]]:
@@ -119,6 +118,10 @@ def loop(
     variable: tirx.Var, begin: Scalar, extent: Scalar, body: tirx.Stmt, kind: tirx.ForKind = tirx.ForKind.SERIAL
 ) -> tirx.For:
     return tirx.For(variable, begin, extent, kind, body)
+
+
+def vectorised(lane: tirx.Var, lanes: int, body: tirx.Stmt) -> tirx.For:
+    return loop(lane, number(0), number(lanes), body, tirx.ForKind.VECTORIZED)
 
 
 def extent_of(variable: tirx.IterVar) -> int:
