@@ -16,6 +16,7 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.schedule import SBlockRV
 
 from neo.engines.tvm.bfloat16 import multiplies_pairs
+from neo.engines.tvm.expressions import bytes_in
 from neo.runtime.engine_folder import KernelCost
 
 # operations of two multiply-adds that the estimate, which sees an addition and a call, does not count
@@ -47,7 +48,7 @@ def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
     except tvm.error.InternalError:  # a kind of statement that the estimate does not know
         return None
     flops += sum(_MORE_OF_A_PAIR * _runs(block) for block in blocks if multiplies_pairs(block))
-    moved = sum(_touched_bytes(parameter, blocks) if blocks else _bytes(parameter) for parameter in function.params)
+    moved = sum(_touched_bytes(parameter, blocks) if blocks else bytes_in(parameter) for parameter in function.params)
     written = [write.source for block in blocks for write in block.writes]
     outputs = [p for p in function.params if any(p.same_as(buffer) for buffer in written)]
     return KernelCost(name, flops, moved, tuple(tuple(int(dim) for dim in p.shape) for p in outputs))
@@ -76,11 +77,7 @@ def _touched_bytes(parameter: Any, blocks: list[Any]) -> int:
         for region in (*block.reads, *block.writes)
         if region.source.same_as(parameter)
     )
-    return min(_bytes(parameter), accessed * np.dtype(str(parameter.dtype)).itemsize)
-
-
-def _bytes(parameter: Any) -> int:
-    return math.prod(int(dim) for dim in parameter.shape) * np.dtype(str(parameter.dtype)).itemsize
+    return min(bytes_in(parameter), accessed * np.dtype(str(parameter.dtype)).itemsize)
 
 
 def _blocks(schedule: Schedule, parent: SBlockRV) -> Iterator[SBlockRV]:

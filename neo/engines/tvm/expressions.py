@@ -27,7 +27,7 @@ def bytes_of(value: Any) -> int:
 
 
 def bytes_in(tensor: Any) -> int:
-    """tensor: the type of one with a fixed shape."""
+    """tensor: a buffer, or the type of a tensor, with a fixed shape."""
     return math.prod(int(size) for size in tensor.shape) * np.dtype(str(tensor.dtype)).itemsize
 
 
