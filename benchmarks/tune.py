@@ -12,9 +12,9 @@ import platformdirs
 from benchmarks.build import build
 from benchmarks.options import choose_names, errors_as_messages, progress
 from benchmarks.zoo import MODEL_FILE, ZOO, model_folder
+from neo.compiler.search import check_search, export_tuning
 from neo.settings import APP
 from neo.targets import HOST, load_target
-from neo.tuning import check_search, export_tuning
 
 # times as fast: what another machine of the kind is likely to gain from too
 LEAST_GAIN = 1.05

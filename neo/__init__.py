@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from neo.pipeline import compile_model as compile  # noqa: A004  the name users know from the command line
+    from neo.compiler.api import compile_model as compile  # noqa: A004  the name users know from the command line
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "compile"]
@@ -18,7 +18,7 @@ __all__ = ["__version__", "compile"]
 
 def __getattr__(name: str) -> Any:  # `import neo` stays cheap: the compiler is loaded when it is asked for
     if name == "compile":
-        from neo.pipeline import compile_model
+        from neo.compiler.api import compile_model
 
         return compile_model
     raise AttributeError(f"module 'neo' has no attribute {name!r}")

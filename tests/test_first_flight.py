@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import neo
+from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.request import CompileRequest
 from neo.contract.parity import compare
 from neo.contract.tensors import TensorSpec
 from neo.demo.processes import DEVICE_ID, start_agent, start_broker
@@ -23,7 +25,6 @@ from neo.demo.run import ask_device
 from neo.demo.train import MXNET_MODEL
 from neo.fleet.push import PushRequest, push
 from neo.link import BrokerUrl
-from neo.pipeline import CompiledBundle, CompileRequest, run
 from neo.runtime.golden import read_golden
 from neo.store import Store
 from neo.store.bundles import unpack_bundle

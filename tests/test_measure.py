@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neo import measure as measuring
+from neo.compiler import measure as measuring
+from neo.compiler.measure import Measurement, measure, measure_in_turn
 from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
 from neo.contract.parity import Parity
 from neo.errors import BundleError, EngineError, NeoError
-from neo.measure import Measurement, measure, measure_in_turn
 from neo.runtime.golden import write_golden
 from neo.runtime.stopwatch import stopwatch
 from tests.runtime.bundles import onnxruntime_bundle, samples

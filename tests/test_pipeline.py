@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from neo.compiler.pipeline import CompiledBundle, default_name, run
+from neo.compiler.request import CompileRequest
 from neo.contract.parity import Tolerance
 from neo.errors import EngineError, NeoError, ParityError, TargetError, UsageError
-from neo.pipeline import CompiledBundle, CompileRequest, default_name, run
 from neo.runtime import load
 from neo.runtime.golden import self_test
 from neo.store import Store

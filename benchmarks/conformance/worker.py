@@ -25,6 +25,7 @@ from onnx.backend.test.runner import Runner
 
 from benchmarks.conformance.cases import Case, load_case
 from benchmarks.conformance.outcome import CONVERSION, OUT, PASSED, PEER, REFUSED, WRONG, Outcome
+from neo.compiler.pipeline import DEFAULT_TOLERANCE
 from neo.contract.parity import compare
 from neo.contract.strings import STRING, dtype_name
 from neo.contract.tensors import DTYPES, TensorSpec
@@ -34,7 +35,6 @@ from neo.errors import NeoError, ParityError
 from neo.frontends.base import Conversion, ConversionRequest
 from neo.frontends.conversion import convert
 from neo.graph import rewrite
-from neo.pipeline import DEFAULT_TOLERANCE
 from neo.runtime.engine_folder import LIBRARY_FILE
 from neo.runtime.load import load_engine
 from neo.targets import HOST, load_target

@@ -39,7 +39,7 @@ def benchmark_command(
 
 
 def _measure(store: Store, reference: str, threads: int, runs: int | None, as_json: bool) -> None:
-    from neo.measure import measure
+    from neo.compiler.measure import measure
 
     with progress_console().status("measuring"), unpacked(store, reference) as (bundle, folder):
         measured = measure(folder, threads, runs=runs, seconds=2.0)
@@ -59,7 +59,7 @@ def _measure(store: Store, reference: str, threads: int, runs: int | None, as_js
 
 def _profile(store: Store, reference: str, threads: int, runs: int | None, as_json: bool) -> None:
     from neo.cli.profile_table import print_profile
-    from neo.measure import profile
+    from neo.compiler.measure import profile
     from neo.runtime.profiling.profile import MOST_RUNS
 
     if runs is not None and runs > MOST_RUNS:

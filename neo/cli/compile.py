@@ -14,8 +14,8 @@ from neo.frontends import FRONTENDS
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neo.compiler.pipeline import CompiledBundle
     from neo.contract.tensors import TensorSpec
-    from neo.pipeline import CompiledBundle
 
 EXAMPLES = """\b
 Examples:
@@ -121,8 +121,9 @@ def compile_command(  # one parameter per option
     as_json: bool,
 ) -> None:
     """Compile MODEL, a trained model's file or folder, or what --module builds, into one signed bundle per target."""
+    from neo.compiler.pipeline import DEFAULT_TOLERANCE, run
+    from neo.compiler.request import CompileRequest
     from neo.contract.parity import Tolerance
-    from neo.pipeline import DEFAULT_TOLERANCE, CompileRequest, run
     from neo.settings import key_path
     from neo.trust.keys import load_or_make_signer
 

@@ -47,7 +47,7 @@ def show(key: Path | None, as_json: bool) -> None:
 @json_option
 def sign(reference: str, key: Path | None, store: Path | None, as_json: bool) -> None:
     """Sign the bundle REF with the operator's key, in addition to signatures it may have."""
-    from neo.bundle import sign_bundle
+    from neo.compiler.bundle import sign_bundle
     from neo.settings import key_path
     from neo.store.bundles import find_bundle
     from neo.trust.keys import load_signer

@@ -11,7 +11,7 @@ from neo.cli.options import json_option
 from neo.cli.output import emit
 
 if TYPE_CHECKING:
-    from neo.engines.tvm.tuning.cache import Document
+    from neo.engines.tvm.cpu.tuning.cache import Document
 
 EXAMPLES = """\b
 Examples:
@@ -30,8 +30,8 @@ def tune_command() -> None:
 @json_option
 def show(as_json: bool) -> None:
     """List what was measured here, imported, or came with the package."""
+    from neo.compiler.search import summaries
     from neo.settings import tuning_path
-    from neo.tuning import summaries
 
     rows = [summary.to_json() for summary in summaries()]
     result = {"folder": str(tuning_path()), "documents": rows}
@@ -68,7 +68,7 @@ def show(as_json: bool) -> None:
 @json_option
 def export(file: Path, targets: tuple[str, ...], as_json: bool) -> None:
     """Write what was measured here to FILE, for `neo tune import` on another machine."""
-    from neo.tuning import export_tuning
+    from neo.compiler.search import export_tuning
 
     _print("wrote", file, export_tuning(file, targets), as_json)
 
@@ -78,7 +78,7 @@ def export(file: Path, targets: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def import_command(file: Path, as_json: bool) -> None:
     """Add what FILE has to what was measured here; builds use it from now on."""
-    from neo.tuning import import_tuning
+    from neo.compiler.search import import_tuning
 
     _print("read", file, import_tuning(file), as_json)
 
@@ -88,7 +88,7 @@ def import_command(file: Path, as_json: bool) -> None:
 @json_option
 def forget(target: str, as_json: bool) -> None:
     """Remove what was measured for TARGET, to measure it anew: the machine was busy, or is another now."""
-    from neo.tuning import forget_tuning
+    from neo.compiler.search import forget_tuning
 
     count = forget_tuning(target)
     emit({"target": target, "kernels": count}, as_json, lambda console: console.print(f"forgot {count} kernels"))

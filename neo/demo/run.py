@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.request import CompileRequest
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
 from neo.contract.tensors import TensorSpec
 from neo.contract.topics import Topics
@@ -26,7 +28,6 @@ from neo.errors import DeviceError, MissingDependency, NeoError
 from neo.fleet.inventory import read_inventory
 from neo.fleet.push import PushRequest, push
 from neo.link import BrokerUrl
-from neo.pipeline import CompiledBundle, CompileRequest, run
 from neo.store import Store
 from neo.trust import generate_key, load_signer
 from neo.trust.keys import public_path

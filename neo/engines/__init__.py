@@ -23,7 +23,7 @@ ENGINES = {
     "onnxruntime": Recipe("neo.engines.onnxruntime.build:build"),
     "tvm": Recipe(
         "neo.engines.tvm.build:build",
-        finish="neo.engines.tvm.runtime_library:add_runtime_library",
+        finish="neo.engines.tvm.cpu.codegen.runtime_library:add_runtime_library",
         precisions=PRECISIONS,
         tunes=True,
     ),

@@ -32,7 +32,7 @@ finally:
     if _TORCH_IS_HIDDEN:
         del sys.modules["torch"]
 
-# the function of the library; see ``neo.engines.tvm.sequence``
+# the function of the library; see ``neo.engines.tvm.cpu.codegen.sequence``
 STEPS = "steps"
 
 _BIG_CORES_FIRST = 1

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from neo.broker.run import Settings, running_broker
+from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.request import CompileRequest
 from neo.contract.device import Capabilities
 from neo.contract.messages import DeviceState
 from neo.contract.parity import compare
@@ -23,7 +25,6 @@ from neo.fleet.inventory import DeviceRecord, read_inventory
 from neo.fleet.push import PushRequest, push
 from neo.fleet.source import serving
 from neo.link import BrokerUrl
-from neo.pipeline import CompiledBundle, CompileRequest, run
 from neo.runtime.golden import read_golden
 from neo.store import Store
 from neo.store.bundles import signatures_of, unpack_bundle

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from neo.engines.tvm.tiles import Tile
-from neo.engines.tvm.tuning.cache import Document, Key, Measured, cache_at
-from neo.engines.tvm.tuning.configuration import Configuration
+from neo.engines.tvm.cpu.tuning.cache import Document, Key, Measured, cache_at
+from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.tiles import Tile
 from neo.targets import load_target
 from tests.models import classifier
 

@@ -14,12 +14,13 @@ from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
 from edge_agent.slots import Slot
 from edge_agent.worker_client import Worker, WorkerLimits
+from neo.compiler.pipeline import run
+from neo.compiler.request import CompileRequest
 from neo.contract import strings
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
 from neo.contract.manifest import CONFIG_PATH
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
-from neo.pipeline import CompileRequest, run
 from neo.runtime import load
 from neo.runtime.golden import read_golden, self_test
 from neo.store import Store

@@ -13,10 +13,10 @@ from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine, computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.importer import import_model
-from neo.engines.tvm.packing import packable_weights
-from neo.engines.tvm.runtime_library import add_runtime_library
-from neo.engines.tvm.schedules import schedule_module
+from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
+from neo.engines.tvm.cpu.schedules import schedule_module
+from neo.engines.tvm.cpu.schedules.packing import packable_weights
+from neo.engines.tvm.importing.importer import import_model
 from neo.frontends.onnx_file import interface
 from neo.graph import rewrite
 from neo.runtime import load_engine

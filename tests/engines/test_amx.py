@@ -17,17 +17,18 @@ from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from neo.compiler.pipeline import run
+from neo.compiler.request import CompileRequest
 from neo.engines.base import BF16
-from neo.engines.tvm import amx
-from neo.engines.tvm.amx import Product
-from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.host_passes import pipeline_of
-from neo.engines.tvm.importer import import_model
-from neo.engines.tvm.packing import packable_weights
-from neo.engines.tvm.schedules import configurations_of, schedule_module
+from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.schedules import configurations_of, schedule_module
+from neo.engines.tvm.cpu.schedules.packing import packable_weights
+from neo.engines.tvm.cpu.units import amx
+from neo.engines.tvm.cpu.units.amx import Product
+from neo.engines.tvm.cpu.units.bfloat16 import unit_of
+from neo.engines.tvm.importing.importer import import_model
 from neo.errors import EngineError
-from neo.pipeline import CompileRequest, run
 from neo.runtime import load_engine
 from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.host import read_host

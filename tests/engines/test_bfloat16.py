@@ -15,11 +15,11 @@ from tvm import te
 
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import BF16, BuildRequest
-from neo.engines.tvm import bfloat16
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.host_passes import pipeline_of
-from neo.engines.tvm.importer import import_model
+from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.units import bfloat16
+from neo.engines.tvm.importing.importer import import_model
 from neo.errors import EngineError
 from neo.targets import load_target
 from tests.engines.conftest import Check, to_bfloat16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import relax
 
-from neo.engines.tvm.constants import fold_constants
+from neo.engines.tvm.ir.constants import fold_constants
 
 
 def test_what_is_known_becomes_a_constant_and_the_rest_stays() -> None:

@@ -8,10 +8,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
-from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.costs import kernel_costs
-from neo.engines.tvm.importer import import_model
+from neo.engines.tvm.cpu.schedules.costs import kernel_costs
+from neo.engines.tvm.cpu.units.bfloat16 import unit_of
+from neo.engines.tvm.importing.importer import import_model
 from neo.runtime.engine_folder import KernelCost
 from neo.targets import load_target
 from tests.engines.reference import specs

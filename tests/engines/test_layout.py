@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from onnx import helper
 from tvm import relax
 
-from neo.engines.tvm.constants import fold_constants
-from neo.engines.tvm.importer import import_model
-from neo.engines.tvm.indices import axes_of
+from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.ir.constants import fold_constants
+from neo.engines.tvm.ir.indices import axes_of
 from neo.engines.tvm.layout import choose_layouts
 from neo.engines.tvm.layout.cut import FIRST, LAST, Border
 from neo.engines.tvm.layout.view import View
-from neo.engines.tvm.simplify import simplify
+from neo.engines.tvm.rewrites.simplify import simplify
 from neo.targets import load_target
 from tests.engines.conftest import Check
 from tests.engines.reference import specs

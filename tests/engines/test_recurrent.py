@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.costs import kernel_costs
-from neo.engines.tvm.host_passes import REGION
-from neo.engines.tvm.importer import import_model
-from neo.engines.tvm.recurrence import Recurrence, Spread, choose_blocking
-from neo.engines.tvm.recurrent import read_recurrence
-from neo.engines.tvm.refusal import Refused
+from neo.engines.tvm.cpu.codegen.host_passes import REGION
+from neo.engines.tvm.cpu.schedules.costs import kernel_costs
+from neo.engines.tvm.cpu.units.bfloat16 import unit_of
+from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.importing.recurrent import read_recurrence
+from neo.engines.tvm.importing.refusal import Refused
+from neo.engines.tvm.ir.recurrence import Recurrence, Spread, choose_blocking
 from neo.targets import load_target
 from tests.engines.conftest import Check, build_engine_here
 from tests.engines.reference import specs

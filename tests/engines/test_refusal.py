@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from neo.engines.tvm.importer import OPERATORS
-from neo.engines.tvm.onnx_facts import multiply_adds, read_facts
-from neo.engines.tvm.refusal import refused_operators
+from neo.engines.tvm.importing.importer import OPERATORS
+from neo.engines.tvm.importing.onnx_facts import multiply_adds, read_facts
+from neo.engines.tvm.importing.refusal import refused_operators
 from tests.models import IR_VERSION, OPSET, build
 
 

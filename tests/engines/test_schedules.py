@@ -17,12 +17,12 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.analysis import estimate_tir_flops
 
 from neo.engines.base import BF16, FP32
-from neo.engines.tvm.costs import kernel_costs
-from neo.engines.tvm.lowering.rows import Rows
-from neo.engines.tvm.schedules.choice import reduction_configurations
-from neo.engines.tvm.schedules.injective import schedule_injective
-from neo.engines.tvm.schedules.loops import blocks_of, row_pitch
-from neo.engines.tvm.tiles import (
+from neo.engines.tvm.cpu.lowering.rows import Rows
+from neo.engines.tvm.cpu.schedules.choice import reduction_configurations
+from neo.engines.tvm.cpu.schedules.costs import kernel_costs
+from neo.engines.tvm.cpu.schedules.injective import schedule_injective
+from neo.engines.tvm.cpu.schedules.loops import blocks_of, row_pitch
+from neo.engines.tvm.cpu.units.tiles import (
     choose_strip,
     choose_tile,
     choose_width,

@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from neo.contract.device import mismatches
-from neo.engines.tvm.onnx_facts import read_facts
-from neo.engines.tvm.partition import MOST_SEGMENTS, ONNXRUNTIME, TVM, partition
-from neo.engines.tvm.refusal import Refused
+from neo.engines.tvm.importing.onnx_facts import read_facts
+from neo.engines.tvm.importing.partition import MOST_SEGMENTS, ONNXRUNTIME, TVM, partition
+from neo.engines.tvm.importing.refusal import Refused
 from neo.errors import BundleError, EngineError
 from neo.runtime import load_engine
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
@@ -258,7 +258,7 @@ def test_what_a_graph_inside_a_node_reads_is_read_by_the_node() -> None:
         [numpy_helper.from_array(np.ones(1, np.float32), "own")],
     )
     node = helper.make_node("If", ["condition"], ["y"], then_branch=inner, else_branch=inner)
-    from neo.engines.tvm.onnx_facts import read_by
+    from neo.engines.tvm.importing.onnx_facts import read_by
 
     assert set(read_by(node)) == {"condition", "outer"}
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from neo.contract.manifest import ENGINE_DIR
-from neo.engines.tvm.memory import Block, place_blocks
+from neo.engines.tvm.cpu.codegen.memory import Block, place_blocks
 from neo.errors import BundleError
 from neo.runtime import load_engine
 from neo.runtime.engine_folder import ALIGNMENT_BYTES, ENGINE_FILE, EngineFolder

@@ -11,8 +11,8 @@ from onnx import helper
 from tvm import relax
 
 from neo.engines.base import BF16, FP32
-from neo.engines.tvm.importer import import_model
-from neo.engines.tvm.taps import drop_taps
+from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.rewrites.taps import drop_taps
 from neo.targets import load_target
 from tests.engines.conftest import Check, schedule, to_bfloat16
 from tests.engines.reference import specs

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from neo.engines.tvm.build import llvm_target
-from neo.engines.tvm.host_passes import pipeline_of
-from neo.engines.tvm.schedules.transpose import Transpose, transpose_function
+from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.schedules.transpose import Transpose, transpose_function
 from neo.targets import load_target
 from tests.engines.conftest import Check, kernels
 from tests.models import build

@@ -17,21 +17,21 @@ from tvm import te, tirx
 
 from neo.contract.device import Target
 from neo.engines.base import BF16, BuildRequest, BuiltEngine, computes
-from neo.engines.tvm.bfloat16 import unit_of
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.costs import kernel_costs
-from neo.engines.tvm.packing import Uses, packable_weights
-from neo.engines.tvm.plan import plan
-from neo.engines.tvm.runtime_library import add_runtime_library
-from neo.engines.tvm.schedules import configurations_of, schedule_by, schedule_module
-from neo.engines.tvm.tiles import Tile
-from neo.engines.tvm.tuning.bench import Bench
-from neo.engines.tvm.tuning.cache import Cache, Document, Key, Measured, cache_at, documents_to_bytes
-from neo.engines.tvm.tuning.configuration import Configuration
-from neo.engines.tvm.tuning.search import Kernel, Tuner, find_kernels
-from neo.engines.tvm.tuning.signature import operands, signature
-from neo.engines.tvm.tuning.worker import LEAST_GAIN, Candidate, same, search
+from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
+from neo.engines.tvm.cpu.schedules import configurations_of, schedule_by, schedule_module
+from neo.engines.tvm.cpu.schedules.costs import kernel_costs
+from neo.engines.tvm.cpu.schedules.packing import Uses, packable_weights
+from neo.engines.tvm.cpu.tuning.bench import Bench
+from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, Measured, cache_at, documents_to_bytes
+from neo.engines.tvm.cpu.tuning.search import Kernel, Tuner, find_kernels
+from neo.engines.tvm.cpu.tuning.signature import operands, signature
+from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Candidate, same, search
+from neo.engines.tvm.cpu.units.bfloat16 import unit_of
+from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.tiles import Tile
+from neo.engines.tvm.importing.plan import plan
 from neo.runtime import load_engine
 from neo.targets import load_target
 from tests.engines.reference import reference_outputs, specs
@@ -120,7 +120,7 @@ def test_a_signature_depends_on_shapes_types_and_what_may_be_packed() -> None:
 def test_a_signature_is_the_same_in_another_process() -> None:
     code = (
         "from tests.engines.test_tuning import summed\n"
-        "from neo.engines.tvm.tuning.signature import signature\nprint(signature(summed(8), frozenset()))"
+        "from neo.engines.tvm.cpu.tuning.signature import signature\nprint(signature(summed(8), frozenset()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == signature(summed(8), NO_WEIGHTS)

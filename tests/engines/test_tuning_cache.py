@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from neo.contract.fields import ContractError
-from neo.engines.tvm.tiles import Tile
-from neo.engines.tvm.tuning.cache import (
+from neo.engines.tvm.cpu.tuning.cache import (
     Cache,
     Document,
     Key,
@@ -20,7 +19,8 @@ from neo.engines.tvm.tuning.cache import (
     documents_to_bytes,
     read_documents,
 )
-from neo.engines.tvm.tuning.configuration import Configuration
+from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.tiles import Tile
 from neo.errors import StoreError
 from neo.targets import list_targets, load_target
 

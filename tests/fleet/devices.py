@@ -11,7 +11,7 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
-from neo.bundle import sign_bundle, write_bundle
+from neo.compiler.bundle import sign_bundle, write_bundle
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.manifest import Manifest
 from neo.contract.messages import Assignment, Chunk, DeviceState, Live, Presence, Want

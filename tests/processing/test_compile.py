@@ -10,11 +10,12 @@ import onnx
 import pytest
 from onnx import helper
 
+from neo.compiler.pipeline import run
+from neo.compiler.request import CompileRequest
 from neo.contract.labels import OutputLabels
 from neo.errors import NeoError
 from neo.frontends.base import ConversionRequest
 from neo.frontends.sandbox import convert
-from neo.pipeline import CompileRequest, run
 from neo.processing.documents import read_processing
 from neo.runtime import load
 from neo.runtime.golden import self_test

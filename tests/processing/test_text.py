@@ -17,12 +17,13 @@ from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
 from edge_agent.slots import Slot
 from edge_agent.worker_client import Worker, WorkerLimits
+from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.request import CompileRequest
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.messages import Assignment
 from neo.contract.tensors import TensorSpec
 from neo.errors import EngineError, InputSpecError, MissingDependency, NeoError, UsageError
-from neo.pipeline import CompiledBundle, CompileRequest, run
 from neo.processing.documents import read_processing
 from neo.processing.text import TextPreprocess
 from neo.processing.tokenizers.wordpiece import WordPieces

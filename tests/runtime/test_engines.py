@@ -11,7 +11,7 @@ import pytest
 from neo.contract.manifest import ENGINE_DIR
 from neo.engines.base import BuildRequest
 from neo.engines.tvm.build import build
-from neo.engines.tvm.runtime_library import add_runtime_library
+from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
 from neo.errors import BundleError, EngineError
 from neo.runtime import load_engine
 from neo.runtime.engine_folder import EngineFolder, WeightEntry

@@ -11,14 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from neo.compiler.measure import profile
 from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import BuildRequest
 from neo.engines.tvm.build import build as build_tvm
-from neo.engines.tvm.runtime_library import add_runtime_library
+from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
 from neo.errors import BundleError, EngineError
 from neo.graph import rewrite
-from neo.measure import profile
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
 from neo.runtime.golden import write_golden
 from neo.runtime.profiling.profile import KernelTime, Profile, Roofline

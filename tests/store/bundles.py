@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neo.bundle import write_bundle
+from neo.compiler.bundle import write_bundle
 from neo.contract.device import Requirements
 from neo.contract.manifest import Manifest
 from neo.contract.oci import Descriptor, ImageManifest

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from neo.bundle import next_version, sign_bundle, write_bundle
+from neo.compiler.bundle import next_version, sign_bundle, write_bundle
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageIndex, ImageManifest
 from neo.errors import BundleError, StoreError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from neo.bundle import write_bundle
+from neo.compiler.bundle import write_bundle
 from neo.contract.fields import ContractError
 from neo.contract.oci import INDEX_TYPE, MANIFEST_TYPE, REF_NAME, Descriptor, ImageIndex
 from neo.errors import StoreError
@@ -173,7 +173,7 @@ def test_a_power_cut_at_any_step_leaves_the_old_or_the_new_index(tmp_path: Path)
     script = """
         import os, shutil, sys
         from pathlib import Path
-        from neo.bundle import write_bundle
+        from neo.compiler.bundle import write_bundle
         from neo.contract.oci import REF_NAME
         from neo.store import Store
         from neo.store.bundles import find_bundle

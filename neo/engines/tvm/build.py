@@ -18,27 +18,27 @@ from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import FP32, BuildRequest, BuiltEngine, check_computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
-from neo.engines.tvm.bfloat16 import Unit, unit_of
-from neo.engines.tvm.constants import fold_constants
-from neo.engines.tvm.costs import kernel_costs
-from neo.engines.tvm.host_passes import pipeline_of
+from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.codegen.link import link
+from neo.engines.tvm.cpu.codegen.sequence import compile_sequence
+from neo.engines.tvm.cpu.lowering import Lowering
+from neo.engines.tvm.cpu.lowering.arithmetic import FLOATS, Pairs
+from neo.engines.tvm.cpu.lowering.attention import fuse_attention
+from neo.engines.tvm.cpu.lowering.halves import store_halves
+from neo.engines.tvm.cpu.lowering.rows import Rows
+from neo.engines.tvm.cpu.schedules import schedule_module
+from neo.engines.tvm.cpu.schedules.costs import kernel_costs
+from neo.engines.tvm.cpu.schedules.packing import pack_weights, packable_weights
+from neo.engines.tvm.cpu.schedules.placing import write_in_place
+from neo.engines.tvm.cpu.tuning.cache import cache_at
+from neo.engines.tvm.cpu.tuning.search import Tuner
+from neo.engines.tvm.cpu.units.bfloat16 import Unit, unit_of
+from neo.engines.tvm.importing.plan import Part, Plan, plan
+from neo.engines.tvm.ir.constants import fold_constants
 from neo.engines.tvm.layout import choose_layouts
-from neo.engines.tvm.link import link
-from neo.engines.tvm.lowering import Lowering
-from neo.engines.tvm.lowering.arithmetic import FLOATS, Pairs
-from neo.engines.tvm.lowering.attention import fuse_attention
-from neo.engines.tvm.lowering.halves import store_halves
-from neo.engines.tvm.lowering.rows import Rows
-from neo.engines.tvm.packing import pack_weights, packable_weights
-from neo.engines.tvm.placing import write_in_place
-from neo.engines.tvm.plan import Part, Plan, plan
-from neo.engines.tvm.schedules import schedule_module
-from neo.engines.tvm.sequence import compile_sequence
-from neo.engines.tvm.simplify import simplify
-from neo.engines.tvm.taps import drop_taps
-from neo.engines.tvm.tuning.cache import cache_at
-from neo.engines.tvm.tuning.search import Tuner
-from neo.engines.tvm.weights import lift_weights, write_weights
+from neo.engines.tvm.rewrites.simplify import simplify
+from neo.engines.tvm.rewrites.taps import drop_taps
+from neo.engines.tvm.rewrites.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
 

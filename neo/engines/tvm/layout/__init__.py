@@ -12,9 +12,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from neo.engines.tvm.constants import constant_of
-from neo.engines.tvm.expressions import name_of, permuted
-from neo.engines.tvm.indices import axes_of
+from neo.engines.tvm.ir.constants import constant_of
+from neo.engines.tvm.ir.expressions import name_of, permuted
+from neo.engines.tvm.ir.indices import axes_of
 from neo.engines.tvm.layout.operators import CONVOLUTIONS, convolve
 from neo.engines.tvm.layout.search import Layouts, reads_few_channels, search
 from neo.engines.tvm.layout.view import View

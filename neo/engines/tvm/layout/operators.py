@@ -11,8 +11,8 @@ from typing import Any
 
 from tvm import relax
 
-from neo.engines.tvm.expressions import name_of, shape_of
-from neo.engines.tvm.indices import axes_of
+from neo.engines.tvm.ir.expressions import name_of, shape_of
+from neo.engines.tvm.ir.indices import axes_of
 from neo.engines.tvm.layout.view import View
 
 # of one tensor or of several that are broadcast, that know no axes

@@ -14,8 +14,8 @@ from typing import Any
 
 from tvm import relax, tirx
 
-from neo.engines.tvm.expressions import bytes_of, name_of, shape_of
-from neo.engines.tvm.indices import axes_of
+from neo.engines.tvm.ir.expressions import bytes_of, name_of, shape_of
+from neo.engines.tvm.ir.indices import axes_of
 from neo.engines.tvm.layout.cut import FIRST, LAST, Border
 from neo.engines.tvm.layout.operators import CONVOLUTIONS, POOLINGS, SEEDS, Rule, rule_of
 from neo.engines.tvm.layout.view import View

@@ -1,0 +1,1 @@
+"""Scheduled TensorIR -> one library: planned memory, calls, prefetching, linking."""

@@ -1,0 +1,128 @@
+"""Fetching weights before they are needed.
+
+Where all rows of some columns come before the next columns, a block of weights is read for the first time by the first
+tile of rows and then again, from the cache, by the others. That first time the multiply-adds would wait for memory:
+weights of a large model are in no cache when their turn comes. So the tiles of rows ask, a little at every step of the
+reduction, for the weights of the next columns. A prefetch never faults, so none has to ask whether there is a next
+block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV
+
+from neo.engines.tvm.cpu.units.tiles import LINE_BYTES, Tile
+from neo.engines.tvm.ir.expressions import with_body
+
+FOLLOWED_BY = "neo.followed_by"
+# rows of a product, all tiles together. With fewer, prefetches are in the way of the reads themselves: 1.4 times as
+# long was seen; from so many on they gain, up to 2.6 times as fast
+_LEAST_ROWS = 12
+# more prefetches in one step than this would be in the way of its loads
+_MOST_LINES = 4
+
+_FETCH = "neo_prefetch"
+# functions in LLVM's language that the loops call: to read, into all caches, of data
+HELPERS = f"""
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+define linkonce_odr i32 @{_FETCH}(ptr %place) alwaysinline {{
+  call void @llvm.prefetch.p0(ptr %place, i32 0, i32 3, i32 1)
+  ret i32 0
+}}"""
+
+
+def fetch(address: Any) -> tirx.Stmt:
+    """The line of the cache that it is in."""
+    return tirx.Evaluate(tirx.call_extern("int32", _FETCH, address))
+
+
+def fetch_ahead(schedule: Schedule, tiles: LoopRV, tile: Tile, position: int, matrices: int) -> None:
+    """Let ``fetching`` know. tiles: the loop over a product's tiles; those of rows are its innermost part. position: of
+    the weights, packed, among the function's parameters. matrices: so many products, each with weights of its own.
+    """
+    weights = schedule.mod["main"].params[position]
+    columns, *block = (int(dim) for dim in weights.shape)
+    elements = math.prod(block) // matrices
+    rows = int(schedule.get(tiles).extent) // (columns * matrices)
+    if columns * matrices > 1 and rows * tile.rows >= _LEAST_ROWS:
+        schedule.annotate(tiles, FOLLOWED_BY, [weights.name, columns, matrices, elements, rows])
+
+
+def fetching(loop: tirx.Stmt) -> tirx.Stmt:
+    """The loop over tiles, with prefetches in the innermost loops that read weights; other statements as they are."""
+    if not isinstance(loop, tirx.For) or FOLLOWED_BY not in loop.annotations:
+        return loop
+    annotations = dict(loop.annotations)
+    name, *sizes = annotations.pop(FOLLOWED_BY)
+    weights = _read_in(loop.body, str(name))
+    body = loop.body
+    if weights is not None:
+        body = _Stream(weights, loop.loop_var, *map(int, sizes)).added(loop.body, ())
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """weights: [columns, matrices, elements] in memory; matrix by matrix they are read, and of each, block by block.
+    tile: the loop's variable. rows: tiles of rows that read the same block.
+    """
+
+    weights: Any
+    tile: tirx.Var
+    columns: int
+    matrices: int
+    elements: int
+    rows: int
+
+    def added(self, body: tirx.Stmt, steps: Sequence[tirx.For]) -> tirx.Stmt:
+        """steps: the loops around the body, below the one over tiles."""
+        if isinstance(body, tirx.SeqStmt):
+            return tirx.SeqStmt([self.added(part, steps) for part in body.seq])
+        if not isinstance(body, tirx.For) or _read_in(body, self.weights.name) is None:
+            return body
+        around = [*steps, body]
+        inner = body.body if _is_innermost(body.body) else None
+        inside = self.added(body.body, around) if inner is None else tirx.SeqStmt([*self._fetches(around), inner])
+        return with_body(body, inside)
+
+    def _fetches(self, steps: Sequence[tirx.For]) -> list[tirx.Stmt]:
+        """Every one of the first ``rows`` tiles, cut down to a power of two, fetches its part of the next block, and
+        every step an equal part of that.
+        """
+        dtype = str(self.tile.ty.dtype)
+        log = self.rows.bit_length() - 1
+        count = math.prod(int(loop.extent) for loop in steps)
+        step: Any = tirx.const(0, dtype)
+        for loop in steps:
+            step = step * int(loop.extent) + tirx.Cast(dtype, loop.loop_var)
+        following = self.tile // self.rows + 1
+        block = (following % self.columns * self.matrices + following // self.columns) * self.elements
+        part = tirx.min(self.tile % self.rows, (1 << log) - 1) * (self.elements >> log)
+        begin = block + part + ((step * (self.elements // count)) >> log)
+        line = LINE_BYTES // (int(self.weights.dtype.bits) // 8)
+        lines = min(_MOST_LINES, max(1, (self.elements // count >> log) // line))
+        return [fetch(tirx.address_of(self.weights[begin + index * line])) for index in range(lines)]
+
+
+def _is_innermost(body: tirx.Stmt) -> bool:
+    parts = body.seq if isinstance(body, tirx.SeqStmt) else [body]
+    return not any(isinstance(part, tirx.For) for part in parts)
+
+
+def _read_in(node: Any, name: str) -> Any | None:
+    """The buffer of that name, if the statement or expression reads it. TVM 0.27 has no visitor for Python."""
+    if hasattr(node, "source") and hasattr(node, "indices"):
+        return node.source if node.source.name == name else None
+    parts = [getattr(node, field) for field in ("body", "value", "a", "b") if hasattr(node, field)]
+    for part in (*parts, *getattr(node, "seq", ()), *getattr(node, "args", ())):
+        found = _read_in(part, name)
+        if found is not None:
+            return found
+    return None

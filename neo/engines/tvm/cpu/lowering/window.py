@@ -1,0 +1,160 @@
+"""How the kernel of a convolution moves over its image; lines and volumes as images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax, te, tirx
+
+from neo.engines.tvm.cpu.lowering.arithmetic import zero
+from neo.engines.tvm.ir.constants import constant_of
+
+FLOAT = "float32"
+LINES, IMAGES, VOLUMES = 1, 2, 3
+# layouts of data, kernel and result
+LAYOUTS = {
+    LINES: ("NWC", "WIO", "NWC"),
+    IMAGES: ("NHWC", "HWIO", "NHWC"),
+    VOLUMES: ("NDHWC", "DHWIO", "NDHWC"),
+}
+CONVOLUTIONS = {
+    "relax.nn.conv1d": LINES,
+    "relax.nn.conv2d": IMAGES,
+    "relax.nn.conv3d": VOLUMES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How the kernel moves over the image, each as (vertical, horizontal). padding: (top, left, bottom, right).
+
+    channels_first: the image is NCHW; the result is NHWC all the same.
+    """
+
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    channels_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How the kernel of a volume moves through the images of it: so many taps and results."""
+
+    taps: int
+    stride: int
+    begin: int
+    dilation: int
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution as one over images.
+
+    window: over the images. image: their shape, [N, H, W, C], or [N, C, H, W] if the window says so. kernel: the shape
+    of the weights, [KH, KW, C / groups, O]. weights: themselves, where they are known. out: [N, H', W', O]. result: the
+    shape of the lines, images or volumes that these are. depth: of a volume, of which every result is that of an image
+    with the channels of several.
+    """
+
+    window: Window
+    image: tuple[int, ...]
+    kernel: tuple[int, ...]
+    weights: NDArray[Any] | None
+    out: tuple[int, ...]
+    result: tuple[int, ...]
+    depth: Depth | None = None
+
+    def images(self, x: te.Tensor) -> te.Tensor:
+        """A line is an image of one row. In a volume, those that one result needs lie side by side, as channels."""
+        if self.depth is None:
+            return te.compute((x.shape[0], 1, *x.shape[1:]), lambda n, _, w, c: x(n, w, c), name="lines")
+        _, deep, height, width, channels = (int(size) for size in x.shape)
+        depth = self.depth
+
+        def value(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
+            place = n % depth.out * depth.stride + c // channels * depth.dilation - depth.begin
+            inside = tirx.all(place >= 0, place < deep)
+            return tirx.if_then_else(inside, x(n // depth.out, place, h, w, c % channels), zero(x))
+
+        return te.compute((self.image[0], height, width, depth.taps * channels), value, name="volumes")
+
+    @property
+    def repeats(self) -> int:
+        """How often every channel is read where each is a group of its own, and has that many filters."""
+        is_depthwise = self.window.groups == self.image[-1] and not self.window.channels_first
+        return self.kernel[3] // self.image[-1] if is_depthwise else 1
+
+    def repeated(self, x: te.Tensor) -> te.Tensor:
+        """Every channel as often as it is read: a vector of outputs has one of inputs then."""
+        *lead, channels = x.shape
+        times = self.repeats
+        return te.compute((*lead, channels * times), lambda *at: x(*at[:-1], at[-1] // times), name="repeated")
+
+    def of_repeated(self) -> Convolution:
+        """The convolution of what ``repeated`` gives."""
+        channels = self.image[-1] * self.repeats
+        return replace(self, window=replace(self.window, groups=channels), image=(*self.image[:-1], channels))
+
+    def shaped(self, result: te.Tensor) -> te.Tensor:
+        """The images that it computes, as what they are."""
+        if self.result == self.out:
+            return result
+        if self.depth is None:
+            return te.compute(self.result, lambda n, w, o: result(n, 0, w, o), name="lines")
+        deep = self.depth.out
+        return te.compute(self.result, lambda n, d, h, w, o: result(n * deep + d, h, w, o), name="volumes")
+
+
+def convolution_of(call: relax.Call, bindings: Any) -> Convolution | None:
+    """None if the call is not a float32 convolution with fixed shapes in our layouts, or of a volume in groups."""
+    attrs, spatial = call.attrs, CONVOLUTIONS[call.op.name]
+    shapes = [value.ty.shape for value in (*call.args, call)]
+    fixed = all(isinstance(dim, tirx.IntImm) for shape in shapes for dim in shape)
+    floats = all(str(argument.ty.dtype) == FLOAT for argument in call.args)
+    data, kernel_layout, result = LAYOUTS[spatial]
+    first = spatial == IMAGES and attrs.data_layout == "NCHW"
+    layouts = attrs.data_layout, attrs.kernel_layout, attrs.out_layout
+    if not fixed or not floats or layouts != ("NCHW" if first else data, kernel_layout, result):
+        return None
+    image, kernel, out = (tuple(int(dim) for dim in shape) for shape in shapes)
+    weights = constant_of(call.args[1], bindings)
+    numbers = [[int(n) for n in values] for values in (attrs.strides, attrs.padding, attrs.dilation)]
+    groups = int(attrs.groups)
+    if spatial == IMAGES:
+        return Convolution(_window(numbers, groups, channels_first=first), image, kernel, weights, out, out)
+    if spatial == LINES:
+        (stride,), (left, right), (dilation,) = numbers
+        window = _window([[1, stride], [0, left, 0, right], [1, dilation]], groups)
+        weights = None if weights is None else weights[None]
+        return Convolution(window, _row(image), (1, *kernel), weights, _row(out), out)
+    return None if groups > 1 or weights is None else _of_volume(numbers, image, weights, out)
+
+
+def _row(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], 1, *shape[1:])
+
+
+def _window(numbers: Sequence[Sequence[int]], groups: int, *, channels_first: bool = False) -> Window:
+    strides, padding, dilation = (tuple(values) for values in numbers)
+    return Window(strides, padding, dilation, groups, channels_first)  # type: ignore[arg-type]  # of these lengths
+
+
+def _of_volume(
+    numbers: Sequence[Sequence[int]], x: tuple[int, ...], weights: NDArray[Any], out: tuple[int, ...]
+) -> Convolution:
+    strides, padding, dilation = numbers
+    taps, *kernel, channels, filters = weights.shape
+    depth = Depth(taps, strides[0], padding[0], dilation[0], out[1])
+    window = _window([strides[1:], [*padding[1:3], *padding[4:]], dilation[1:]], 1)
+    # [KD, KH, KW, C, O] -> [KH, KW, KD * C, O]
+    flat = np.ascontiguousarray(np.moveaxis(weights, 0, 2)).reshape(*kernel, taps * channels, filters)
+    image = x[0] * out[1], *x[2:4], taps * channels
+    return Convolution(window, image, flat.shape, flat, (math.prod(out[:2]), *out[2:]), out, depth)

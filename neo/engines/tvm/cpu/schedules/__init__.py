@@ -1,0 +1,124 @@
+"""TensorIR functions -> loops that fit the target. One file per family; the first that takes a function has it.
+
+A family takes (schedule, target, the parameters it may have in another layout) and answers which of these it wants
+packed how wide, or None if the function is not one of its own. A tunable family takes a configuration too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import ScheduleError
+
+from neo.contract.device import Target
+from neo.engines.tvm.cpu.schedules.amx import multiply_in_tiles
+from neo.engines.tvm.cpu.schedules.amx_attention import attend_in_tiles
+from neo.engines.tvm.cpu.schedules.attention import schedule_attention
+from neo.engines.tvm.cpu.schedules.choice import reduction_configurations
+from neo.engines.tvm.cpu.schedules.injective import schedule_injective
+from neo.engines.tvm.cpu.schedules.packing import Packing, Packings, Uses, pack
+from neo.engines.tvm.cpu.schedules.reduction import schedule_reduction
+from neo.engines.tvm.cpu.schedules.rows import schedule_rows, schedule_sums
+from neo.engines.tvm.cpu.schedules.winograd import schedule_winograd, winograd_configurations
+from neo.engines.tvm.cpu.schedules.zeros import skip_zeros
+from neo.engines.tvm.cpu.units.configuration import Configuration
+
+FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_sums, schedule_reduction, schedule_rows)
+# a scheduled function, and {parameter: width} of what it wants packed
+Found = tuple[tvm.tirx.PrimFunc, Mapping[int, int]]
+Family = Callable[[Schedule, Target, frozenset[int]], Mapping[int, int] | None]
+# family -> what it can be told; (schedule, target) -> configurations, first the one that it takes by itself
+TUNABLE = {schedule_reduction: reduction_configurations, schedule_winograd: winograd_configurations}
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """module: every function scheduled that a family takes. left: the names of the others, with their plain loops.
+    packings: what callers have to pass in another layout. tiles: does any function use the tiles of AMX?
+    """
+
+    module: tvm.IRModule
+    left: tuple[str, ...]
+    packings: Packings
+    tiles: bool
+
+
+def schedule_module(
+    module: tvm.IRModule, target: Target, packable: Uses, configurations: Mapping[str, Configuration] | None = None
+) -> Scheduled:
+    """configurations: by function, to be preferred to the families' own choice where they fit the function."""
+    functions = dict(module.functions)
+    left = []
+    tiles = False
+    packings: dict[str, Mapping[int, Packing]] = {}
+    for variable, function in module.functions.items():
+        if not isinstance(function, tvm.tirx.PrimFunc):
+            continue
+        name = variable.name_hint
+        if "tirx.is_scheduled" in (function.attrs or {}):  # its loops were written for the purpose
+            packings[name] = {}
+            continue
+        weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
+        tiled = _in_tiles(function, target, weights)
+        if tiled is not None:
+            functions[variable], packings[name] = tiled
+            tiles = True
+            continue
+        found = None if configuration is None else schedule_by(configuration, function, target, weights)
+        found = found or _schedule(function, target, weights)
+        if found is None:
+            left.append(name)
+        else:
+            functions[variable], widths = found
+            packings[name] = {parameter: partial(pack, width=width) for parameter, width in widths.items()}
+    return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings, tiles)
+
+
+def configurations_of(
+    function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
+) -> tuple[Configuration, ...]:
+    """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
+    if "tirx.is_scheduled" in (function.attrs or {}) or _in_tiles(function, target, packable) is not None:
+        return ()
+    for family in FAMILIES:
+        if _attempt(family, function, target, packable) is not None:
+            return TUNABLE[family](Schedule(function), target) if family in TUNABLE else ()
+    return ()
+
+
+def schedule_by(
+    configuration: Configuration, function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
+) -> Found | None:
+    """None if the configuration does not fit the function, or the family that takes it is not tunable."""
+    for family in FAMILIES:
+        if _attempt(family, function, target, packable) is not None:
+            if family not in TUNABLE:
+                return None
+            return _attempt(partial(family, configuration=configuration), function, target, packable)
+    return None
+
+
+def _in_tiles(
+    function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
+) -> tuple[tvm.tirx.PrimFunc, Mapping[int, Packing]] | None:
+    """None if the function is not meant for tiles of AMX, or cannot be written for them."""
+    attention = attend_in_tiles(function, target)
+    return multiply_in_tiles(function, target, packable) if attention is None else (attention, {})
+
+
+def _schedule(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> Found | None:
+    attempts = (_attempt(family, function, target, packable) for family in FAMILIES)
+    return next((found for found in attempts if found is not None), None)
+
+
+def _attempt(family: Family, function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> Found | None:
+    schedule = Schedule(function)
+    try:
+        packing = family(schedule, target, packable)
+    except ScheduleError:  # a shape of loops that the family did not foresee: correct, slow loops remain
+        return None
+    return None if packing is None else (skip_zeros(schedule.mod["main"]), packing)

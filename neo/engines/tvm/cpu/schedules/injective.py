@@ -1,0 +1,159 @@
+"""Functions without a reduction (elementwise, transposes, padding, slices): one parallel, vectorised pass."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx import IndexMap
+from tvm.tirx.analysis import undefined_vars
+
+from neo.contract.device import Target
+from neo.engines.tvm.cpu.schedules.loops import (
+    blocks_of,
+    elements,
+    extent,
+    has_condition,
+    is_reduction,
+    lanes,
+    loops_of,
+)
+from neo.engines.tvm.cpu.units.tiles import choose_lanes
+
+# below this many elements the wake-up of a second thread costs more than it saves
+PARALLEL_ELEMENTS = 1 << 14
+# so many narrower vectors are slower than wide ones of which some inputs are collected one by one
+NARROW = 4
+# a condition on the place within so many neighbours
+TURNS = r"if_then_else\(\(?{variable}(?: \+ (?:T\.int64\()?\d+\)?\)?)? % (?:T\.int64\()?(\d+)"
+MOST_TURNS = 8
+
+
+def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
+    """None if the function has a reduction."""
+    blocks = blocks_of(schedule)
+    if not blocks or any(is_reduction(schedule, block) for block in blocks):
+        return None
+    for block in blocks[:-1]:
+        schedule.compute_inline(block)
+    return {} if vectorised_pass(schedule, blocks[-1], target) else None
+
+
+def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool:
+    """Schedule a block that reduces nothing, by itself. False if its loops are of an unforeseen kind."""
+    loops = loops_of(schedule, block)
+    if loops is None or not loops.spatial:
+        return False
+    size = elements(schedule, loops.spatial)
+    turns = _turns(schedule, block, loops.spatial)
+    if turns > 1:
+        # the answer is known for each turn; of what is left, the compiler makes vectors that it puts into one another
+        *others, last = loops.spatial
+        schedule.unroll(schedule.split(last, [None, turns])[1])
+        _spread(schedule, schedule.fuse(*others), size, target)
+        return True
+    if has_condition(schedule, block):
+        outer, inner = _ask_by_vectors(schedule, block, loops.spatial, lanes(schedule, block, target))
+    else:
+        width = _vector_of(schedule, block, loops.spatial, lanes(schedule, block, target))
+        *others, last = loops.spatial
+        if others and _looks_up(schedule, block) and extent(schedule, last) % width == 0:
+            # where a row comes from is found once, and not for every vector of it
+            _, inner = schedule.split(last, [None, width])
+            outer = schedule.fuse(*others)
+        else:
+            outer, inner = schedule.split(schedule.fuse(*loops.spatial), [None, width])
+    if extent(schedule, inner) > 1:
+        schedule.vectorize(inner)
+    _spread(schedule, outer, size, target)
+    return True
+
+
+def _spread(schedule: Schedule, loop: LoopRV, size: int, target: Target) -> None:
+    """To threads, if so many elements are worth it."""
+    if size >= PARALLEL_ELEMENTS:
+        threads, _ = schedule.split(loop, [_largest_divisor(extent(schedule, loop), 4 * target.cores), None])
+        schedule.parallel(threads)
+
+
+def _turns(schedule: Schedule, block: SBlockRV, loops: list[LoopRV]) -> int:
+    """Between so many tensors the block changes from element to element of a row, as where channels are shuffled; 1 if
+    it does not.
+    """
+    if len(loops) < 2 or not has_condition(schedule, block):
+        return 1
+    described = schedule.get(block)
+    variable = described.iter_vars[-1].var.name
+    # tvm 0.27 has no Python visitor for TensorIR; its script is unambiguous about this
+    found = re.search(TURNS.format(variable=variable), str(described.body.script()))
+    turns = int(found.group(1)) if found else 1
+    return turns if turns <= MOST_TURNS and extent(schedule, loops[-1]) % turns == 0 else 1
+
+
+def _looks_up(schedule: Schedule, block: SBlockRV) -> bool:
+    """Does a table say where the block reads?"""
+    reads = schedule.get(block).reads
+    # tvm 0.27 has no Python visitor for TensorIR; only what is read from a tensor is written with brackets
+    return any("[" in str(bounds.min) for read in reads for bounds in read.region)
+
+
+def _vector_of(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> int:
+    """How many elements to compute at a time, of all loops in one: so many that a vector of the output is a vector of
+    every input too. In a product of an image and one number per channel none may reach beyond the channels.
+    """
+    described = schedule.get(block)
+    used = [[_uses(read, variable.var) for read in described.reads] for variable in described.iter_vars]
+    together, alike = 1, None
+    for loop, uses in reversed(list(zip(loops, used, strict=True))):
+        size = extent(schedule, loop)
+        if size > 1 and alike not in (None, uses):
+            break
+        together, alike = together * size, uses if size > 1 else alike
+    vector = choose_lanes(together, width)
+    if vector * NARROW >= width:
+        return vector
+    return choose_lanes(elements(schedule, loops), width)
+
+
+def _uses(read: tirx.BufferRegion, variable: tirx.Var) -> bool:
+    return any(v.same_as(variable) for bounds in read.region for v in undefined_vars(bounds.min))
+
+
+def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> tuple[LoopRV, LoopRV]:
+    """-> (all loops over vectors in one, the loop inside a vector).
+
+    A block that chooses between values, as a concatenation does, gets the number of the vector and the place in it as
+    two variables: where the answer is the same for a whole vector, TVM sees that it depends on the first alone, and
+    otherwise it would compute every element by itself.
+    """
+    rank = len(loops)
+    last = max((i for i, loop in enumerate(loops) if extent(schedule, loop) > 1), default=rank - 1)
+    vector = choose_lanes(math.gcd(extent(schedule, loops[last]), *_joined(schedule, block, last)), width)
+
+    def apart(*at: tirx.Var) -> list[Any]:
+        return [*at[:last], at[last] // vector, *at[last + 1 :], at[last] % vector]
+
+    dtype = str(schedule.get(loops[-1]).extent.ty.dtype)
+    schedule.transform_block_layout(block, IndexMap.from_func(apart, ndim=rank, index_dtype=dtype))
+    *outer, inner = schedule.get_loops(block)
+    return schedule.fuse(*outer), inner
+
+
+def _joined(schedule: Schedule, block: SBlockRV, axis: int) -> list[int]:
+    """The sizes of what a block joins along the axis; [] if it does something else. A vector over the border of two
+    parts would be asked element by element.
+    """
+    described = schedule.get(block)
+    whole = described.writes[0].source.shape
+    shapes = [read.source.shape for read in described.reads if len(read.source.shape) == len(whole)]
+    sizes = [int(shape[axis]) for shape in shapes if isinstance(shape[axis], tirx.IntImm)]
+    parts = [size for size in sizes if 1 < size < int(whole[axis])]
+    return parts if sum(parts) == int(whole[axis]) else []
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return max(divisor for divisor in range(1, max(1, min(number, limit)) + 1) if number % divisor == 0)

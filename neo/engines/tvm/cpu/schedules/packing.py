@@ -1,0 +1,117 @@
+"""Weights in the order in which their schedule reads them.
+
+A tile of outputs reads, step by step of the reduction, as many neighbouring columns of the weights as it is wide. Laid
+out as [columns / width, ..., width] these reads are one stream: no new page and no lost prefetch at every step. The
+idea is the packed operand of Goto and van de Geijn, 2008; here the packing is done at compile time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from neo.engines.tvm.ir.expressions import name_of
+
+# weights as the model has them -> as a function reads them
+Packing = Callable[[NDArray[Any]], NDArray[Any]]
+# function -> parameter -> how it is packed
+Packings = Mapping[str, Mapping[int, Packing]]
+# function -> parameter -> the weights that calls pass there, as indices behind main's inputs
+Uses = Mapping[str, Mapping[int, frozenset[int]]]
+
+
+def packable_weights(module: tvm.IRModule) -> Uses:
+    """The parameters that get weights only, each weight being used as that one parameter of that one function."""
+    finder = _UseFinder(module["main"])
+    finder.visit_expr(module["main"])
+    shared = {weight for weight, places in finder.places.items() if len(places) != 1}
+    uses: dict[str, dict[int, frozenset[int]]] = {}
+    for (function, parameter), weights in finder.passed.items():
+        known = {weight for weight in weights if weight is not None}
+        if len(known) == len(weights) and not known & shared:
+            uses.setdefault(function, {})[parameter] = frozenset(known)
+    return uses
+
+
+def pack_weights(
+    module: tvm.IRModule, arrays: list[NDArray[Any]], uses: Uses, packings: Packings
+) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
+    """-> (the module with ``main`` taking packed weights, the weights packed)."""
+    packed = list(arrays)
+    for function, parameters in packings.items():
+        for parameter, packing in parameters.items():
+            for weight in uses[function][parameter]:
+                packed[weight] = packing(arrays[weight])
+    main = module["main"]
+    inputs = len(main.params) - len(arrays)
+    variables = {
+        old: relax.Var(old.name, relax.TensorType(new.shape, str(new.dtype)))
+        for old, new, array in zip(main.params[inputs:], packed, arrays, strict=True)
+        if new is not array
+    }
+    # new global names too: the old ones remember the signatures from before the packing
+    builder = relax.BlockBuilder()
+    names = {
+        old: builder.add_func(function, old.name_hint)
+        for old, function in module.functions.items()
+        if old.name_hint != "main"
+    }
+    body = _Renamer({**variables, **names}).visit_expr(main.body)
+    params = [variables.get(param, param) for param in main.params]
+    builder.add_func(relax.Function(params, body, main.ret_ty, main.is_pure, main.attrs), "main")
+    return builder.get(), packed
+
+
+def pack(array: NDArray[Any], width: int) -> NDArray[Any]:
+    """(..., columns) -> (columns / width, ..., width)"""
+    *lead, columns = array.shape
+    return np.ascontiguousarray(np.moveaxis(array.reshape(*lead, columns // width, width), -2, 0))
+
+
+@relax.expr_functor.visitor
+class _UseFinder(relax.PyExprVisitor):  # type: ignore[misc]  # tvm has no types
+    """places: weight -> where it goes; None for a place that is no parameter of a function. passed: the reverse."""
+
+    def __init__(self, main: relax.Function) -> None:
+        inputs = int(main.attrs["num_input"])
+        self._weights = {variable: index for index, variable in enumerate(main.params[inputs:])}
+        self.places: dict[int, set[tuple[str, int] | None]] = {}
+        self.passed: dict[tuple[str, int], set[int | None]] = {}
+
+    def visit_call_(self, call: relax.Call) -> None:
+        if name_of(call) != "call_tir":
+            for argument in call.args:
+                self.visit_expr(argument)
+            return
+        for position, argument in enumerate(call.args[1].fields):
+            weight = self._weights.get(argument) if isinstance(argument, relax.Var) else None
+            place = (call.args[0].name_hint, position)
+            self.passed.setdefault(place, set()).add(weight)
+            if weight is not None:
+                self.places.setdefault(weight, set()).add(place)
+
+    def visit_var_(self, variable: relax.Var) -> None:
+        if variable in self._weights:
+            self.places.setdefault(self._weights[variable], set()).add(None)
+
+    def visit_dataflow_var_(self, variable: relax.Var) -> None:
+        self.visit_var_(variable)
+
+
+@relax.expr_functor.mutator
+class _Renamer(relax.PyExprMutator):  # type: ignore[misc]
+    def __init__(self, names: Mapping[relax.Expr, relax.Expr]) -> None:
+        super().__init__()
+        self._names = names
+
+    def visit_var_(self, variable: relax.Var) -> relax.Expr:
+        renamed = self._names.get(variable)
+        return super().visit_var_(variable) if renamed is None else renamed
+
+    def visit_global_var_(self, variable: relax.GlobalVar) -> relax.Expr:
+        return self._names[variable]

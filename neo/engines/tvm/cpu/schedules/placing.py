@@ -1,0 +1,169 @@
+"""Results that go straight to their place in a larger tensor, instead of being copied there.
+
+The parts of a concatenation, and the image that a convolution wants within zeros, are written by functions of their
+own. Such a function can as well write into the whole: it gets a twin whose output is the whole, of which it fills its
+part, or, where something else reads the part too, both. What is left then, zeros around an image or a part that no
+function of ours writes, is written into the whole by a function more.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import tvm
+from tvm import relax
+
+from neo.contract.device import Target
+from neo.engines.tvm.cpu.schedules import schedule_module
+from neo.engines.tvm.cpu.schedules.places import Frame, NotPlaced, Place, Slice, copy, placed, zeros
+from neo.engines.tvm.ir.expressions import bytes_of, name_of, shape_of
+from neo.engines.tvm.ir.patterns import CONCATENATION, FRAME
+
+# parts that are copied are a call each, where the concatenation was one for all
+MOST_COPIES = 1
+# part of the second-level cache that an image may fill to be written twice
+MOST_TWICE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """twins: the new functions, each with the name of the one that does the same."""
+
+    module: tvm.IRModule
+    twins: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_in_place(module: tvm.IRModule, target: Target) -> Placed:
+    """module: scheduled."""
+    main = module["main"]
+    bindings = [binding for block in main.body.blocks for binding in block.bindings]
+    calls = {binding.var: binding.value for binding in bindings if name_of(binding.value) == "call_tir"}
+    writer = _Writer(module, target, calls)
+    for variable, call in calls.items():
+        if isinstance(variable, relax.DataflowVar):
+            writer.plan(variable, module[call.args[0]].attrs or {})
+    return writer.written()
+
+
+@relax.expr_functor.mutator
+class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
+    """wholes: of each, where its parts are. parts: those that are written where they are, and of what. written: a whole
+    as far as it is.
+    """
+
+    def __init__(self, module: tvm.IRModule, target: Target, calls: Mapping[relax.Var, relax.Call]) -> None:
+        super().__init__(module)
+        self._module = module
+        self._target = target
+        self._calls = calls
+        self._readers: dict[relax.Var, int] = {}
+        for block in module["main"].body.blocks:
+            for variable, users in relax.analysis.udchain(block).items():
+                self._readers[variable] = self._readers.get(variable, 0) + len(users)
+        self._wholes: dict[relax.Var, dict[relax.Var, Place]] = {}
+        self._parts: dict[relax.Var, relax.Var] = {}
+        self._written: dict[relax.Var, relax.Var] = {}
+        self._twins: dict[tuple[str, Place, bool], relax.GlobalVar] = {}
+
+    def plan(self, whole: relax.Var, says: Mapping[str, object]) -> None:
+        """says: what the function that writes the whole says of itself."""
+        places = self._places(whole, says)
+        free = [(part, place) for part, place in places.items() if self._is_free(part) and self._pays(part, place)]
+        own = [part for part, place in free if self._twin(part, place) is not None]
+        if own and len(places) - len(own) <= MOST_COPIES:
+            self._wholes[whole] = places
+            self._parts |= dict.fromkeys(own, whole)
+
+    def _places(self, whole: relax.Var, says: Mapping[str, object]) -> dict[relax.Var, Place]:
+        """Of the parts; {} where there are none, or one twice."""
+        if FRAME not in says and CONCATENATION not in says:
+            return {}
+        parts, shape = list(self._calls[whole].args[1].fields), shape_of(whole)
+        if FRAME in says:
+            return {parts[0]: Frame(shape, *(int(number) for number in says[FRAME]))}  # type: ignore[attr-defined]
+        axis = int(says[CONCATENATION])  # type: ignore[call-overload]
+        ends = itertools.accumulate(shape_of(part)[axis] for part in parts)
+        places = {part: Slice(shape, axis, end - shape_of(part)[axis]) for part, end in zip(parts, ends, strict=True)}
+        return dict(places) if len(places) == len(parts) else {}
+
+    def _is_free(self, part: relax.Var) -> bool:
+        """Does one function write it, and nowhere else so far?"""
+        is_call = isinstance(part, relax.DataflowVar) and part in self._calls
+        return is_call and part not in self._wholes and part not in self._parts
+
+    def _pays(self, part: relax.Var, place: Place) -> bool:
+        """Is it faster to write it there than to copy it? To write a large image twice, row by row, is not: it drives
+        out of the cache what the function works on.
+        """
+        is_image_twice = isinstance(place, Frame) and self._is_shared(part)
+        return not is_image_twice or bytes_of(part) <= self._target.l2_kib * 1024 // MOST_TWICE
+
+    def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
+        """Of the function that writes the part, writing it there. None if it cannot."""
+        name, twice = self._calls[part].args[0].name_hint, self._is_shared(part)
+        if (name, place, twice) not in self._twins:
+            try:
+                twin = placed(self._module[name], place, twice=twice)
+            except NotPlaced:
+                return None
+            self._twins[name, place, twice] = self.builder_.add_func(twin, f"{name}_placed")
+        return self._twins[name, place, twice]
+
+    def _is_shared(self, part: relax.Var) -> bool:
+        """Does anything read it but its whole?"""
+        return self._readers[part] > 1
+
+    def written(self) -> Placed:
+        if not self._wholes:
+            return Placed(self._module)
+        main = self._module.get_global_var("main")
+        self.builder_.update_func(main, self.visit_expr(self._module["main"]))
+        passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
+        module = tvm.transform.Sequential(passes)(self.builder_.get())
+        left = {variable.name_hint for variable in module.functions}
+        names = {twin.name_hint: name for (name, *_), twin in self._twins.items()}
+        return Placed(module, {twin: name for twin, name in names.items() if twin in left})
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        variable = binding.var
+        if variable in self._parts:
+            whole = self._parts[variable]
+            twin = self._twin(variable, self._wholes[whole][variable])
+            arguments = [self.visit_expr(argument) for argument in binding.value.args[1].fields]
+            own = [variable.ty] if self._is_shared(variable) else []
+            for part in self._write(whole, twin, arguments, *own):
+                super().visit_var_binding_(relax.VarBinding(variable, part))
+        elif variable in self._wholes:
+            for part, place in self._wholes[variable].items():
+                self._write_rest(variable, part, place)
+            super().visit_var_binding_(relax.VarBinding(variable, self._written[variable]))
+        else:
+            super().visit_var_binding_(binding)
+
+    def _write_rest(self, whole: relax.Var, part: relax.Var, place: Place) -> None:
+        """What is not written by the functions that write parts."""
+        shape, dtype = shape_of(part), str(part.ty.dtype)
+        if isinstance(place, Frame):
+            size = shape[1], shape[2]
+            self._write(whole, self.builder_.add_func(zeros(place, size, dtype, self._target), "zeros"), [])
+        elif not whole.same_as(self._parts.get(part)):  # it may be written into another whole
+            copied = schedule_module(tvm.IRModule({"copy": copy(shape, dtype)}), self._target, {}).module["copy"]
+            self._write(whole, self.builder_.add_func(placed(copied, place), "copy"), [self.visit_expr(part)])
+
+    def _write(
+        self, whole: relax.Var, twin: relax.GlobalVar, arguments: list[relax.Expr], *others: relax.Type
+    ) -> list[relax.Expr]:
+        """others: the types of what the twin writes besides; -> that."""
+        types = [whole.ty, *others]
+        so_far = self._written.get(whole)
+        if so_far is None:
+            call = relax.call_tir(twin, relax.Tuple(arguments), types)
+        else:
+            places = [len(arguments), *(-1 for _ in others)]
+            call = relax.op.call_tir_inplace(twin, relax.Tuple([*arguments, so_far]), places, types)
+        written = self.builder_.emit(call)
+        results = [relax.TupleGetItem(written, index) for index in range(len(types))] if others else [written]
+        self._written[whole] = self.builder_.emit(results[0])
+        return results[1:]

@@ -1,0 +1,183 @@
+"""The recurrence of LSTM, GRU and RNN cells: all time steps in one function.
+
+What the inputs contribute to the gates does not depend on the step before: it comes in as one matrix product over all
+steps. What is left is, per step, the product of the hidden states with the recurrent weights, and the gates. The
+weights are read once per step, in the order in which they lie; the sums of a tile (see ``recurrence.py``) stay in
+registers over the whole reduction, and the gates make the new state of them while they are in the first-level cache.
+
+A number of units that LANES does not divide is filled up: weights into the units behind the end are zero, and nothing
+reads their state.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
+
+from neo.engines.tvm.cpu.codegen.host_passes import BARRIER, REGION
+from neo.engines.tvm.cpu.schedules.cells import CELLS, Cell, Phase, Place, lanes
+from neo.engines.tvm.ir.activations import number
+from neo.engines.tvm.ir.recurrence import FLOAT, LANES, Blocking, Recurrence, Spread
+
+
+def recurrence_function(spec: Recurrence, blocking: Blocking) -> tvm.tirx.PrimFunc:
+    """Arguments, all float32: gates (steps * batch, directions * GATES * width): what inputs and biases contribute;
+    for each of ``groups`` the weights (directions, blocks, passes, units, gates, LANES); for a GRU that is not reset
+    first, the bias of its product (directions, width); the states before the first step; then the outputs.
+    """
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "estimated_flops": spec.flops})
+        cell = CELLS[spec.cell](spec, blocking)
+        cell.declare()
+        with T.sblock("root"):
+            cell.allocate()
+            cell.begin()
+            _run(cell)
+            cell.end()
+    return builder.get()
+
+
+def _run(cell: Cell) -> None:
+    """All steps, of what is this thread's."""
+    spec, blocking = cell.spec, cell.blocking
+    if blocking.spread is Spread.BLOCKS:
+        with _region(spec.blocks) as own:
+            _steps(cell, 0, own, _Range(0, blocking.tiles))
+        return
+    tiles, everything = blocking.tiles, _Range(0, spec.blocks)
+    if blocking.spread is Spread.NOTHING:
+        with T.serial(0, spec.directions) as direction:
+            _steps(cell, direction, everything, _Range(0, tiles))
+        return
+    with _region(spec.directions * tiles) as own, T.serial(0, spec.directions) as direction:
+        _steps(cell, direction, everything, own.behind(direction * tiles, tiles))
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """From first to before end: TensorIR expressions."""
+
+    first: Any
+    end: Any
+
+    @property
+    def size(self) -> Any:
+        return tirx.max(0, self.end - self.first)
+
+    def behind(self, start: Any, most: int) -> _Range:
+        """The part between start and start + most, counted from start on."""
+        return _Range(*(tirx.max(0, tirx.min(edge - start, most)) for edge in (self.first, self.end)))
+
+
+@contextmanager
+def _region(items: int) -> Iterator[_Range]:
+    """What is inside is run by every thread, for its share of the items, which are neighbours."""
+    with T.attr(0, REGION, 1):
+        own = T.alloc_buffer((2,), "int32", scope="local")
+        T.buffer_store(own, items, [0])
+        T.buffer_store(own, 0, [1])
+        # the one loop whose limits are known to the thread alone
+        with T.parallel(0, items) as item:
+            T.buffer_store(own, tirx.min(own[0], item), [0])
+            T.buffer_store(own, item + 1, [1])
+        yield _Range(own[0], own[1])
+
+
+def _steps(cell: Cell, direction: Any, blocks: _Range, tiles: _Range) -> None:
+    waits = cell.blocking.spread is Spread.BLOCKS
+    with T.serial(0, cell.spec.steps) as count:
+        for phase in cell.phases:
+            barrier = T.attr(0, BARRIER, 1) if waits else nullcontext()
+            with barrier, T.serial(0, blocks.size) as turn, T.serial(0, tiles.size) as tile:
+                # back and forth: what one step read last is still in the cache when the next step begins
+                block = blocks.first + turn + count % 2 * (blocks.size - 1 - 2 * turn)
+                at = Place(count, _step(cell.spec, direction, count), direction, block, 0)
+                _tile(cell, phase, at, tiles.first + tile)
+
+
+def _step(spec: Recurrence, direction: Any, count: Any) -> Any:
+    """Which one of the sequence it is."""
+    if spec.directions == 1:
+        return spec.steps - 1 - count if spec.reverse[0] else count
+    return count + direction * (spec.steps - 1 - 2 * count)
+
+
+def _tile(cell: Cell, phase: Phase, at: Place, tile: Any) -> None:
+    """One of the tiles of rows, which have two heights at most."""
+    (high, count), *others = cell.blocking.heights(cell.spec.batch)
+    if not others:
+        _advance(cell, phase, at.down(tile * high), high)
+        return
+    with T.If(tile < count):
+        with T.Then():
+            _advance(cell, phase, at.down(tile * high), high)
+        with T.Else():
+            low, _ = others[0]
+            _advance(cell, phase, at.down(tile * low + count), low)
+
+
+def _advance(cell: Cell, phase: Phase, at: Place, rows: int) -> None:
+    sums = _sums(cell, phase, at, rows)
+    with T.serial(0, rows) as row:
+        phase.finish(at.down(row), lambda gate, lane: sums[(row * phase.gates + gate) * LANES + lane])
+
+
+def _sums(cell: Cell, phase: Phase, at: Place, rows: int) -> Any:
+    """The state times the weights of one block of units: (rows * gates * LANES)."""
+    gates = cell.blocking.gates[phase.group]
+    sums = T.alloc_buffer((rows * phase.gates * LANES,), FLOAT, scope="local")
+    for turn in range(phase.gates // gates):
+        tile = _Tile(cell, phase, at, rows)
+        tile.sum(turn)
+        for row, gate in itertools.product(range(rows), range(gates)):
+            index = (row * phase.gates + turn * gates + gate) * LANES
+            with lanes() as lane:
+                T.buffer_store(sums, tile.total(row, gate, lane), [index + lane])
+    return sums
+
+
+class _Tile:
+    """Sums in registers: of rows and of so many gates of one block of units as the blocking says."""
+
+    def __init__(self, cell: Cell, phase: Phase, at: Place, rows: int) -> None:
+        self._phase, self._at, self._rows, self._units = phase, at, rows, cell.spec.units
+        self._weights = cell.weights[phase.group]
+        self._gates = cell.blocking.gates[phase.group]
+        self._splits = cell.blocking.splits(rows, self._gates)
+        self._sums = T.alloc_buffer((self._splits * rows * self._gates * LANES,), FLOAT, scope="local")
+
+    def sum(self, turn: int) -> None:
+        """turn: which of the tiles that a group's gates are cut into."""
+        for index in range(self._splits * self._rows * self._gates):
+            with lanes() as lane:
+                T.buffer_store(self._sums, number(0), [index * LANES + lane])
+        whole, left = divmod(self._units, self._splits)
+        with T.serial(0, whole) as some:
+            for split in range(self._splits):
+                self._add(turn, split, some * self._splits + split)
+        for split in range(left):
+            self._add(turn, split, whole * self._splits + split)
+
+    def _add(self, turn: int, split: int, unit: Any) -> None:
+        at = self._at
+        for row, gate in itertools.product(range(self._rows), range(self._gates)):
+            state = self._phase.source(at.down(row), unit)
+            with lanes() as lane:
+                index = self._index(split, row, gate) + lane
+                product = state * self._weights[at.direction, at.block, turn, unit, gate, lane]
+                T.buffer_store(self._sums, self._sums[index] + product, [index])
+
+    def total(self, row: int, gate: int, lane: Any) -> Any:
+        first, *others = (self._sums[self._index(split, row, gate) + lane] for split in range(self._splits))
+        return sum(others, first)
+
+    def _index(self, split: int, row: int, gate: int) -> int:
+        return ((split * self._rows + row) * self._gates + gate) * LANES

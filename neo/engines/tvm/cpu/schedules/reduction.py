@@ -1,0 +1,179 @@
+"""Functions with one reduction (convolution in channels-last layout, matmul, pooling, means) and what is fused to it.
+
+The output is cut into tiles of rows x vectors that stay in registers over the whole reduction; the innermost loop
+runs over contiguous output channels. Bias, activation and residual are computed on the tile while it is in the cache.
+The register blocking follows Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx import IndexMap
+
+from neo.contract.device import Target
+from neo.engines.tvm.cpu.codegen.prefetch import fetch_ahead
+from neo.engines.tvm.cpu.schedules.choice import columns_first, tiles_of
+from neo.engines.tvm.cpu.schedules.injective import vectorised_pass
+from neo.engines.tvm.cpu.schedules.loops import (
+    Loops,
+    batch_rank,
+    elements,
+    extent,
+    keep_in_registers,
+    pack_columns,
+    vectorise_innermost,
+)
+from neo.engines.tvm.cpu.schedules.nest import known_loops, nest_of, short_steps, spatial_of
+from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.tiles import FLOAT_BYTES, Tile, choose_lanes
+
+# multiply-adds: about the work of one core in the time it takes to wake up another
+PARALLEL_WORK = 1 << 17
+LOCAL = "local"
+
+
+def schedule_reduction(
+    schedule: Schedule, target: Target, packable: frozenset[int], configuration: Configuration | None = None
+) -> dict[int, int] | None:
+    """None if the function has not exactly one reduction, or the configuration does not fit it.
+
+    configuration: None for the first of ``reduction_configurations``.
+    """
+    nest = nest_of(schedule)
+    if nest is None or (nest.spread is not None and not vectorised_pass(schedule, nest.spread, target)):
+        return None
+    reduction, loops, padding, last = nest.reduction, nest.loops, nest.padding, nest.last
+    possible = tiles_of(schedule, nest, target)
+    chosen = configuration or Configuration(possible[0], columns_first(schedule, nest, target))
+    if chosen.tile not in possible:
+        return None
+    tile = chosen.tile
+    packing = pack_columns(schedule, reduction, tile.vectors * tile.lanes, packable)
+    order = _order(schedule, reduction, loops, columns_first=chosen.columns_first)
+    if len(loops.spatial) == 2 and len(spatial_of(schedule, last)) > 2:
+        _flatten_rows(schedule, last)
+    matrices = elements(schedule, loops.spatial[: order.batch])
+    tiles = _compute_by_tiles(schedule, reduction, last, tile, order)
+    for block in reversed(padding):
+        # only what the tile needs, into the cache, instead of a pass over memory
+        schedule.compute_at(block, tiles, preserve_unit_loops=True)
+        vectorise_innermost(schedule, block, target)
+    if order.columns_first:
+        for position in packing:
+            fetch_ahead(schedule, tiles, tile, position, matrices)
+    return packing
+
+
+def schedule_products(
+    schedule: Schedule, products: SBlockRV, target: Target, packable: frozenset[int], tile: Tile
+) -> dict[int, int]:
+    """A batch of matrix products, each with weights of its own, within a loop that other steps belong to as well. tile:
+    one of ``product_tiles``. -> what it wants packed how wide.
+    """
+    order = Order(spread=False, columns_first=True, batch=1, inside=1)
+    loops = known_loops(schedule, products, order.inside)
+    matrices, _, columns = (extent(schedule, loop) for loop in loops.spatial)
+    weights = matrices * elements(schedule, loops.reduction) * columns
+    packing = pack_columns(schedule, products, tile.vectors * tile.lanes, packable)
+    tiles = _compute_by_tiles(schedule, products, products, tile, order)
+    if weights * FLOAT_BYTES > target.l2_kib * 1024 // 2:
+        for position in packing:
+            fetch_ahead(schedule, tiles, tile, position, matrices)
+    return packing
+
+
+def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order) -> LoopRV:
+    """last: the end of what is computed tile by tile with the reduction, maybe itself. -> the loop over tiles"""
+    width = extent(schedule, known_loops(schedule, reduction, order.inside).spatial[-1])
+    if last is reduction:
+        last = schedule.cache_write(reduction, 0, LOCAL)
+    outer, inner = _loop_over_tiles(schedule, last, tile, order, width)
+    schedule.compute_at(reduction, outer[-1], preserve_unit_loops=True)
+    tiles = schedule.fuse(*outer)
+    if order.spread:
+        schedule.parallel(tiles)
+    schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
+    keep_in_registers(schedule, inner)
+    loops = known_loops(schedule, reduction, order.inside + 1)
+    inner = [*loops.spatial[:-1], *schedule.split(loops.spatial[-1], [None, tile.lanes])]
+    schedule.reorder(*loops.reduction, *inner)
+    keep_in_registers(schedule, inner)
+    start = schedule.decompose_reduction(reduction, loops.reduction[0])
+    _unroll_short(schedule, loops.reduction)
+    keep_in_registers(schedule, schedule.get_loops(start)[order.inside + 1 :])
+    return tiles
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """spread: tiles go to the threads. columns_first: all rows of some columns before the next columns. batch: so many
+    of the outermost dimensions come before that, because both operands change with them. inside: so many loops around
+    all of them, which other blocks belong to as well.
+    """
+
+    spread: bool
+    columns_first: bool
+    batch: int
+    inside: int = 0
+
+
+def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_first: bool) -> Order:
+    work = elements(schedule, loops.reduction) * elements(schedule, loops.spatial)
+    return Order(work >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
+
+
+def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
+    """Give the block two dimensions, as the product before it has: all rows, and columns."""
+    shape = [extent(schedule, loop) for loop in spatial_of(schedule, block)]
+
+    def flat(*at: tirx.Var) -> list[Any]:
+        row = at[0]
+        for index, size in zip(at[1:-1], shape[1:-1], strict=True):
+            row = row * size + index
+        return [row, at[-1]]
+
+    schedule.transform_block_layout(block, IndexMap.from_func(flat, ndim=len(shape)))
+
+
+def _loop_over_tiles(
+    schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order, width: int
+) -> tuple[list[LoopRV], list[LoopRV]]:
+    """Cut the block's output into tiles; -> (the loops over tiles, those inside one: rows, vectors, lanes).
+
+    A reduction of the block's own comes between them. width: columns of the reduction. Of several groups that the block
+    puts side by side, each has as many; if that is several tiles, the groups have a loop of their own, for TVM does not
+    find out what a tile needs where one loop counts both.
+    """
+    spatial = spatial_of(schedule, block, order.inside)
+    reduction = schedule.get_loops(block)[order.inside + len(spatial) :]
+    *others, columns = spatial
+    rows = others.pop() if others else None
+    groups: list[LoopRV] = []
+    if extent(schedule, columns) > width > chosen.vectors * chosen.lanes:
+        *groups, columns = schedule.split(columns, [None, width])
+    # a result of fewer columns than were computed; its tiles have to be as wide as those of the reduction
+    lane_count = choose_lanes(math.gcd(extent(schedule, columns), chosen.lanes), chosen.lanes)
+    vectors = chosen.vectors * chosen.lanes // lane_count
+    column_tiles, *tile = schedule.split(columns, [None, vectors, lane_count])
+    batch, others = others[: order.batch], others[order.batch :]
+    outer = [*batch, column_tiles, *others] if order.columns_first else [*batch, *others, column_tiles]
+    if rows is not None:
+        row_tiles, row = schedule.split(rows, [None, chosen.rows])
+        outer.append(row_tiles)
+        tile.insert(0, row)
+    schedule.reorder(*groups, *outer, *reduction, *tile)
+    return [*groups, schedule.fuse(*outer)], tile
+
+
+def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
+    """Neighbouring outputs of a depthwise convolution then share the inputs that they load, and the three channels of
+    an image need no loop.
+    """
+    for loop in short_steps(schedule, steps):
+        schedule.unroll(loop)

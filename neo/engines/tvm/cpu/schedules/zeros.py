@@ -1,0 +1,101 @@
+"""Rows of zeros around an image are not multiplied with.
+
+Above and below an image a convolution has rows that are known to be zero. Which row of the kernel meets one is the same
+for a whole tile of outputs, so that it is left out by asking once. Where dilation reaches far, that is half of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import s_tir, sym, tirx
+from tvm.tirx.analysis import undefined_vars
+
+from neo.engines.tvm.ir.expressions import with_body
+
+_MARK = "neo.rows"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRows:
+    """Of an image: so many rows of zeros are above it, and so many of its own follow. Output h reads, with row k of the
+    kernel, row stride * h + dilation * k of them.
+    """
+
+    begin: int
+    count: int
+    stride: int
+    dilation: int
+
+    def share(self, taps: int, outputs: int) -> float:
+        """Of zeros among the rows that so many rows of a kernel read for so many of the output."""
+        reads = [self.stride * h + self.dilation * k for h in range(outputs) for k in range(taps)]
+        return sum(not self.begin <= read < self.begin + self.count for read in reads) / len(reads)
+
+    def attrs(self) -> dict[str, list[int]]:
+        """For te.compute, of a sum over the rows of the kernel first. Outputs are [..., h, w, o]."""
+        return {_MARK: [self.begin, self.count, self.stride, self.dilation]}
+
+
+def skip_zeros(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """The scheduled function; as it was where its loops are others than expected."""
+    return function.with_body(_skipping(function.body))
+
+
+def _skipping(statement: Any) -> Any:
+    """TVM 0.27 has no visitor of statements for Python; these are the kinds that may hold such a sum."""
+    s = statement
+    if isinstance(s, tirx.SeqStmt):
+        return tirx.SeqStmt([_skipping(inner) for inner in s.seq])
+    if isinstance(s, s_tir.SBlockRealize) and not s.iter_values:
+        block = s.block
+        parts = _skipping(block.body), block.init, block.alloc_buffers, block.match_buffers, block.annotations
+        return s_tir.SBlockRealize(
+            s.iter_values,
+            s.predicate,
+            s_tir.SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, *parts),
+        )
+    if not isinstance(s, tirx.For):
+        return s
+    nest: list[Any] = [s]
+    while isinstance(nest[-1], tirx.For):
+        nest.append(nest[-1].body)
+    *loops, inner = nest
+    asked = _question(loops, inner) if isinstance(inner, s_tir.SBlockRealize) else None
+    if asked is None:
+        return with_body(s, _skipping(s.body))
+    depth, condition = asked
+    body = tirx.IfThenElse(condition, loops[depth].body, None)
+    for loop in reversed(loops[: depth + 1]):
+        body = with_body(loop, body)
+    return body
+
+
+def _question(loops: list[Any], realize: Any) -> tuple[int, Any] | None:
+    """-> (which loop is the one over the rows of the kernel, whether the row that is read is one of the image)"""
+    block = realize.block
+    values = dict(zip([v.var.name for v in block.iter_vars], realize.iter_values, strict=True))
+    sums = [v.var.name for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
+    if _MARK not in block.annotations or not sums:
+        return None
+    rows = ImageRows(*(int(number) for number in block.annotations[_MARK]))
+    outputs = [v.var.name for v in block.iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    step, row = values[sums[0]], values[outputs[-3]]
+    depth = next((index for index, loop in enumerate(loops) if loop.loop_var.same_as(step)), None)
+    if depth is None:
+        return None
+    known = sym.Analyzer()
+    for loop in loops:
+        if _is_one(loop):
+            known.bind(loop.loop_var, loop.min)
+    row = known.simplify(row)
+    inside = [loop.loop_var for loop in loops[depth + 1 :]]
+    if any(variable.same_as(used) for variable in inside for used in undefined_vars(row)):
+        return None
+    read = row * rows.stride + step * rows.dilation
+    return depth, tirx.all(read >= rows.begin, read < rows.begin + rows.count)
+
+
+def _is_one(loop: Any) -> bool:
+    return isinstance(loop.extent, tirx.IntImm) and int(loop.extent) == 1

@@ -1,0 +1,249 @@
+"""What was measured before: for each processor and version of the schedules a document, in the user's folder or shipped
+with the package.
+
+A file is ``{"format": 1, "documents": [...]}``. The user's folder has one file for each document, named by its key;
+what comes with the package and what is exported may have many in one file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import neo
+from neo.contract.device import Target
+from neo.contract.fields import (
+    ContractError,
+    as_document,
+    as_object,
+    as_string,
+    dump_object,
+    get,
+    get_list,
+    get_number,
+    get_size,
+    parse_object,
+)
+from neo.engines.tvm.cpu.units.configuration import SCHEDULES_VERSION, Configuration
+from neo.errors import StoreError
+from neo.store.durable import replace_file, translating_os_errors
+
+FORMAT = 1
+MAX_FILE_BYTES = 64 << 20
+LOCK_FILE = ".lock"
+_WHAT = "tuning"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a search found for one kernel. gain: how many times as fast as the choice of the model of costs, 1 if that
+    one was kept. microseconds: of one call. threads: it was measured with. operands: for people.
+    """
+
+    configuration: Configuration
+    gain: float
+    microseconds: float
+    threads: int
+    operands: str
+
+    @classmethod
+    def from_json(cls, value: Any) -> Measured:
+        obj = as_object(value, _WHAT)
+        return cls(
+            Configuration.from_json(obj.get("configuration")),
+            get_number(obj, "gain", _WHAT),
+            get_number(obj, "microseconds", _WHAT),
+            get_size(obj, "threads", _WHAT),
+            get(obj, "operands", str, _WHAT),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "configuration": self.configuration.to_json(),
+            "gain": self.gain,
+            "microseconds": self.microseconds,
+            "threads": self.threads,
+            "operands": self.operands,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What measurements hold for. machine: what code and schedules are made for. tvm, schedules: versions."""
+
+    machine: dict[str, Any]
+    tvm: str
+    schedules: int
+
+    @classmethod
+    def of(cls, target: Target) -> Key:
+        """The target's name and C library do not matter, nor do features that LLVM is not told of."""
+        machine = {
+            "arch": target.arch,
+            "mcpu": target.mcpu,
+            "attrs": sorted(target.attrs),
+            "vector_bits": target.vector_bits,
+            "vector_registers": target.vector_registers,
+            "cores": target.cores,
+            "l1d_kib": target.l1d_kib,
+            "l2_kib": target.l2_kib,
+            "l3_kib": target.l3_kib,
+        }
+        return cls(machine, _tvm_version(), SCHEDULES_VERSION)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(dump_object(self.to_json())).hexdigest()
+
+    @property
+    def is_current(self) -> bool:
+        """Was it measured with the versions that are installed?"""
+        return (self.tvm, self.schedules) == (_tvm_version(), SCHEDULES_VERSION)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"machine": self.machine, "tvm": self.tvm, "schedules": self.schedules}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """kernels: what was found, by signature."""
+
+    key: Key
+    kernels: Mapping[str, Measured]
+
+    @classmethod
+    def from_json(cls, value: Any) -> Document:
+        obj = as_object(value, _WHAT)
+        key = Key(
+            as_document(obj.get("machine"), f"{_WHAT}.machine"),
+            get(obj, "tvm", str, _WHAT),
+            get_size(obj, "schedules", _WHAT),
+        )
+        kernels = as_object(obj.get("kernels"), f"{_WHAT}.kernels")
+        return cls(key, {as_string(name, _WHAT): Measured.from_json(kernel) for name, kernel in kernels.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.key.to_json(), "kernels": {name: kernel.to_json() for name, kernel in self.kernels.items()}}
+
+    def with_gains(self, least: float) -> Document:
+        """Only the kernels that gained so much."""
+        return Document(self.key, {name: kernel for name, kernel in self.kernels.items() if kernel.gain >= least})
+
+    def updated(self, other: Document) -> Document:
+        """The other's kernels are preferred."""
+        return Document(self.key, {**self.kernels, **other.kernels})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known for one target. own: the signatures of what the user measured or imported. notes: files that could
+    not be read.
+    """
+
+    kernels: Mapping[str, Measured] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """own: the user's folder, made when something is added. shipped: what comes with the package, never written; the
+    user's own entries are preferred.
+    """
+
+    own: Path
+    shipped: Path
+
+    def known(self, target: Target) -> Known:
+        key = Key.of(target)
+        kernels: dict[str, Measured] = {}
+        own: set[str] = set()
+        notes = []
+        for path in (*sorted(self.shipped.glob("*.json")), self._file(key)):
+            try:
+                documents = read_documents(path) if path.exists() else ()
+            except (ContractError, StoreError) as error:
+                notes.append(f"what was measured before is not used: {error.message}")
+                continue
+            for document in documents:
+                if document.key == key:
+                    kernels.update(document.kernels)
+                    own.update(document.kernels if path.parent == self.own else ())
+        return Known(kernels, frozenset(own), tuple(notes))
+
+    def add(self, document: Document) -> None:
+        """Put the document's kernels beside, or over, what the user's folder has. Raises StoreError, DiskFull."""
+        with translating_os_errors(self.own):
+            self.own.mkdir(parents=True, exist_ok=True)
+        path = self._file(document.key)
+        with _locked(self.own):
+            try:
+                before = [old for old in read_documents(path) if old.key == document.key]
+            except (ContractError, StoreError):  # absent, or damaged: it is replaced
+                before = []
+            for old in before:
+                document = old.updated(document)
+            replace_file(path, documents_to_bytes([document]))
+
+    def documents(self) -> tuple[Document, ...]:
+        """The user's, in the order of their keys. Raises ContractError, StoreError for a damaged one."""
+        return tuple(document for path in sorted(self.own.glob("*.json")) for document in read_documents(path))
+
+    def shipped_documents(self) -> tuple[Document, ...]:
+        return tuple(document for path in sorted(self.shipped.glob("*.json")) for document in read_documents(path))
+
+    def forget(self, key: Key) -> None:
+        """Raises StoreError."""
+        with translating_os_errors(self.own, "remove from"):
+            self._file(key).unlink(missing_ok=True)
+
+    def _file(self, key: Key) -> Path:
+        return self.own / f"{key.digest[:32]}.json"
+
+
+def cache_at(own: Path) -> Cache:
+    """The user's folder, and what comes with this package."""
+    return Cache(own, Path(neo.__file__).parent / "data" / "tuning")
+
+
+def read_documents(path: Path) -> tuple[Document, ...]:
+    """Raises ContractError if the file is none of ours or damaged, StoreError if it cannot be read."""
+    with translating_os_errors(path, "read"):
+        data = path.read_bytes()
+    try:
+        return _parse(data)
+    except ContractError as error:
+        raise ContractError(f"{path}: {error.message}", hint="export it again, or remove it") from error
+
+
+def _parse(data: bytes) -> tuple[Document, ...]:
+    obj = parse_object(data, what="the file", max_bytes=MAX_FILE_BYTES)
+    if obj.get("format") != FORMAT:
+        raise ContractError("it is no file of `neo tune export`, or one of another version")
+    return get_list(obj, "documents", Document.from_json, "the file")
+
+
+def documents_to_bytes(documents: Iterable[Document]) -> bytes:
+    return dump_object({"format": FORMAT, "documents": [document.to_json() for document in documents]}) + b"\n"
+
+
+def _tvm_version() -> str:
+    """Of TVM, as installed here; empty where it is not."""
+    try:
+        return importlib.metadata.version("apache-tvm")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two builds at a time add to one document, and neither loses what the other measured."""
+    with translating_os_errors(folder), (folder / LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""ONNX -> Relax: what TVM's importer is given, replaced, or kept from."""

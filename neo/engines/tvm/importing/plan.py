@@ -1,0 +1,126 @@
+"""Which part of a model TVM compiles: all of it, or the segments that it can take and that pay."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+import tvm
+
+from neo.contract.device import Target
+from neo.contract.fields import ContractError
+from neo.contract.tensors import TensorSpec
+from neo.engines.tvm.importing.importer import OPERATORS, import_model
+from neo.engines.tvm.importing.onnx_facts import Facts, read_facts, tensor_dtype
+from neo.engines.tvm.importing.partition import ONNXRUNTIME, TVM, Segment, extract, partition
+from neo.engines.tvm.importing.refusal import Refused, refused_operators, refused_tensors
+from neo.errors import EngineError
+
+# every attempt finds one more node that the importer does not take
+MOST_ATTEMPTS = 32
+MOST_REASONS = 3
+HINT = "use --engine onnxruntime"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A segment: its interface, and for TVM the imported module, for ONNX Runtime the model."""
+
+    engine: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    model: onnx.ModelProto
+    module: tvm.IRModule | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """parts: in the order they run; one, of TVM, if it takes the whole model. notes: what runs elsewhere, and why."""
+
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+
+def plan(
+    model: onnx.ModelProto,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    target: Target,
+    *,
+    may_cut: bool,
+) -> Plan:
+    """may_cut: ONNX Runtime may run what TVM cannot. Nodes are renamed in model.
+
+    Raises EngineError with the reasons if TVM does not take enough.
+    """
+    said = [f"{node.op_type} ({node.name or 'unnamed'})" for node in model.graph.node]
+    for index, node in enumerate(model.graph.node):
+        node.name = str(index)  # by which the importer names a node that it refuses
+    facts = read_facts(model.graph)
+    refused = refused_operators(model.graph, facts, OPERATORS)
+    for _ in range(MOST_ATTEMPTS):
+        try:
+            if not refused:
+                return Plan((Part(TVM, inputs, outputs, model, import_model(model, inputs, target)),))
+            if not may_cut:
+                break
+            moved = {**refused_tensors(model.graph, facts), **refused}
+            segments = partition(model.graph, facts, moved)
+            parts = tuple(_part(model, facts, segment, target) for segment in segments)
+            return Plan(parts, tuple(_notes(said, segments, refused)))
+        except Refused as error:
+            if not error.node:
+                raise _too_much(said, refused, error.reason) from error
+            refused[int(error.node)] = error.reason
+    raise _too_much(said, refused, "")
+
+
+def _part(model: onnx.ModelProto, facts: Facts, segment: Segment, target: Target) -> Part:
+    """Raises Refused if the importer does not take it."""
+    values = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+    inputs, outputs = (
+        tuple(facts.specs.get(name) or _loose_spec(name, values) for name in names)
+        for names in (segment.inputs, segment.outputs)
+    )
+    cut = extract(model, facts, segment)
+    module = import_model(cut, inputs, target) if segment.engine == TVM else None
+    return Part(segment.engine, inputs, outputs, cut, module)
+
+
+def _loose_spec(name: str, values: Mapping[str, onnx.ValueInfoProto]) -> TensorSpec:
+    """Of a tensor without a fixed shape, which only ONNX Runtime sees."""
+    if name not in values or not values[name].type.tensor_type.HasField("shape"):
+        raise Refused(f"nothing is known about {name!r}, where the graph would be cut")
+    tensor = values[name].type.tensor_type
+    dims = [dim.dim_value if dim.HasField("dim_value") else f"dim_{i}" for i, dim in enumerate(tensor.shape.dim)]
+    try:
+        return TensorSpec(name, tensor_dtype(tensor.elem_type), tuple(dims))
+    except (KeyError, ContractError) as error:
+        raise Refused(f"{name!r}, where the graph would be cut, is no tensor of numbers or strings") from error
+
+
+def _notes(said: list[str], segments: tuple[Segment, ...], refused: Mapping[int, str]) -> list[str]:
+    elsewhere = sum(len(segment.nodes) for segment in segments if segment.engine == ONNXRUNTIME)
+    return [
+        f"ONNX Runtime runs {elsewhere} of {len(said)} operators, the graph is cut into {len(segments)} segments: "
+        + _reasons(said, refused)
+    ]
+
+
+def _too_much(said: list[str], refused: Mapping[int, str], why: str) -> EngineError:
+    parts = [part for part in (_reasons(said, refused), why) if part]
+    return EngineError(f"tvm does not take the model: {'; '.join(parts)}", hint=HINT)
+
+
+def _reasons(said: list[str], refused: Mapping[int, str]) -> str:
+    """Each reason once, with its first node and how many more there are."""
+    counts = Counter(refused.values())
+    first = {reason: index for index, reason in sorted(refused.items(), reverse=True)}
+    shown = [
+        f"{said[first[reason]]}{f' and {count - 1} more' if count > 1 else ''}: {reason}"
+        for reason, count in list(counts.items())[:MOST_REASONS]
+    ]
+    more = len(counts) - len(shown)
+    return "; ".join([*shown, f"and {more} other reasons"] if more > 0 else shown)

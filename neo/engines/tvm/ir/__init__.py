@@ -1,0 +1,1 @@
+"""Helpers over Relax and TensorIR expressions that every stage may use."""

@@ -1,0 +1,1 @@
+"""Relax -> Relax rewrites that hold for every kind of device."""
