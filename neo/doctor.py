@@ -15,6 +15,8 @@ from pathlib import Path
 
 from neo.engines.base import bf16_feature
 from neo.errors import NeoError
+from neo.isolation import confinement_here
+from neo.isolation.network import NAMESPACE
 from neo.link import BrokerUrl
 from neo.settings import key_path, store_path
 from neo.targets import HOST, load_target
@@ -24,6 +26,10 @@ OK, MISSING, BROKEN = "ok", "missing", "broken"
 FREE_BYTES = 2 << 30
 LINK_TIMEOUT_S = 120
 CONNECT_S = 5.0
+CONFINE_FIX = (
+    "allow user namespaces (sysctl user.max_user_namespaces, or --security-opt seccomp=... in a container), or compile "
+    "models that you do not trust on another machine"
+)
 
 # extra -> the distributions that must be there for it
 PARTS = {
@@ -52,7 +58,7 @@ class Finding:
 
 def examine(broker: BrokerUrl | None) -> tuple[Finding, ...]:
     """All checks, none of which changes anything. broker: also try to reach it."""
-    findings = [_python(), _host(), *(_part(extra) for extra in PARTS), _linker(), _folder(), _key()]
+    findings = [_python(), _host(), *(_part(extra) for extra in PARTS), _linker(), _confinement(), _folder(), _key()]
     if broker is not None:
         findings.append(_broker(broker))
     return tuple(findings)
@@ -111,6 +117,20 @@ def _linker() -> Finding:
             said = done.stderr.decode(errors="replace").strip()[-300:]
             return Finding("linker", BROKEN, said, "pip install --force-reinstall ziglang")
     return Finding("linker", OK, f"ziglang {_version('ziglang')}")
+
+
+def _confinement() -> Finding:
+    """What keeps a model's code in its place while it is converted, built and measured."""
+    try:
+        held = confinement_here()
+    except NeoError as error:
+        return Finding("confinement", BROKEN, error.message, error.hint)
+    limits = f"memory at most {held.memory_bytes / 1e9:.0f} GB, files at most {held.file_bytes / 1e9:.0f} GB"
+    if not held.network:
+        return Finding("confinement", BROKEN, f"{limits}; the network can be reached: {held.refused}", CONFINE_FIX)
+    means = "of its own without devices" if held.network == NAMESPACE else "sockets are refused"
+    weaker = f" ({held.refused})" if held.refused else ""
+    return Finding("confinement", OK, f"{limits}; network: {means}{weaker}")
 
 
 def _folder() -> Finding:

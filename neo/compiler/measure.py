@@ -1,24 +1,24 @@
-"""Latency, memory and parity of built engines: each in its own process, in turn, so that a noisy machine hits all."""
+"""Latency, memory and parity of built engines: each in a confined process, in turn: a noisy machine hits all."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neo.contract.fields import dump_object
 from neo.contract.parity import Parity
 from neo.errors import EngineError, NeoError
+from neo.isolation import Limits, isolated
+from neo.isolation.call import Work
 from neo.runtime.profiling.profile import Profile
+from neo.runtime.stopwatch import MEASURE_FILE
+from neo.store.durable import translating_os_errors
 
 TIMEOUT_S = 600.0
 
@@ -54,41 +54,27 @@ class Measurement:
 
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
-    """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it."""
-    fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
-    return _parse(_in_own_process("neo.runtime.stopwatch", fields))
+    """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it, and
+    ResourceLimitExceeded.
+    """
+    asked = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
+    return _parse(_confined("neo.runtime.stopwatch:answer", asked))
 
 
 def profile(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 1.0) -> Profile:
     """The time of every kernel; folder, errors: as for ``measure``. runs: at most ``MOST_RUNS``."""
-    fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
+    asked = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
     # numpy's BLAS is the yardstick, and takes every core unless it is told before numpy is imported
     limits = {f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL", "OMP", "BLIS")}
-    return Profile.from_json(_in_own_process("neo.runtime.profiling", fields, limits))
+    return Profile.from_json(_confined("neo.runtime.profiling.answer:answer", asked, limits))
 
 
-def _in_own_process(
-    module: str, fields: Mapping[str, Any], environment: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Run module with a request file of fields and the file for its answer as ``result``; -> the answer."""
-    with tempfile.TemporaryDirectory(prefix="neo-measure-") as scratch:
-        request, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        request.write_text(json.dumps({**fields, "result": str(result)}), encoding="utf-8")
-        command = [sys.executable, "-m", module, str(request)]
-        variables = {**os.environ, **(environment or {})}
-        try:
-            # `python -m` looks for modules in the current folder first; in the user's there might be a random.py
-            done = subprocess.run(
-                command, capture_output=True, check=False, timeout=TIMEOUT_S, cwd=scratch, env=variables
-            )
-        except subprocess.TimeoutExpired as error:
-            raise EngineError(f"the engine took more than {TIMEOUT_S:.0f} s to be measured") from error
-        if done.returncode or not result.is_file():
-            raise EngineError(f"the engine's process {_ending(done.returncode)}: {_last_words(done.stderr)}")
-        answer: dict[str, Any] = json.loads(result.read_bytes())
-    if "error" in answer:
-        raise NeoError.from_json(answer)
-    return answer
+def _confined(entry: str, asked: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The engine's code is as foreign as the model it was built from: it runs as confined as the conversion."""
+    work = Work(entry, "running the engine", EngineError)
+    with tempfile.TemporaryDirectory(prefix="neo-measure-") as scratch, translating_os_errors(Path(scratch)):
+        (Path(scratch) / MEASURE_FILE).write_bytes(dump_object(dict(asked)))
+        return isolated(work, Path(scratch), replace(Limits.of_this_machine(), seconds=TIMEOUT_S), environment)
 
 
 def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) -> dict[str, Measurement | NeoError]:
@@ -103,19 +89,6 @@ def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) 
                 except NeoError as error:
                     failed[name] = error
     return {name: failed.get(name) or _median(rows) for name, rows in results.items()}
-
-
-def _ending(returncode: int) -> str:
-    if returncode >= 0:
-        return f"ended with code {returncode}"
-    try:
-        return f"was killed by {signal.Signals(-returncode).name}"
-    except ValueError:  # a real-time signal has no name
-        return f"was killed by signal {-returncode}"
-
-
-def _last_words(stderr: bytes) -> str:
-    return stderr.decode(errors="replace").strip()[-500:] or "it said nothing"
 
 
 def _median(rows: list[Measurement]) -> Measurement:

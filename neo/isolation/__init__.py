@@ -1,6 +1,6 @@
 """Work on untrusted models in a process of its own, with limits on memory, time and file size, without network."""
 
-from neo.isolation.call import isolated
-from neo.isolation.confine import Limits
+from neo.isolation.call import confinement_here, isolated
+from neo.isolation.confine import Confinement, Limits
 
-__all__ = ["Limits", "isolated"]
+__all__ = ["Confinement", "Limits", "confinement_here", "isolated"]

@@ -6,12 +6,14 @@ know, it finds in the scratch folder; large results it leaves there.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
 import site
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from neo.contract.fields import ContractError, as_object, parse_object
-from neo.errors import NeoError, ResourceLimitExceeded
-from neo.isolation.confine import Limits
+from neo.errors import EngineError, NeoError, ResourceLimitExceeded
+from neo.isolation.confine import Confinement, Limits
 from neo.isolation.exhaustion import disk_full, exhaustion, memory_exceeded
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -79,7 +81,22 @@ def isolated(
         reported = NeoError.from_json(as_object(finished.answer["error"], "error"))
         reported.details.setdefault("log", _last_lines(finished.log))
         raise reported
-    return finished.answer
+    return as_object(finished.answer.get("answer"), "answer")
+
+
+@functools.cache
+def confinement_here() -> Confinement:
+    """Which of the limits hold for confined calls on this machine, as a confined process found them.
+
+    Raises NeoError if none can be started.
+    """
+    work = Work("neo.isolation.worker:nothing", "starting a confined process", EngineError)
+    with tempfile.TemporaryDirectory(prefix="neo-confined-") as folder:
+        limits = Limits.of_this_machine()
+        finished = _run(work, Path(folder), limits, {})
+        if finished.answer is None:
+            raise _cause_of_death(finished, work, Path(folder), limits)
+    return Confinement(**as_object(finished.answer.get("confinement"), "confinement"))
 
 
 def _run(work: Work, scratch: Path, limits: Limits, environment: Mapping[str, str]) -> _Finished:
@@ -176,9 +193,16 @@ def _cause_of_death(finished: _Finished, work: Work, scratch: Path, limits: Limi
 
 
 def _crash(finished: _Finished, work: Work) -> NeoError:
-    code = finished.returncode or 0
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return work.crash(
-        f"{work.doing} crashed ({how})",
+        f"{work.doing} crashed ({_ending(finished.returncode or 0)})",
         hint="the model may be damaged; --debug shows the last lines of the log",
     )
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-code}"

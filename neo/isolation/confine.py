@@ -16,8 +16,10 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+from neo.isolation.network import leave_network
+
 _PR_SET_PDEATHSIG = 1
 _GIB = 1 << 30
 
@@ -45,6 +47,23 @@ class Limits:
         return cls(**json.loads(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a confined process really cannot do; a hard limit that was there before may be lower than what was asked."""
+
+    #: bytes of private writable memory it may have
+    memory_bytes: int
+    #: bytes of the largest file it may write
+    file_bytes: int
+    #: "namespace": it has a network of its own, without devices; "filter": it cannot open internet sockets; "": neither
+    network: str
+    #: why ``network`` is not "namespace", "" if it is
+    refused: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def machine_memory_bytes() -> int:
     """What the machine has, or what the control group (container) leaves of it."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -54,32 +73,22 @@ def machine_memory_bytes() -> int:
     return total
 
 
-def confine(limits: Limits) -> None:
-    """Applies the limits to this process and its children, for good."""
+def confine(limits: Limits) -> Confinement:
+    """Applies the limits to this process and its children, for good; -> which of them hold."""
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
+    file_bytes = _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
     # not RLIMIT_AS: torch and TensorFlow reserve far more addresses than they use
-    _lower(resource.RLIMIT_DATA, limits.memory_bytes)
+    memory_bytes = _lower(resource.RLIMIT_DATA, limits.memory_bytes)
     # the parent watches the clock; this is for the case that the parent is gone
     _lower(resource.RLIMIT_CPU, int(limits.seconds * (os.cpu_count() or 1)) + 60)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _leave_network(libc)
+    if sys.platform != "linux":
+        return Confinement(memory_bytes, file_bytes, "", f"not known how on {sys.platform}")
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return Confinement(memory_bytes, file_bytes, *leave_network())
 
 
-def _lower(kind: int, value: int) -> None:
+def _lower(kind: int, value: int) -> int:
     _soft, hard = resource.getrlimit(kind)
     bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (bound, bound))
-
-
-def _leave_network(libc: ctypes.CDLL) -> None:
-    """Best effort: root may do it at once, others through a user namespace, where the system allows these."""
-    user, group = os.getuid(), os.getgid()
-    if libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
-        return
-    # without a map the process does not know its own user any more
-    for name, content in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        with suppress(OSError):
-            Path(f"/proc/self/{name}").write_text(content, encoding="ascii")
+    return bound

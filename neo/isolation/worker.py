@@ -1,7 +1,7 @@
 """The confined process: ``python -m neo.isolation.worker MODULE:FUNCTION SCRATCH LIMITS``; see ``neo.isolation.call``.
 
-Answers on stdout with one JSON object, the function's or {"error": ...}; everything that libraries print goes to
-stderr.
+Answers on stdout with one JSON object: "answer", the function's, or "error", and "confinement", which limits hold;
+everything that libraries print goes to stderr.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ def main(entry: str, scratch: Path, limits: Limits) -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     # first of all: numpy starts threads when it is imported
-    confine(limits)
-    content = json.dumps(_answer(entry, scratch)).encode()
+    confinement = confine(limits)
+    content = json.dumps({**_answer(entry, scratch), "confinement": confinement.to_json()}).encode()
     with os.fdopen(answer, "wb") as stream:
         stream.write(content)
+
+
+def nothing(_scratch: Path) -> dict[str, object]:
+    """The least that can be asked of a confined process: it says which limits hold."""
+    return {}
 
 
 def _answer(entry: str, scratch: Path) -> dict[str, object]:
@@ -46,7 +51,7 @@ def _answer(entry: str, scratch: Path) -> dict[str, object]:
         if ours is None:
             raise
         return {"error": ours.to_json()}
-    return answer
+    return {"answer": answer}
 
 
 if __name__ == "__main__":

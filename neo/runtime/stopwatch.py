@@ -1,14 +1,12 @@
 """Times one engine in a process of its own, with the loader that the device uses.
 
-``python -m neo.runtime.stopwatch REQUEST.json`` reads {"folder", "threads", "runs", "seconds", "result"} and writes
-the result file; the folder is a bundle's (engine/ and golden.npz). Nothing but the runtime is imported here, so the
-peak memory is the engine's.
+``answer`` is called by ``neo.isolation`` in a confined process. Nothing but the runtime is imported here, so the peak
+memory is the engine's.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ import numpy as np
 
 from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Parity, compare
-from neo.errors import NeoError
 from neo.runtime.golden import read_golden
 from neo.runtime.load import Engine, load_engine
 
+MEASURE_FILE = "measure.json"
 WARM_UP_RUNS = 3
 WARM_UP_S = 0.05
 LEAST_RUNS = 5
@@ -80,14 +78,9 @@ def peak_rss_mb() -> float:
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
-def main(request_file: str) -> None:
-    request = json.loads(Path(request_file).read_bytes())
-    try:
-        result = stopwatch(Path(request["folder"]), request["threads"], request["runs"], request["seconds"])
-    except NeoError as error:
-        result = error.to_json()
-    Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+def answer(scratch: Path) -> dict[str, Any]:
+    """In the confined process: MEASURE_FILE in scratch has the arguments of ``stopwatch``; folder is a bundle's, with
+    engine/ and golden.npz.
+    """
+    asked = json.loads((scratch / MEASURE_FILE).read_bytes())
+    return stopwatch(Path(asked["folder"]), asked["threads"], asked["runs"], asked["seconds"])

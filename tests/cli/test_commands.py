@@ -127,6 +127,7 @@ def test_doctor_finds_everything_in_place_and_a_broker_that_is_not(neo: Neo) -> 
     findings = json.loads(neo("doctor", "--json").stdout)["findings"]
     assert {finding["check"]: finding["state"] for finding in findings}["linker"] == "ok"
     assert "bf16" in next(finding["found"] for finding in findings if finding["check"] == "this machine")
+    assert "network: " in next(finding["found"] for finding in findings if finding["check"] == "confinement")
     done = neo("doctor", "--broker", "mqtt://127.0.0.1:1", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["findings"][-1]["state"] == "broken"

@@ -1,27 +1,21 @@
-"""Profiles one engine in a process of its own.
-
-``python -m neo.runtime.profiling REQUEST.json`` reads {"folder", "threads", "runs", "seconds", "result"} and writes
-the result file, as ``neo.runtime.stopwatch`` does.
-"""
+"""Profiles one engine in a process of its own; ``answer`` is called by ``neo.isolation`` in a confined process."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neo.contract.manifest import ENGINE_DIR
-from neo.errors import NeoError
 from neo.runtime.golden import read_golden
 from neo.runtime.load import load_engine
 from neo.runtime.profiling.profile import MOST_RUNS, Profile
 from neo.runtime.profiling.roofline import measure_roofline
 from neo.runtime.profiling.statistics import typical
 from neo.runtime.profiling.watch import watch
-from neo.runtime.stopwatch import time_runs
+from neo.runtime.stopwatch import MEASURE_FILE, time_runs
 
 ROUNDS = 5
 LEAST_RUNS = 5
@@ -47,15 +41,7 @@ def profile(folder: Path, threads: int, runs: int | None, seconds: float) -> Pro
     return Profile(threads, count, typical(times) * 1e3, roofline, longest_first)
 
 
-def main(request_file: str) -> None:
-    request = json.loads(Path(request_file).read_bytes())
-    try:
-        arguments = (request[key] for key in ("threads", "runs", "seconds"))
-        result: dict[str, Any] = profile(Path(request["folder"]), *arguments).to_json()
-    except NeoError as error:
-        result = error.to_json()
-    Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+def answer(scratch: Path) -> dict[str, Any]:
+    """In the confined process: MEASURE_FILE in scratch has the arguments of ``profile``."""
+    asked = json.loads((scratch / MEASURE_FILE).read_bytes())
+    return profile(Path(asked["folder"]), asked["threads"], asked["runs"], asked["seconds"]).to_json()
