@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -39,10 +40,21 @@ class Round:
 
 
 class EngineProcess:
-    """Raises EngineError, here and in ``measure``, if the engine fails, dies or stays silent for limit_s seconds."""
+    """Raises EngineError, here and in ``measure``, if the engine fails, dies or stays silent for limit_s seconds.
+
+    tree: the checkout whose code runs.
+    """
 
     def __init__(  # noqa: PLR0917
-        self, library: str, path: Path, samples: Path, threads: int, precision: str, limit_s: float
+        self,
+        library: str,
+        path: Path,
+        samples: Path,
+        threads: int,
+        precision: str,
+        limit_s: float,
+        *,
+        tree: Path = ROOT,
     ) -> None:
         self._limit_s = limit_s
         # libraries may say a lot: a pipe that nobody reads would fill up and stop them
@@ -55,7 +67,9 @@ class EngineProcess:
                 "benchmarks.worker",
                 json.dumps({**request, "threads": threads, "precision": precision}),
             ],
-            cwd=ROOT,
+            cwd=tree,
+            # of that tree first, wherever the installed package comes from
+            env={**os.environ, "PYTHONPATH": str(tree)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine_process import EngineProcess, Opening, Round
+from benchmarks.engine_process import ROOT, EngineProcess, Opening, Round
 from neo.contract.parity import Parity
 from neo.errors import NeoError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """library: a key of ``benchmarks.worker.OPENERS``. path: what it opens. samples: a folder with golden.npz."""
+    """library: a key of ``benchmarks.worker.OPENERS``. path: what it opens. samples: a folder with golden.npz. tree: of
+    the code that opens and runs it.
+    """
 
     library: str
     path: Path
     samples: Path
     precision: str
+    tree: Path = ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,13 @@ def race(entries: Mapping[str, Entry], threads: int, pace: Pace) -> dict[str, Ti
         for name, entry in entries.items():
             try:
                 process = EngineProcess(
-                    entry.library, entry.path, entry.samples, threads, entry.precision, pace.limit_s
+                    entry.library,
+                    entry.path,
+                    entry.samples,
+                    threads,
+                    entry.precision,
+                    pace.limit_s,
+                    tree=entry.tree,
                 )
                 running[name] = stack.enter_context(closing(process))
             except NeoError as error:
