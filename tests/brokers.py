@@ -88,7 +88,7 @@ def mosquitto(folder: Path) -> Iterator[RunningBroker]:
     """Skips the test where mosquitto is not installed."""
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
-        pytest.skip("mosquitto is not installed")
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto, or scripts/test-programs")
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "mosquitto.conf"

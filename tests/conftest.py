@@ -3,6 +3,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+
 # a deadline per example measures the machine and its other tenants, and pytest-timeout is there for what hangs
 settings.register_profile("neo", deadline=None)
 settings.load_profile("neo")

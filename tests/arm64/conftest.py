@@ -10,11 +10,10 @@ from tests.arm64.emulation import PYTHON_VARIABLE, Device
 
 @pytest.fixture(scope="session")
 def device_python() -> str:
-    """The emulated interpreter. Without one the tests are left out, but not by continuous integration."""
+    """The emulated interpreter. Without one the tests are left out, which ``tests.skips`` does not allow everywhere."""
     python = os.environ.get(PYTHON_VARIABLE)
     if python is None:
-        end = pytest.fail if os.environ.get("CI") else pytest.skip
-        end(f'no aarch64 Python to run bundles with: export {PYTHON_VARIABLE}="$(scripts/arm64-device)"')
+        pytest.skip(f'no aarch64 Python to run bundles with: export {PYTHON_VARIABLE}="$(scripts/arm64-device)"')
     return python
 
 

@@ -14,7 +14,9 @@ from neo.frontends.chainer import PYTHON_VARIABLE
 from tests.frontends.conftest import Convert
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-needs_chainer = pytest.mark.skipif(PYTHON_VARIABLE not in os.environ, reason=f"{PYTHON_VARIABLE} is not set")
+needs_chainer = pytest.mark.skipif(
+    PYTHON_VARIABLE not in os.environ, reason=f'no Chainer: export {PYTHON_VARIABLE}="$(scripts/chainer-env)"'
+)
 
 IMAGE = "image=float32[1,3,8,8]"
 CODE = """

@@ -19,7 +19,9 @@ from neo.trust import verify_statement
 from neo.trust.statement import SIGNATURE_TYPE
 from tests.store.bundles import FILES, add_bundle, index_entry, manifest_of
 
-needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+needs_skopeo = pytest.mark.skipif(
+    shutil.which("skopeo") is None, reason="skopeo is not installed: apt-get install skopeo, or scripts/test-programs"
+)
 
 
 def test_a_bundle_is_listed_under_its_reference_and_comes_back_whole(store: Store, tmp_path: Path) -> None:
