@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-
 from benchmarks.reference import reference_outputs
 from benchmarks.zoo import MODEL_FILE
 from neo.contract.manifest import GOLDEN_PATH
 from neo.errors import ModelError, UsageError
 from neo.frontends.onnx_file import interface
 from neo.frontends.samples import random_inputs
+from neo.onnx_tools.files import load, save
 from neo.runtime.golden import write_golden
 
 SAMPLES = 2
-# protobuf writes at most 2 GiB in one file
-LARGEST_EMBEDDED_BYTES = 1 << 30
 
 
 def own_folder(path: Path, folder: Path) -> Path:
@@ -28,7 +25,7 @@ def own_folder(path: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     try:
         inputs, _ = interface(path)
-        model = onnx.load(path)
+        model = load(path)
     except Exception as error:  # protobuf's own, and those of files beside
         raise ModelError(f"{path} is no ONNX model: {str(error)[:200]}") from error
     for spec in inputs:
@@ -37,7 +34,7 @@ def own_folder(path: Path, folder: Path) -> Path:
                 f"input {spec.name!r} of {path} has the dimensions {spec.dynamic_dims}, which are not fixed",
                 hint="measure what was exported with fixed shapes",
             )
-    onnx.save(model, folder / MODEL_FILE, save_as_external_data=model.ByteSize() > LARGEST_EMBEDDED_BYTES)
+    save(model, folder / MODEL_FILE)
     try:
         samples = [
             (arrays, reference_outputs(folder / MODEL_FILE, arrays)) for arrays in random_inputs(inputs, SAMPLES, 0)

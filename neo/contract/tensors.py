@@ -18,9 +18,15 @@ MAX_RANK = 32
 MAX_DIM = 1 << 40
 
 _TEXT = re.compile(r"(?P<name>[^=\[\]]+)=(?:(?P<dtype>[a-z]+[0-9]*)\[(?P<shape>[^\[\]]*)\])")
-_DIM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.+*/ -]{0,127}")
+# a word in any alphabet, or an expression that starts with one
+_DIM_NAME = re.compile(r"[^\W\d][\w.+*/ -]{0,127}")
 
 Dim = int | str
+
+
+def is_dim_name(text: str) -> bool:
+    """Whether a dynamic dimension can be called so: "N", "height", "h/2", not "?", "2*h" or "floor(h)"."""
+    return bool(_DIM_NAME.fullmatch(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class TensorSpec:
                 f"tensor {self.name!r} has {len(self.shape)} dimensions; at most {MAX_RANK} are allowed"
             )
         for dim in self.shape:
-            ok = 0 <= dim <= MAX_DIM if isinstance(dim, int) else bool(_DIM_NAME.fullmatch(dim))
+            ok = 0 <= dim <= MAX_DIM if isinstance(dim, int) else is_dim_name(dim)
             if not ok or isinstance(dim, bool):
                 raise ContractError(f"tensor {self.name!r} has dimension {dim!r}")
 

@@ -17,7 +17,7 @@ from neo.frontends.failures import first_line
 from neo.frontends.keras_config import custom_layer, read_config, read_metadata, refuse_code, refuse_custom_layers
 from neo.frontends.keras_legacy import refuse_tensorflow_calls, refuse_zip_of_keras_2, upgraded
 from neo.frontends.recognise import require_format
-from neo.frontends.shapes import fix_inputs
+from neo.frontends.shapes import BATCH, fix_inputs
 from neo.frontends.tensorflow.export import convert_function, declared_spec
 
 _UNKNOWN_CLASS = re.compile(
@@ -43,7 +43,7 @@ def convert(request: ConversionRequest) -> SourceModel:
     readable = upgraded(request.source, config, request.scratch) if file_format == "keras-h5" else request.source
     model = _load(request.source, readable, trust=request.trust_pickle)
     declared = tuple(map(_declared, _flat_inputs(request.source, model)))
-    inputs = fix_inputs(declared, request.inputs, request.dims)
+    inputs = fix_inputs(declared, request.inputs, request.dims, nameless={BATCH})
     structure = _input_structure(model)
 
     def call(*values: Any) -> list[Any]:

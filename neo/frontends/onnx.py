@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends.base import Arrays, ConversionRequest, SourceModel
-from neo.frontends.onnx_file import check, fix_shapes, interface, open_in_onnxruntime
+from neo.frontends.onnx_file import check, declared_inputs, fix_shapes, interface, open_in_onnxruntime
+from neo.frontends.onnx_interface import forget_empty, tidy_interface
 from neo.frontends.onnx_names import refuse_unknown_operators
 from neo.frontends.onnx_portable import answer, make_portable, reference_evaluator
 from neo.frontends.recognise import require_format
 from neo.frontends.samples import random_inputs
 from neo.frontends.shapes import fix_inputs
 from neo.frontends.words import known_words
+from neo.onnx_tools.files import load
+from neo.onnx_tools.walk import tensors
 
 
 def convert(request: ConversionRequest) -> SourceModel:
@@ -34,10 +36,13 @@ def convert(request: ConversionRequest) -> SourceModel:
     refuse_unknown_operators(
         request.source, hint="export the model with standard ONNX operators, or with the operator as a function in it"
     )
-    check(request.source)
-    declared, _outputs = interface(request.source)
-    inputs = fix_inputs(declared, request.inputs, request.dims)
     path = _copy(request.source, external, request.scratch)
+    if tidy_interface(path):
+        check(path)
+    declared, nameless = declared_inputs(path)
+    inputs = fix_inputs(declared, request.inputs, request.dims, nameless=nameless)
+    if any(0 in spec.shape and 0 not in fixed.shape for spec, fixed in zip(declared, inputs, strict=True)):
+        forget_empty(path)
     run, reference = _original(request.source, path, inputs)
     fix_shapes(path, inputs)
     _inputs, outputs = interface(path)
@@ -48,9 +53,12 @@ def convert(request: ConversionRequest) -> SourceModel:
 def _original(
     source: Path, copy: Path, inputs: tuple[TensorSpec, ...]
 ) -> tuple[Callable[[Arrays], Arrays] | None, str]:
-    """Who answers for the original file; where ONNX Runtime cannot open it, the copy is rewritten until it can."""
+    """Who answers for the original file; where ONNX Runtime cannot open it, the copy is rewritten until it can.
+
+    copy: differs from it only in sizes that it states and that are none.
+    """
     try:
-        run, runtime = open_in_onnxruntime(source)
+        run, runtime = open_in_onnxruntime(copy)
     except UnsupportedModel:
         make_portable(copy)
     else:
@@ -63,15 +71,9 @@ def _original(
 
 def _external_files(source: Path) -> tuple[str, ...]:
     """Where the weights beside the model lie, relative to its folder."""
-    try:
-        model = onnx.load(source, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise ModelError(
-            f"{source} starts like an ONNX model, but is damaged: {error}", hint="copy or export it again"
-        ) from error
     locations = dict.fromkeys(
         entry.value
-        for tensor in _tensors(model)
+        for tensor in tensors(load(source, weights=False))
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
@@ -79,28 +81,6 @@ def _external_files(source: Path) -> tuple[str, ...]:
     for location in locations:
         _check_location(source, location)
     return tuple(locations)
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from _tensors_of_graph(model.graph)
-    for function in model.functions:
-        yield from _tensors_of_nodes(function.node)
-
-
-def _tensors_of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _tensors_of_nodes(graph.node)
-
-
-def _tensors_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for subgraph in (attribute.g, *attribute.graphs):
-            yield from _tensors_of_graph(subgraph)
 
 
 def _check_location(source: Path, location: str) -> None:

@@ -5,7 +5,7 @@ Files stay on disk: a protobuf message cannot hold 2 GiB, so weights may lie bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from neo.contract.tensors import DTYPES, Dim, TensorSpec
 from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.failures import first_line
-from neo.frontends.shapes import dim_name
+from neo.frontends.shapes import name_dims
+from neo.onnx_tools.files import load, save
 from neo.runtime.extensions import extensions_library, register_extensions
 
 # from this version on, weights need not be listed among the inputs
@@ -26,13 +27,33 @@ _IR_WITH_PLAIN_CONSTANTS = 4
 
 def interface(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs, initialisers left out; a nameless dynamic dimension gets a name of its own."""
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = load(path, weights=False).graph
+    inputs, _nameless = _inputs(graph)
+    known = {dim for spec in inputs for dim in spec.dynamic_dims}
+    outputs, _nameless = _specs(graph.output, known, batch=False)
+    return inputs, outputs
+
+
+def declared_inputs(path: Path) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
+    """The inputs, and which names of dimensions are not the model's own, as ``name_dims`` gives them."""
+    return _inputs(load(path, weights=False).graph)
+
+
+def _inputs(graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
     learnt = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_spec(value) for value in graph.input if value.name not in learnt)
-    return inputs, tuple(_spec(value) for value in graph.output)
+    return _specs([value for value in graph.input if value.name not in learnt])
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def _specs(
+    values: Iterable[onnx.ValueInfoProto], known: Container[str] = (), *, batch: bool = True
+) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
+    tensors = [(value.name, *_tensor(value)) for value in values]
+    shapes, nameless = name_dims({name: shape for name, _dtype, shape in tensors}, known, batch=batch)
+    return tuple(TensorSpec(name, dtype, shapes[name]) for name, dtype, _shape in tensors), nameless
+
+
+def _tensor(value: onnx.ValueInfoProto) -> tuple[str, list[int | str | None]]:
+    """Dtype, and shape as the file has it."""
     if value.type.WhichOneof("value") != "tensor_type":
         raise UnsupportedModel(
             f"{value.name!r} is a {value.type.WhichOneof('value') or 'value without a type'}, not a tensor",
@@ -45,12 +66,11 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
             f"{value.name!r} has the type {dtype}", hint=f"an input or output can be: {', '.join(sorted(DTYPES))}"
         )
     if not tensor.HasField("shape"):
-        raise UnsupportedModel(f"{value.name!r} has no shape, not even a number of dimensions")
-    shape = [
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or dim_name(value.name, axis)
-        for axis, dim in enumerate(tensor.shape.dim)
-    ]
-    return TensorSpec(value.name, dtype, tuple(shape))
+        raise UnsupportedModel(
+            f"{value.name!r} has no shape, not even a number of dimensions",
+            hint="export it again with shapes, or state one: value.type.tensor_type.shape in Python's onnx",
+        )
+    return dtype, [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
 
 
 def _dtype_name(elem_type: int) -> str:
@@ -68,7 +88,7 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
 
     Raises ModelError if the shapes contradict each other further down.
     """
-    model = onnx.load(path, load_external_data=False)
+    model = load(path, weights=False)
     _close_known_inputs(model)
     specs = {spec.name: spec for spec in inputs}
     renamed: dict[str, Dim] = {}
@@ -79,7 +99,7 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
     for value in model.graph.output:
         if value.type.WhichOneof("value") == "tensor_type":
             _rename_dims(value, renamed)
-    onnx.save_model(model, path)
+    save(model, path)
     try:
         onnx.shape_inference.infer_shapes_path(str(path), str(path), strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -92,6 +112,25 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
         if not _opens(path):
             raise refusal from error
         onnx.shape_inference.infer_shapes_path(str(path), str(path), data_prop=True)
+    if not any(spec.dynamic_dims for spec in specs.values()):
+        _close_outputs(path)
+
+
+def _close_outputs(path: Path) -> None:
+    """Sizes of outputs that ONNX's inference leaves open, where ONNX Runtime works them out: it folds constants."""
+    model = load(path, weights=False)
+    dims = {value.name: value.type.tensor_type.shape.dim for value in model.graph.output}
+    if all(dim.HasField("dim_value") for shape in dims.values() for dim in shape):
+        return
+    try:
+        session = _session(path)
+    except UnsupportedModel:  # whoever opens the model next says so
+        return
+    for output in session.get_outputs():
+        for dim, size in zip(dims[output.name], output.shape, strict=False):
+            if isinstance(size, int) and not dim.HasField("dim_value"):
+                dim.dim_value = size
+    save(model, path)
 
 
 def _opens(path: Path) -> bool:
@@ -153,6 +192,18 @@ def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
     Raises UnsupportedModel if ONNX Runtime lacks an operator or cannot build the graph.
     """
     import onnxruntime
+
+    session = _session(path)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return run, f"onnxruntime {onnxruntime.__version__}"
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph
     from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 
@@ -162,12 +213,6 @@ def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
     if extensions_library() is not None:  # a model that reads text may have them put before it
         register_extensions(options)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidArgument, InvalidGraph, NotImplementedByRuntime) as error:
         raise UnsupportedModel(f"ONNX Runtime cannot build this model: {first_line(error)}") from error
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    return run, f"onnxruntime {onnxruntime.__version__}"

@@ -9,6 +9,8 @@ from typing import Any
 import onnx
 
 from neo.errors import MissingDependency, ModelError, UnsupportedModel
+from neo.onnx_tools.files import load, save
+from neo.onnx_tools.walk import graphs, model_nodes
 from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.extensions import DISTRIBUTION, extensions_library
 
@@ -21,7 +23,7 @@ def rename_interface(path: Path, inputs: Sequence[tuple[str, str]], outputs: Seq
 
     An output may also be an input, or stand for the same tensor as another output.
     """
-    model = onnx.load(path, load_external_data=False)
+    model = load(path, weights=False)
     new_names = dict([*inputs, *outputs])
     wanted = set(new_names.values())
     taken = wanted | set(_tensor_names(model.graph))
@@ -32,7 +34,7 @@ def rename_interface(path: Path, inputs: Sequence[tuple[str, str]], outputs: Seq
     _rename(model.graph, mapping)
     _reorder(model.graph.input, [new for _old, new in inputs])
     _reorder(model.graph.output, [new for _old, new in outputs])
-    onnx.save_model(model, path)
+    save(model, path)
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -42,22 +44,20 @@ def _free_name(name: str, taken: set[str]) -> str:
     return f"{name}_{number}"
 
 
-def _tensor_names(graph: onnx.GraphProto) -> Iterator[str]:
-    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
-    for node in graph.node:
-        yield from (*node.input, *node.output)
-    for subgraph in _subgraphs(graph):
-        yield from _tensor_names(subgraph)
+def _tensor_names(outer: onnx.GraphProto) -> Iterator[str]:
+    for graph in graphs(outer):
+        yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+        for node in graph.node:
+            yield from (*node.input, *node.output)
 
 
-def _rename(graph: onnx.GraphProto, mapping: Mapping[str, str]) -> None:
-    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
-        value.name = mapping.get(value.name, value.name)
-    for node in graph.node:
-        node.input[:] = [mapping.get(name, name) for name in node.input]
-        node.output[:] = [mapping.get(name, name) for name in node.output]
-    for subgraph in _subgraphs(graph):
-        _rename(subgraph, mapping)
+def _rename(outer: onnx.GraphProto, mapping: Mapping[str, str]) -> None:
+    for graph in graphs(outer):
+        for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+            value.name = mapping.get(value.name, value.name)
+        for node in graph.node:
+            node.input[:] = [mapping.get(name, name) for name in node.input]
+            node.output[:] = [mapping.get(name, name) for name in node.output]
 
 
 def _reorder(values: Any, names: Sequence[str]) -> None:
@@ -67,26 +67,24 @@ def _reorder(values: Any, names: Sequence[str]) -> None:
     values.extend(ordered)
 
 
-def drop_repeated_names(graph: onnx.GraphProto) -> None:
-    """Of nodes with one name the first keeps it: ONNX asks for no name, ONNX Runtime for no name twice."""
-    seen: set[str] = set()
-    for node in graph.node:
-        if node.name in seen:
-            node.name = ""
-        seen.add(node.name)
-    for subgraph in _subgraphs(graph):
-        drop_repeated_names(subgraph)
+def drop_repeated_names(outer: onnx.GraphProto) -> None:
+    """Of nodes of one graph with one name the first keeps it: ONNX asks for no name, ONNX Runtime for no name twice."""
+    for graph in graphs(outer):
+        seen: set[str] = set()
+        for node in graph.node:
+            if node.name in seen:
+                node.name = ""
+            seen.add(node.name)
 
 
 def refuse_unknown_operators(path: Path, hint: str) -> None:
     """Raises UnsupportedModel naming each operator that neither ONNX, the model itself, nor ONNX Runtime defines;
     MissingDependency for those of its extensions, where these are not installed.
     """
-    model = onnx.load(path, load_external_data=False)
+    model = load(path, weights=False)
     own = {(function.domain, function.name) for function in model.functions}
     unknown: dict[str, str] = {}
-    bodies = [model.graph.node, *(function.node for function in model.functions)]
-    for node in (node for body in bodies for node in all_nodes(body)):
+    for node in model_nodes(model):
         domain = "" if node.domain == "ai.onnx" else node.domain
         if domain == DOMAIN and extensions_library() is None:
             raise MissingDependency(
@@ -111,20 +109,3 @@ def _is_standard(path: Path, operator: str, domain: str) -> bool:
             f"{path.name} is damaged: {operator!r} in {domain!r} is no name of an operator",
             hint="copy or export it again",
         ) from error
-
-
-def all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """These, and those in the graphs inside them."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from all_nodes(graph.node)
-
-
-def _subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs

@@ -20,8 +20,10 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.onnx_file import open_in_onnxruntime
-from neo.frontends.onnx_names import all_nodes, drop_repeated_names
+from neo.frontends.onnx_names import drop_repeated_names
 from neo.frontends.samples import random_inputs
+from neo.onnx_tools.files import load, save
+from neo.onnx_tools.walk import nodes
 
 # ONNX Runtime promises nothing for models of older operator sets
 OLDEST_OPSET = 7
@@ -32,9 +34,9 @@ _LACKING = re.compile(r"(?:implementation for|kernel for|Fatal error:) (?:([\w.]
 
 def make_portable(path: Path) -> None:
     """Rewrites the file until ONNX Runtime opens it. Raises UnsupportedModel, in its words, if nothing helps."""
-    model = onnx.load(path, load_external_data=False)
+    model = load(path, weights=False)
     drop_repeated_names(model.graph)
-    onnx.save(model, path)
+    save(model, path)
     if _opset(model) < OLDEST_OPSET:
         _convert(path, OLDEST_OPSET)
     for _ in range(_MAX_STEPS):
@@ -50,14 +52,14 @@ def make_portable(path: Path) -> None:
 
 def _replace(path: Path, domain: str, operator: str) -> bool:
     """False if neither way is open."""
-    model = onnx.load(path)
-    calls = {(_canonical(node.domain), node.op_type) for node in all_nodes(model.graph.node)}
+    model = load(path)
+    calls = {(_canonical(node.domain), node.op_type) for node in nodes(model.graph.node)}
     if (domain, operator) not in calls:  # it is inside another operator, which is a function itself
         functions = sorted(call for call in calls if _is_function(model, *call))
     else:
         functions = [(domain, operator)] if _is_function(model, domain, operator) else []
     if functions:
-        onnx.save(inline_selected_functions(model, functions, inline_schema_functions=True), path)
+        save(inline_selected_functions(model, functions, inline_schema_functions=True), path)
         return True
     since = _since(model, domain, operator)
     return not domain and since is not None and since > OLDEST_OPSET and _convert(path, since - 1)
@@ -90,10 +92,10 @@ def _opset(model: onnx.ModelProto) -> int:
 
 def _convert(path: Path, opset: int) -> bool:
     try:
-        converted = onnx.version_converter.convert_version(onnx.load(path), opset)
+        converted = onnx.version_converter.convert_version(load(path), opset)
     except (RuntimeError, ValueError):  # it has no adapter for every operator; ONNX Runtime says what is lacking
         return False
-    onnx.save(converted, path)
+    save(converted, path)
     return True
 
 

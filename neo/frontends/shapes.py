@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 
-from neo.contract.tensors import Dim, TensorSpec
+from neo.contract.tensors import Dim, TensorSpec, is_dim_name
 from neo.errors import InputSpecError
+
+BATCH = "N"
+"""What a first dimension without a name is called, in every input: mostly it is the batch."""
 
 
 def fix_inputs(
-    declared: tuple[TensorSpec, ...], given: tuple[TensorSpec, ...], dims: Mapping[str, int]
+    declared: tuple[TensorSpec, ...],
+    given: tuple[TensorSpec, ...],
+    dims: Mapping[str, int],
+    *,
+    nameless: Container[str] = (),
 ) -> tuple[TensorSpec, ...]:
     """The model's inputs (``declared``, in its order) with the sizes that --input (``given``) and --dim (``dims``) say.
 
     A named first dimension that nobody mentions, the batch, becomes 1; any other one needs a size. A name that the
-    user writes in --input, as in x=float32[N,3,8,8], stays dynamic unless --dim gives it a size. Raises
-    InputSpecError for an unknown input or dimension, a dtype or shape that contradicts the model, and a dimension
-    without a size.
+    user writes in --input, as in x=float32[N,3,8,8], stays dynamic unless --dim gives it a size. nameless: names that
+    we gave, not the model: two inputs with one of these may be given two sizes. Raises InputSpecError for an unknown
+    input or dimension, a dtype or shape that contradicts the model, and a dimension without a size.
     """
     described = _by_name(given, declared)
     for spec in declared:
         if spec.name in described:
             _check_fits(described[spec.name], spec)
     _check_dims(dims, (*declared, *given))
-    bound = _bind(declared, described, dims)
+    bound = _bind(declared, described, dims, nameless)
     leading = {spec.shape[0] for spec in declared if spec.shape and isinstance(spec.shape[0], str)}
     sizes = {**dict.fromkeys(sorted(map(str, leading)), 1), **bound}
     fixed = tuple(
@@ -35,10 +42,40 @@ def fix_inputs(
     return fixed
 
 
+def name_dims(
+    shapes: Mapping[str, Sequence[int | str | None]], taken: Container[str] = (), *, batch: bool = True
+) -> tuple[dict[str, tuple[Dim, ...]], frozenset[str]]:
+    """-> the shapes, by tensor, with a name for every dimension, and the names that were made up here.
+
+    A dimension has no name if it is None, negative, or called what is no name, as "?" or "floor(h/2)": exporters write
+    such for a size that they do not know, and two of them are two sizes. Only the first of each tensor has one name,
+    N, if batch. taken: names that already mean something else.
+    """
+    stated = {dim for shape in shapes.values() for dim in shape if isinstance(dim, str) and is_dim_name(dim)}
+    made_up: set[str] = set()
+
+    def named(tensor: str, axis: int, dim: int | str | None) -> Dim:
+        if (isinstance(dim, int) and dim >= 0) or dim in stated:
+            return dim
+        if axis == 0 and batch and BATCH not in stated and BATCH not in taken:
+            name = BATCH
+        else:
+            name = _label(tensor, axis)
+            while name in stated or name in taken or name in made_up:
+                name += "_"
+        made_up.add(name)
+        return name
+
+    found = {tensor: tuple(named(tensor, *place) for place in enumerate(shape)) for tensor, shape in shapes.items()}
+    return found, frozenset(made_up)
+
+
 def dim_name(tensor: str, axis: int) -> str:
     """What to call a dynamic dimension without a name: N if it comes first, else as in image_2."""
-    if axis == 0:
-        return "N"
+    return BATCH if axis == 0 else _label(tensor, axis)
+
+
+def _label(tensor: str, axis: int) -> str:
     label = "".join(char if char.isascii() and char.isalnum() else "_" for char in tensor)[:64]
     return f"{label}_{axis}" if label[0].isalpha() else f"dim_{label}_{axis}"
 
@@ -70,7 +107,8 @@ def _check_fits(given: TensorSpec, declared: TensorSpec) -> None:
 
 def _fits(given: Dim, declared: Dim) -> bool:
     if isinstance(declared, int):
-        return given == declared
+        # no data at all is what some exporters write for "any number"
+        return given == declared or (declared == 0 and isinstance(given, int) and given >= 1)
     return not isinstance(given, int) or given >= 1
 
 
@@ -92,7 +130,10 @@ def _check_dims(dims: Mapping[str, int], specs: tuple[TensorSpec, ...]) -> None:
 
 
 def _bind(
-    declared: tuple[TensorSpec, ...], described: Mapping[str, TensorSpec], dims: Mapping[str, int]
+    declared: tuple[TensorSpec, ...],
+    described: Mapping[str, TensorSpec],
+    dims: Mapping[str, int],
+    nameless: Container[str],
 ) -> dict[str, Dim]:
     """What each declared name stands for: two dimensions with one name have one size."""
     bound: dict[str, Dim] = dict(dims)
@@ -100,7 +141,7 @@ def _bind(
         if spec.name not in described:
             continue
         for name, stated in zip(spec.shape, described[spec.name].fixed(dims).shape, strict=True):
-            if isinstance(name, str) and bound.setdefault(name, stated) != stated:
+            if isinstance(name, str) and bound.setdefault(name, stated) != stated and name not in nameless:
                 raise InputSpecError(
                     f"dimension {name!r} gets two sizes: {bound[name]} and {stated}",
                     hint=f"the model gives this name to several dimensions; input {spec.name!r} is {spec}",

@@ -23,6 +23,7 @@ from neo.frontends.base import Arrays, ConversionRequest, SourceModel
 from neo.frontends.onnx_file import interface
 from neo.frontends.samples import drawn_by
 from neo.frontends.shapes import fix_inputs
+from neo.onnx_tools.files import save
 
 INPUT = "x"
 # what the converter is told that a column is called: it writes other names than a data frame may have
@@ -207,7 +208,7 @@ def _write(table: Table, converted: onnx.ModelProto, inputs: Sequence[TensorSpec
         graph.input.append(helper.make_tensor_value_info(spec.name, dtype, spec.shape))
     for answer in table.answers:
         _add_output(graph, answer, inputs[0].shape[0])
-    onnx.save_model(model, path)
+    save(model, path)
 
 
 def _add_output(graph: onnx.GraphProto, answer: Answer, rows: Dim) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
+from neo.onnx_tools.files import load
+
 # attributes of the operators that look strings up
 _LISTS = frozenset(["keys_strings", "cats_strings", "pool_strings", "string_vocabulary", "stopwords"])
 _MOST_WORDS = 1000
@@ -15,7 +17,7 @@ _MOST_WORDS = 1000
 
 def known_words(path: Path) -> dict[str, tuple[str, ...]]:
     """By input of the graph, in its order; inputs whose strings are compared with nothing are left out."""
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = load(path, weights=False).graph
     constants = dict(_constants(graph))
     inputs = [value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.STRING]
     found = {name: tuple(dict.fromkeys(_words(graph, name, constants)))[:_MOST_WORDS] for name in inputs}

@@ -5,7 +5,7 @@ Only the interface changes; inside, the graph stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, UsageError
-from neo.graph.embed_weights import LARGEST_EMBEDDED_BYTES, MODEL_FILE, WEIGHTS_FILE
+from neo.onnx_tools.files import MODEL_FILE, load, save
+from neo.onnx_tools.walk import nodes
 
 NCHW, NHWC = "NCHW", "NHWC"
 LAYOUTS = (NCHW, NHWC)
@@ -100,7 +101,7 @@ def transposed_arrays(arrays: Mapping[str, NDArray[Any]], changed: Permutations)
 
 def transpose_edges(model: Path, folder: Path, changed: Permutations) -> Path:
     """The model with its new interface in folder, weights too large for protobuf beside it."""
-    loaded = onnx.load(model)
+    loaded = load(model)
     graph = loaded.graph
     for value in graph.input:
         if value.name in changed:
@@ -117,14 +118,11 @@ def transpose_edges(model: Path, folder: Path, changed: Permutations) -> Path:
             _rename_written(graph, value.name, inner)
             graph.node.append(_transpose(inner, value.name, changed[value.name]))
             _permute(value, changed[value.name])
-    size = sum(len(tensor.raw_data) for tensor in graph.initializer)
-    path = folder / MODEL_FILE
-    onnx.save_model(loaded, path, save_as_external_data=size > LARGEST_EMBEDDED_BYTES, location=WEIGHTS_FILE)
-    return path
+    return save(loaded, folder / MODEL_FILE)
 
 
 def _free_name(graph: onnx.GraphProto, name: str) -> str:
-    taken = {output for nodes in _bodies(graph) for node in nodes for output in node.output}
+    taken = {output for node in nodes(graph.node) for output in node.output}
     inner = f"{name}/layout"
     while inner in taken:
         inner += "_"
@@ -132,9 +130,8 @@ def _free_name(graph: onnx.GraphProto, name: str) -> str:
 
 
 def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for nodes in _bodies(graph):
-        for node in nodes:
-            node.input[:] = [new if name == old else name for name in node.input]
+    for node in nodes(graph.node):
+        node.input[:] = [new if name == old else name for name in node.input]
 
 
 def _rename_written(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -142,20 +139,6 @@ def _rename_written(graph: onnx.GraphProto, old: str, new: str) -> None:
         node.output[:] = [new if name == old else name for name in node.output]
     for tensor in graph.initializer:
         tensor.name = new if tensor.name == old else tensor.name
-
-
-def _bodies(graph: onnx.GraphProto) -> Iterator[Any]:
-    yield graph.node
-    for body in _subgraphs(graph):
-        yield body.node
-
-
-def _subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield body
-                yield from _subgraphs(body)
 
 
 def _inverse(permutation: Sequence[int]) -> list[int]:

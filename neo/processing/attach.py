@@ -11,6 +11,8 @@ from onnx import helper
 from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
+from neo.onnx_tools.files import load, save
+from neo.onnx_tools.walk import subgraphs
 from neo.processing.documents import Processing
 from neo.processing.graph import Graph
 from neo.processing.plan import IMAGE, Plan
@@ -28,7 +30,7 @@ def attach(model: Path, processing: Processing, planned: Plan, path: Path) -> No
 
     Raises UnsupportedModel for a model in an old opset that ONNX cannot upgrade.
     """
-    loaded = _modern(onnx.load(model, load_external_data=False))
+    loaded = _modern(load(model, weights=False))
     graph = loaded.graph
     used = set(_names(graph))
     inner = _make_way(graph, planned, used)
@@ -53,7 +55,7 @@ def attach(model: Path, processing: Processing, planned: Plan, path: Path) -> No
     graph.node.extend(nodes)
     graph.initializer.extend([*before.constants, *after.constants])
     _set_interface(graph, planned, inner)
-    onnx.save_model(loaded, path)
+    save(loaded, path)
 
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -78,15 +80,8 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         yield tensor.values.name
     for node in graph.node:
         yield from (*node.input, *node.output)
-        for subgraph in _subgraphs(node):
+        for subgraph in subgraphs(node):
             yield from _names(subgraph)
-
-
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        yield from attribute.graphs
-        if attribute.HasField("g"):
-            yield attribute.g
 
 
 def _make_way(graph: onnx.GraphProto, planned: Plan, used: set[str]) -> dict[str, str]:
@@ -114,7 +109,7 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-        for subgraph in _subgraphs(node):
+        for subgraph in subgraphs(node):
             _rename(subgraph, names)
 
 

@@ -137,7 +137,7 @@ def test_shape_in_the_symbol_that_no_tensor_has_is_told(digits: Path, tmp_path: 
 
 
 def test_large_weights_lie_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neo.frontends.mxnet.MAX_EMBEDDED_BYTES", 1000)
+    monkeypatch.setattr("neo.onnx_tools.files.LARGEST_EMBEDDED_BYTES", 1000)
     images, _ = held_out()
     model = convert(request(DIGITS, tmp_path, TensorSpec("data", "float32", images.shape)))
     assert model.onnx.stat().st_size < (tmp_path / "model.onnx.data").stat().st_size

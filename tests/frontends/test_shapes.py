@@ -4,7 +4,7 @@ import pytest
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError
-from neo.frontends.shapes import dim_name, fix_inputs
+from neo.frontends.shapes import dim_name, fix_inputs, name_dims
 
 
 def specs(*texts: str) -> tuple[TensorSpec, ...]:
@@ -65,3 +65,25 @@ def test_channels_in_the_wrong_place_are_recognised() -> None:
 def test_a_nameless_dimension_gets_a_name_that_a_flag_can_hold() -> None:
     assert [dim_name("image", 0), dim_name("image", 2), dim_name("a/b:0", 1)] == ["N", "image_2", "a_b_0_1"]
     assert dim_name("14", 1) == "dim_14_1"
+
+
+def test_two_inputs_may_have_two_sizes_where_the_model_gave_no_name() -> None:
+    declared, given = specs("a=float32[N,3]", "b=float32[N,4]"), specs("a=float32[2,3]", "b=float32[5,4]")
+    assert fix_inputs(declared, given, {}, nameless={"N"}) == given
+    with pytest.raises(InputSpecError, match="'N' gets two sizes"):
+        fix_inputs(declared, given, {})
+    assert fix_inputs(declared, given[:1], {}, nameless={"N"}) == specs("a=float32[2,3]", "b=float32[2,4]")
+    assert fix_inputs(declared, (), {"N": 4}, nameless={"N"}) == specs("a=float32[4,3]", "b=float32[4,4]")
+
+
+def test_a_size_of_nothing_gives_way_to_the_users() -> None:
+    assert fix_inputs(specs("x=float32[0,3]"), specs("x=float32[2,3]"), {}) == specs("x=float32[2,3]")
+    assert fix_inputs(specs("x=float32[0,3]"), (), {}) == specs("x=float32[0,3]")
+
+
+def test_made_up_names_differ_from_all_others() -> None:
+    shapes, made_up = name_dims({"a/b": [None, "?", -1, 4, 0], "a_b": ["N!", "a_b_2", None]}, {"a_b_1"})
+    assert shapes == {"a/b": ("N", "a_b_1_", "a_b_2_", 4, 0), "a_b": ("N", "a_b_2", "a_b_2__")}
+    assert made_up == {"N", "a_b_1_", "a_b_2_", "a_b_2__"}
+    assert name_dims({"x": ["?"]}, {"N"})[0] == {"x": ("x_0",)}
+    assert name_dims({"x": ["?"]}, batch=False)[0] == {"x": ("x_0",)}

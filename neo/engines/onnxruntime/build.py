@@ -8,21 +8,19 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
 from pathlib import Path
 
-import onnx
 import onnxruntime
 
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.errors import EngineError, NeoError
+from neo.onnx_tools.files import LARGEST_EMBEDDED_BYTES, load
+from neo.onnx_tools.walk import model_nodes
 from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
 from neo.runtime.extensions import DISTRIBUTION, register_extensions
 from neo.runtime.onnxruntime import MODEL_FILE
 
-# protobuf cannot write more than 2 GiB in one file; from here on the weights go beside the graph
-_EXTERNAL_WEIGHTS_BYTES = 1 << 30
 _ERRORS_ONLY = 3
 
 
@@ -33,7 +31,7 @@ def build(request: BuildRequest) -> BuiltEngine:
     options.optimized_model_filepath = str(request.folder / MODEL_FILE)
     options.log_severity_level = _ERRORS_ONLY
     weights_bytes = sum(path.stat().st_size for path in request.onnx.parent.iterdir() if path.is_file())
-    if weights_bytes > _EXTERNAL_WEIGHTS_BYTES:
+    if weights_bytes > LARGEST_EMBEDDED_BYTES:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
     try:
         extensions = _has_extensions(request.onnx)
@@ -52,16 +50,4 @@ def build(request: BuildRequest) -> BuiltEngine:
 
 
 def _has_extensions(path: Path) -> bool:
-    model = onnx.load(path, load_external_data=False)
-    return DOMAIN in _domains((*model.graph.node, *(node for function in model.functions for node in function.node)))
-
-
-def _domains(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    """Of the nodes, and those in the graphs inside them."""
-    found = set()
-    for node in nodes:
-        found.add(node.domain)
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                found |= _domains(graph.node)
-    return found
+    return any(node.domain == DOMAIN for node in model_nodes(load(path, weights=False)))

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnx
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
@@ -40,10 +39,8 @@ from neo.engines.tvm.rewrites.simplify import simplify
 from neo.engines.tvm.rewrites.taps import drop_taps
 from neo.engines.tvm.rewrites.weights import lift_weights, write_weights
 from neo.errors import EngineError, NeoError, TargetError
+from neo.onnx_tools.files import load, save
 from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
-
-# protobuf writes at most 2 GiB in one file
-LARGEST_EMBEDDED_BYTES = 1 << 30
 
 
 def build(request: BuildRequest) -> BuiltEngine:
@@ -55,7 +52,7 @@ def build(request: BuildRequest) -> BuiltEngine:
     llvm = llvm_target(request.target)
     _check_cpu(request.target, llvm)
     may_cut = "onnxruntime" in request.target.engines
-    planned = plan(onnx.load(request.onnx), request.inputs, request.outputs, request.target, may_cut=may_cut)
+    planned = plan(load(request.onnx), request.inputs, request.outputs, request.target, may_cut=may_cut)
     needs: dict[str, str] = {}
     cache = None if request.tuning is None else cache_at(request.tuning)
     with Tuner(request.target, llvm, cache, request.tune_s, unit=unit) as tuner:
@@ -83,7 +80,7 @@ def _build_segments(
             continue
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "segment.onnx"
-            onnx.save_model(part.model, path, save_as_external_data=part.model.ByteSize() > LARGEST_EMBEDDED_BYTES)
+            save(part.model, path)
             built = build_onnxruntime(BuildRequest(path, request.target, part.inputs, part.outputs, folder))
         needs |= {"onnxruntime": built.version, **built.needs}
     description = EngineFolder("tvm", request.inputs, request.outputs, segments=folders)

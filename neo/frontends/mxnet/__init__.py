@@ -5,8 +5,6 @@ MXNet itself is not needed. Where ``NEO_MXNET_PYTHON`` names an interpreter that
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 
 from neo.contract.fields import ContractError
@@ -18,9 +16,7 @@ from neo.frontends.mxnet.inputs import input_specs
 from neo.frontends.mxnet.oracle import start_oracle
 from neo.frontends.mxnet.params import read_parameters
 from neo.frontends.mxnet.symbol import read_symbol
-
-# a protobuf message ends at 2 GiB; weights beyond this go into a file beside it
-MAX_EMBEDDED_BYTES = 1 << 30
+from neo.onnx_tools.files import save
 
 
 def convert(request: ConversionRequest) -> SourceModel:
@@ -39,7 +35,8 @@ def convert(request: ConversionRequest) -> SourceModel:
     except ContractError as error:  # names and sizes beyond what a TensorSpec holds
         raise ModelError(f"{files.symbol.name} describes an impossible tensor: {error.message}") from error
     path = request.scratch / "model.onnx"
-    _save(model, path, sum(array.nbytes for array in parameters.values()))
+    save(model, path)
+    onnx.checker.check_model(path)
     oracle = start_oracle(files, outputs, request.scratch)
     return SourceModel(
         onnx=path,
@@ -48,9 +45,3 @@ def convert(request: ConversionRequest) -> SourceModel:
         outputs=outputs,
         run=oracle.run if oracle else None,
     )
-
-
-def _save(model: onnx.ModelProto, path: Path, weight_bytes: int) -> None:
-    embedded = weight_bytes <= MAX_EMBEDDED_BYTES
-    onnx.save_model(model, path, save_as_external_data=not embedded, location=f"{path.name}.data")
-    onnx.checker.check_model(path)

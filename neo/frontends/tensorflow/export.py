@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import tensorflow as tf
 import tf2onnx
 
@@ -21,6 +20,7 @@ from neo.frontends.onnx_names import refuse_unknown_operators, rename_interface
 from neo.frontends.shapes import dim_name
 from neo.frontends.tensorflow import onnx_operators  # noqa: F401  # registers them
 from neo.frontends.tensorflow.graph_function import without_xla
+from neo.onnx_tools.files import load, save
 
 # the newest that tf2onnx writes
 OPSET = 18
@@ -89,7 +89,7 @@ def convert_function(
 
 def _state_output_shapes(path: Path, flat: Any) -> None:
     """TensorFlow may know a size that ONNX cannot work out."""
-    model = onnx.load(path, load_external_data=False)
+    model = load(path, weights=False)
     shapes = flat.get_concrete_function().structured_outputs
     for number, value in enumerate(model.graph.output):
         shape = shapes[f"output_{number}"].shape
@@ -98,7 +98,7 @@ def _state_output_shapes(path: Path, flat: Any) -> None:
             for dim, size in zip(dims, shape.as_list(), strict=True):
                 if size is not None:
                     dim.dim_value = size
-    onnx.save_model(model, path)
+    save(model, path)
 
 
 def _trace(function: Callable[..., Sequence[Any]], inputs: tuple[TensorSpec, ...]) -> tuple[Any, list[Any]]:

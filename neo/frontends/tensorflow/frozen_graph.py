@@ -13,7 +13,7 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, ModelError, UnsupportedModel, UsageError
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
-from neo.frontends.shapes import fix_inputs
+from neo.frontends.shapes import BATCH, fix_inputs
 from neo.frontends.tensorflow.export import convert_function, declared_spec
 from neo.frontends.tensorflow.graph_function import graph_function
 from neo.frontends.tensorflow.operators import reached_operators, refuse_side_effects
@@ -52,7 +52,7 @@ def convert(request: ConversionRequest) -> SourceModel:
     declared = tuple(
         _declared(name, tensor, given.get(name)) for name, tensor in zip(feeds, function.inputs, strict=True)
     )
-    inputs = fix_inputs(declared, request.inputs, request.dims)
+    inputs = fix_inputs(declared, request.inputs, request.dims, nameless={BATCH})
 
     def call(*values: Any) -> list[Any]:
         return list(function(*values))

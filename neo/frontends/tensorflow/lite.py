@@ -29,7 +29,7 @@ from neo.frontends.base import Arrays, ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
 from neo.frontends.onnx_file import fix_shapes, interface
 from neo.frontends.onnx_names import refuse_unknown_operators, rename_interface
-from neo.frontends.shapes import fix_inputs
+from neo.frontends.shapes import BATCH, fix_inputs
 from neo.frontends.tensorflow.export import OPSET, declared_spec
 from neo.frontends.tensorflow.lite_file import LiteFile, read_lite_file
 from neo.frontends.tensorflow.signatures import choose_signature
@@ -56,7 +56,7 @@ def convert(request: ConversionRequest) -> SourceModel:
         declared_spec(input_names[d["index"]], np.dtype(d["dtype"]).name, _shape(d))
         for d in interpreter.get_input_details()
     )
-    inputs = fix_inputs(declared, request.inputs, request.dims)
+    inputs = fix_inputs(declared, request.inputs, request.dims, nameless={BATCH})
     onnx = request.scratch / "model.onnx"
     _write_onnx(path, onnx)
     written_inputs, written_outputs = interface(onnx)

@@ -15,7 +15,7 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
-from neo.frontends.shapes import fix_inputs
+from neo.frontends.shapes import BATCH, fix_inputs
 from neo.frontends.tensorflow.export import convert_function, declared_spec
 from neo.frontends.tensorflow.operators import (
     Located,
@@ -53,7 +53,7 @@ def convert(request: ConversionRequest) -> SourceModel:
     tensors = signature.structured_input_signature[1]
     # neither arguments by keyword nor a dict of results have an order of their own
     declared = tuple(_declared(key, tensors[key], given.get(key)) for key in sorted(tensors))
-    inputs = fix_inputs(declared, request.inputs, request.dims)
+    inputs = fix_inputs(declared, request.inputs, request.dims, nameless={BATCH})
     outputs = sorted(signature.structured_outputs)
 
     def call(*values: Any) -> list[Any]:

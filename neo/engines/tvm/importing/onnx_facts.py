@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neo.contract.fields import ContractError
 from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
+from neo.onnx_tools.walk import subgraphs
 
 _Shape = tuple[int, ...]
 
@@ -62,7 +63,7 @@ def read_facts(graph: onnx.GraphProto) -> Facts:
 def read_by(node: onnx.NodeProto) -> list[str]:
     """The node's inputs, and what the graphs it holds take from outside."""
     names = [name for name in node.input if name]
-    for graph in _graphs_of(node):
+    for graph in subgraphs(node):
         own = {value.name for value in (*graph.input, *graph.initializer)}
         for inner in graph.node:
             names += [name for name in read_by(inner) if name not in own]
@@ -102,13 +103,6 @@ _WORK: Mapping[str, Callable[[onnx.NodeProto, _Shape, Sequence[_Shape]], int]] =
 def attribute(node: onnx.NodeProto, name: str) -> Any:
     """Its value; None if the node does not have it."""
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), None)
-
-
-def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec | None:

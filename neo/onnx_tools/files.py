@@ -1,0 +1,50 @@
+"""Model files: read with or without the weights beside them, and written so that protobuf can hold them.
+
+Protobuf writes at most 2 GiB, so the weights of a large model lie in a file of their own ("external data").
+Source: https://onnx.ai/onnx/repo-docs/ExternalData.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+
+from neo.errors import ModelError
+from neo.onnx_tools.walk import tensors
+
+MODEL_FILE = "model.onnx"
+# half of what protobuf can write: a rewritten graph may be somewhat larger than the one it comes from
+LARGEST_EMBEDDED_BYTES = 1 << 30
+
+
+def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
+    """weights: False leaves external data where it is; the tensors then say only where, and ``save`` into the same
+    folder keeps them valid.
+
+    Raises ModelError for a damaged file.
+    """
+    try:
+        return onnx.load(path, load_external_data=weights)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(
+            f"{path} starts like an ONNX model, but is damaged: {error}", hint="copy or export it again"
+        ) from error
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    """Writes path, and beside it path.data with the weights if they are larger than LARGEST_EMBEDDED_BYTES; -> path.
+    What was external and not loaded stays as it is.
+    """
+    data = path.with_name(f"{path.name}.data")
+    external = embedded_bytes(model) > LARGEST_EMBEDDED_BYTES
+    if external:
+        data.unlink(missing_ok=True)  # onnx appends to what is there
+    onnx.save_model(model, path, save_as_external_data=external, location=data.name)
+    return path
+
+
+def embedded_bytes(model: onnx.ModelProto) -> int:
+    """Of all values in the model itself, external data that was not loaded left out."""
+    return sum(tensor.ByteSize() for tensor in tensors(model))
