@@ -24,6 +24,7 @@ from edge_agent.logs import JsonLines, log_to_stderr
 from edge_agent.models import ModelStarter, Serving
 from edge_agent.presence import offline_payload
 from edge_agent.serve.http import HttpServer
+from edge_agent.serve.infer import Inference
 from edge_agent.slots import Slots
 from edge_agent.state_dir import locked, noted
 from edge_agent.tasks import Tasks
@@ -86,7 +87,7 @@ def run_agent(config: AgentConfig) -> None:
             config.state_dir, store=store, serving=serving, starter=starter, rules=rules, tasks=tasks, outbox=outbox
         )
 
-    server = HttpServer(serving, config.listen)
+    server = HttpServer(Inference(serving), config.listen)
     try:
         with noted(config.state_dir, server.url, config.device_id):
             logger.info("answering predictions at %s", server.url)

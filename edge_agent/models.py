@@ -18,10 +18,33 @@ from neo.contract.messages import Live
 logger = logging.getLogger(__name__)
 
 
+class Tally:
+    """Predictions of one model since its worker started, counted by many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answered = self._failed = 0
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """(answered, failed): requests that the model answered, and valid requests that it failed for."""
+        with self._lock:
+            return self._answered, self._failed
+
+    def answered(self) -> None:
+        with self._lock:
+            self._answered += 1
+
+    def failed(self) -> None:
+        with self._lock:
+            self._failed += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     slot: Slot
     worker: Worker
+    tally: Tally = field(default_factory=Tally)
 
     def live(self, since: float) -> Live:
         return Live(self.slot.digest, self.slot.assignment.reference, self.slot.manifest.engine, since)

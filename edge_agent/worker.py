@@ -68,6 +68,11 @@ def _answer(sock: socket.socket, predictor: Predictor, folder: Path, inputs: Arr
     except MemoryError as error:
         failure = EngineError(f"the model ran out of memory: {error}", hint="send a smaller batch")
         send_frame(sock, "outputs", {}, {"error": failure.to_json()})
+    except OSError:
+        raise  # the agent is gone
+    except Exception as error:  # noqa: BLE001  engines raise what they like; it is this request's failure, not the process's
+        failure = EngineError(f"the model failed with an unexpected {type(error).__name__}: {error}")
+        send_frame(sock, "outputs", {}, {"error": failure.to_json()})
 
 
 if __name__ == "__main__":
