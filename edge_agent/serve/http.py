@@ -22,7 +22,7 @@ from falcon import Request, Response
 
 import neo
 from edge_agent.serve.infer import Answer, Inference, ModelNotFound, ModelNotLive, TooManyRequests
-from edge_agent.worker_client import WorkerUnavailable
+from edge_agent.worker.client import WorkerUnavailable
 from neo.contract.fields import ContractError
 from neo.contract.inference import HEADER_LENGTH, InferRequest, decode_request, encode_tensors, spec_to_v2
 from neo.contract.labels import labels_by_value

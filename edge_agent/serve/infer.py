@@ -6,23 +6,21 @@ Nothing here knows HTTP. A protocol finds the model, takes a turn, reads what it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_agent.models import Model, Serving
-from edge_agent.worker_client import WorkerUnavailable
+from edge_agent.worker.client import WorkerUnavailable
+from edge_agent.worker.models import Model, Serving
 from neo.contract.fields import ContractError
 from neo.contract.inference import check_inputs
 from neo.contract.manifest import Manifest
 from neo.errors import EngineError, InputSpecError, NeoError
 
 Arrays = dict[str, NDArray[Any]]
-
-OnFailure = Callable[[Model, EngineError], None]
 
 NOT_LIVE = "no model is live on this device yet; push one with: neo push REF --to DEVICE"
 
@@ -58,21 +56,15 @@ class Answer:
 
 
 class Inference:
-    """Called by many threads at a time.
-
-    on_failure: called, in the thread of the request, with every failure of the model for inputs that it takes. Not
-    with the end of its worker, which the worker's own watcher tells of.
-    """
+    """Called by many threads at a time. What becomes of every prediction is counted in the model's tally."""
 
     def __init__(
         self,
         serving: Serving,
         limits: InferLimits | None = None,
-        on_failure: OnFailure | None = None,
     ) -> None:
         self._serving = serving
         self._limits = limits or InferLimits()
-        self._on_failure: OnFailure = on_failure or _tell_nobody
         self._turns = threading.Semaphore(self._limits.at_once)
         self._places = threading.Semaphore(self._limits.at_once + self._limits.waiting)
 
@@ -121,23 +113,15 @@ class Inference:
             except (WorkerUnavailable, InputSpecError):
                 raise
             except EngineError as error:
-                self._failed(model, error)
+                model.tally.failed(error)
                 raise
             except NeoError as error:
                 # whatever the worker calls it, the inputs were right: not the client's mistake
                 failure = EngineError(error.message, hint=error.hint)
-                self._failed(model, failure)
+                model.tally.failed(failure)
                 raise failure from error
             model.tally.answered()
         return Answer(manifest, {key: outputs[key] for key in wanted or outputs})
-
-    def _failed(self, model: Model, error: EngineError) -> None:
-        model.tally.failed()
-        self._on_failure(model, error)
-
-
-def _tell_nobody(_model: Model, _error: EngineError) -> None:
-    pass
 
 
 def _named(model: Model | None, name: str, version: str | None) -> Model:

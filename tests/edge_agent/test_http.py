@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from falcon import testing
 
-from edge_agent.models import Model, Serving
 from edge_agent.serve.http import MAX_JSON_BYTES, HttpServer, Listen, make_app
 from edge_agent.serve.infer import Inference
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Serving, Slot
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
 from neo.contract.labels import OutputLabels
 from neo.contract.messages import Assignment
@@ -161,7 +160,7 @@ def test_a_model_that_fails_for_an_input_is_an_internal_error_with_its_reason_an
 ) -> None:
     """Not 503: that asks the client to send the same again, for ever."""
     program = f"""
-        from edge_agent.worker import _answer
+        from edge_agent.worker.process import _answer
         from neo.contract.fields import ContractError
         from neo.errors import EngineError
         class Broken:
@@ -171,17 +170,17 @@ def test_a_model_that_fails_for_an_input_is_an_internal_error_with_its_reason_an
         while True:
             _answer(sock, Broken(), None, *receive_frame(sock, "inputs"))
     """
-    serving, told = Serving(), []
+    serving = Serving()
     model = model_of(program, tmp_path)
     serving.replace(model)
-    client = testing.TestClient(make_app(Inference(serving, on_failure=lambda *what: told.append(what))))
+    client = testing.TestClient(make_app(Inference(serving)))
     for count in (1, 2):
         reply = client.simulate_post("/v2/models/tiny/infer", json=body())
         assert reply.status_code == 500
         assert "retry-after" not in reply.headers
         assert failure.split("'")[1] in reply.json["error"]
         assert model.tally.counts == (0, count)
-    assert [(found, type(error)) for found, error in told] == [(model, EngineError)] * 2
+    assert isinstance(model.tally.last_failure, EngineError)
     assert client.simulate_post("/v2/models/tiny/infer", json=body(SAMPLE.T)).status_code == 400
     assert model.tally.counts == (0, 2)
     serving.replace(None)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.models import Serving
 from edge_agent.serve.http import CONNECTIONS, HttpServer, Listen
 from edge_agent.serve.infer import Inference, InferLimits
-from edge_agent.worker_client import WorkerLimits
+from edge_agent.worker.client import WorkerLimits
+from edge_agent.worker.models import Serving
 from tests.edge_agent.devices import SAMPLE
 from tests.edge_agent.workers import READY, model_of
 

@@ -10,11 +10,10 @@ import pytest
 from falcon import testing
 from securesystemslib.signer import CryptoSigner
 
-from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
 from edge_agent.serve.infer import Inference
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Serving, Slot
 from neo.contract import strings
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
 from neo.contract.manifest import CONFIG_PATH

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
 from neo.errors import BundleError, EngineError, InputSpecError
 from neo.runtime.golden import write_golden
 from tests.edge_agent.devices import SAMPLE, answer_of, make_manifest, write_engine
@@ -35,7 +35,7 @@ def start(tmp_path: Path, exits: list[Worker]) -> Iterator[Start]:
     started: list[Worker] = []
 
     def begin(folder: Path, limits: WorkerLimits = LIMITS, program: str = "") -> Worker:
-        command = (sys.executable, "-m", "edge_agent.worker")
+        command = (sys.executable, "-m", "edge_agent.worker.process")
         if program:
             command = command_of(program, tmp_path)
         started.append(Worker(folder, 1, limits, exits.append, command))
@@ -149,7 +149,7 @@ def test_a_worker_does_not_outlive_its_agent(start: Start, bundle: Path) -> None
     program = f"""
 import sys, os
 from pathlib import Path
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
 worker = Worker(Path({str(bundle)!r}), 1, WorkerLimits(), lambda _: None)
 print(worker.pid, flush=True)
 os.kill(os.getpid(), 9)

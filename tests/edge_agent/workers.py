@@ -6,9 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from edge_agent.models import Model
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Slot
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
 from tests.edge_agent.devices import make_manifest
@@ -16,7 +15,7 @@ from tests.edge_agent.devices import make_manifest
 PRELUDE = f"""
 import os, socket, sys, time
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from edge_agent.frames import receive_frame, send_frame
+from edge_agent.worker.frames import receive_frame, send_frame
 sock = socket.socket(fileno=int(sys.argv[1]))
 """
 READY = 'send_frame(sock, "outputs", {}, {"ready": True})\n'

@@ -13,11 +13,10 @@ import pytest
 from falcon import testing
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
 from edge_agent.serve.infer import Inference
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Serving, Slot
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.messages import Assignment

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from edge_agent.worker.frames import Arrays, Closed, receive_frame, send_frame
 from neo.contract.fields import ContractError, as_object
 from neo.errors import EngineError, NeoError
 
@@ -51,7 +51,7 @@ class Worker:
         threads: int | None,
         limits: WorkerLimits,
         on_exit: Callable[[Worker], None],
-        command: tuple[str, ...] = (sys.executable, "-m", "edge_agent.worker"),
+        command: tuple[str, ...] = (sys.executable, "-m", "edge_agent.worker.process"),
     ) -> None:
         """Returns when the model is loaded. Raises EngineError, BundleError, TargetError."""
         self._limits = limits

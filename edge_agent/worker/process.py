@@ -1,7 +1,7 @@
 """The worker process: loads one bundle and answers frames, so that a crash of model code kills this process only.
 
-``python -m edge_agent.worker FD FOLDER THREADS``; FD is a socket inherited from the agent. The first frame goes out
-when the model is loaded. The process ends when the socket does, so none outlives its agent.
+``python -m edge_agent.worker.process FD FOLDER THREADS``; FD is a socket inherited from the agent. The first frame goes
+out when the model is loaded. The process ends when the socket does, so none outlives its agent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from edge_agent.worker.frames import Arrays, Closed, receive_frame, send_frame
 from neo.contract.fields import ContractError
 from neo.errors import EngineError, NeoError
 from neo.runtime import Predictor, load

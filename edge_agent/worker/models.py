@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from securesystemslib.signer import Key
+from edge_agent.worker.client import Worker
+from neo.contract.manifest import Manifest
+from neo.contract.messages import Assignment, Live
+from neo.errors import EngineError
 
-from edge_agent.slots import Slot, Slots
-from edge_agent.worker_client import Worker, WorkerLimits
-from neo.contract.messages import Live
 
-logger = logging.getLogger(__name__)
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A bundle on disk that was checked from its signature down to every byte."""
+
+    #: the unpacked bundle, as ``neo.runtime.load`` takes it
+    folder: Path
+    #: of the bundle's OCI manifest
+    digest: str
+    assignment: Assignment
+    manifest: Manifest
 
 
 class Tally:
@@ -24,6 +32,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answered = self._failed = 0
+        self._failure: EngineError | None = None
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -31,13 +40,18 @@ class Tally:
         with self._lock:
             return self._answered, self._failed
 
+    @property
+    def last_failure(self) -> EngineError | None:
+        return self._failure
+
     def answered(self) -> None:
         with self._lock:
             self._answered += 1
 
-    def failed(self) -> None:
+    def failed(self, error: EngineError) -> None:
         with self._lock:
             self._failed += 1
+            self._failure = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,48 +60,33 @@ class Model:
     worker: Worker
     tally: Tally = field(default_factory=Tally)
 
-    def live(self, since: float) -> Live:
-        return Live(self.slot.digest, self.slot.assignment.reference, self.slot.manifest.engine, since)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStarter:
-    """on_exit hears of every worker that ends, wanted or not. start_worker: (folder, threads, limits, on_exit)."""
-
-    slots: Slots
-    keys: Sequence[Key]
-    threads: int | None
-    on_exit: Callable[[Worker], None]
-    limits: WorkerLimits = field(default_factory=WorkerLimits)
-    start_worker: Callable[[Path, int | None, WorkerLimits, Callable[[Worker], None]], Worker] = Worker
-
-    def start(self, digest: str) -> Model:
-        """Verify the slot, load it in a new worker and run the golden samples there; takes seconds.
-
-        Raises TrustError, BundleError, StoreError, TargetError, EngineError; then no worker is left.
-        """
-        slot = self.slots.check(digest, self.keys)
-        worker = self.start_worker(slot.folder, self.threads, self.limits, self.on_exit)
-        try:
-            parity = worker.self_test()
-        except BaseException:
-            worker.stop()
-            raise
-        logger.info("%s passed its self-test: %s", slot.assignment.reference, parity)
-        return Model(slot, worker)
-
 
 class Serving:
-    """Which model answers now. Requests that began with the old one end with it, then it stops."""
+    """Which model answers now. Requests that began with the old one end with it, then it stops.
 
-    def __init__(self) -> None:
+    stop: how a worker that nobody needs any more is stopped, which takes up to seconds.
+    """
+
+    def __init__(self, stop: Callable[[Worker], None] = Worker.stop) -> None:
         self._lock = threading.Lock()
+        self._stop = stop
         self._model: Model | None = None
+        self._since = 0.0
         self._leases: dict[int, int] = {}
 
     @property
     def model(self) -> Model | None:
         return self._model
+
+    @property
+    def live(self) -> Live | None:
+        """As the device reports it."""
+        with self._lock:
+            model, since = self._model, self._since
+        if model is None:
+            return None
+        slot = model.slot
+        return Live(slot.digest, slot.assignment.reference, slot.manifest.engine, since)
 
     @contextmanager
     def lease(self) -> Iterator[Model | None]:
@@ -102,12 +101,20 @@ class Serving:
             if model is not None:
                 self._give_back(model)
 
-    def replace(self, model: Model | None) -> None:
+    def replace(self, model: Model | None, since: float = 0.0) -> None:
+        """since: Unix time in seconds at which the model's bundle became the live one."""
         with self._lock:
-            old, self._model = self._model, model
+            old, self._model, self._since = self._model, model, since
             unused = old is not None and id(old) not in self._leases
         if old is not None and unused:
-            old.worker.stop()
+            self._stop(old.worker)
+
+    def close(self) -> None:
+        """Nothing is live any more; waits for the worker to stop."""
+        model = self._model
+        self.replace(None)
+        if model is not None:
+            model.worker.stop()
 
     def _give_back(self, model: Model) -> None:
         with self._lock:
@@ -117,4 +124,4 @@ class Serving:
                 del self._leases[id(model)]
             stop = unused and self._model is not model
         if stop:
-            model.worker.stop()
+            self._stop(model.worker)
