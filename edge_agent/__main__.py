@@ -16,17 +16,21 @@ from typing import Any
 import click
 
 import neo
-from edge_agent.agent import SUBSCRIBED, Agent, Identity, Stop, WorkerExited
-from edge_agent.config import AgentConfig, make_config
-from edge_agent.fetch import FetchRules
-from edge_agent.installer import Installer, Outbox
-from edge_agent.logs import JsonLines, log_to_stderr
-from edge_agent.models import ModelStarter, Serving
-from edge_agent.presence import offline_payload
+from edge_agent.core.agent import SUBSCRIBED, Agent, Identity
+from edge_agent.core.config import AgentConfig, make_config
+from edge_agent.core.events import Event, Stop, WorkerExited
+from edge_agent.core.logs import JsonLines, log_to_stderr
+from edge_agent.core.presence import offline_payload
+from edge_agent.core.state_dir import locked, noted
+from edge_agent.install.deployment import Deployment
+from edge_agent.install.fetch import FetchRules
+from edge_agent.install.slots import Slots
+from edge_agent.install.starter import ModelStarter
 from edge_agent.serve.http import HttpServer
-from edge_agent.slots import Slots
-from edge_agent.state_dir import locked, noted
-from edge_agent.tasks import Tasks
+from edge_agent.serve.infer import Inference
+from edge_agent.tasks import Work
+from edge_agent.threads import reporting_deaths
+from edge_agent.worker.models import Serving
 from neo.contract.device import Capabilities
 from neo.contract.topics import Topics
 from neo.errors import NeoError
@@ -72,42 +76,41 @@ def command(config: Path | None, **options: Any) -> None:
 def run_agent(config: AgentConfig) -> None:
     """Until SIGTERM or SIGINT. Raises NeoError for what keeps the agent from running."""
     keys = load_public_keys(config.trust)
-    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: inbox.put(Stop(signal.Signals(received).name)))
-    store = Store(config.state_dir / "store")
-    slots, serving = Slots(config.state_dir, store), Serving()
-    starter = ModelStarter(slots, keys, config.threads, lambda worker: inbox.put(WorkerExited(worker)))
-    capabilities = _capabilities(config)
-    rules = FetchRules(keys, capabilities, _make_room(config.state_dir, slots))
-
-    def make_installer(tasks: Tasks, outbox: Outbox) -> Installer:
-        return Installer(
-            config.state_dir, store=store, serving=serving, starter=starter, rules=rules, tasks=tasks, outbox=outbox
-        )
-
-    server = HttpServer(serving, config.listen)
-    try:
-        with noted(config.state_dir, server.url, config.device_id):
-            logger.info("answering predictions at %s", server.url)
-            identity = Identity(config.device_id, secrets.token_hex(8), Topics(config.fleet), server.url)
-            link = _make_link(config, identity, inbox)
-            agent = Agent(
-                identity,
-                link=link,
-                inbox=inbox,
-                serving=serving,
-                starter=starter,
-                capabilities=capabilities,
-                make_installer=make_installer,
-            )
-            link.start()
-            try:
-                agent.run()
-            finally:
-                link.stop()
-    finally:
-        server.stop()
+    with reporting_deaths(inbox.put):
+        work = Work.reporting_to(inbox)
+        serving = Serving(stop=lambda worker: work.models.submit(worker.stop))
+        store = Store(config.state_dir / "store")
+        slots = Slots(config.state_dir, store)
+        server = HttpServer(Inference(serving), config.listen)
+        try:
+            with noted(config.state_dir, server.url, config.device_id):
+                logger.info("answering predictions at %s", server.url)
+                identity = Identity(config.device_id, secrets.token_hex(8), Topics(config.fleet), server.url)
+                link = _make_link(config, identity, inbox)
+                capabilities = _capabilities(config)
+                deployment = Deployment(
+                    config.state_dir,
+                    store=store,
+                    starter=ModelStarter(slots, keys, config.threads, lambda worker: inbox.put(WorkerExited(worker))),
+                    serving=serving,
+                    rules=FetchRules(keys, capabilities, _make_room(config.state_dir, slots)),
+                    work=work,
+                    # QoS 0: what is lost is asked for again anyway
+                    send_want=lambda source, want: link.publish(
+                        identity.topics.source(source, "want"), want.to_bytes(), qos=0
+                    ),
+                )
+                agent = Agent(identity, link=link, inbox=inbox, deployment=deployment, capabilities=capabilities)
+                link.start()
+                try:
+                    agent.run()
+                finally:
+                    link.stop()
+        finally:
+            server.stop()
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Predictions over HTTP: the Open Inference Protocol (V2), REST, JSON and the binary tensor extension.
+"""HTTP to ``infer`` and back: the Open Inference Protocol (V2), REST, JSON and the binary tensor extension.
+
+Health and metadata never wait for predictions: every connection that is accepted has a thread of its own, and when
+connections become scarce the older half of those without a whole request is closed.
 
 Source: https://github.com/kserve/open-inference-protocol, inference_rest.md.
 """
@@ -18,25 +21,20 @@ import waitress
 from falcon import Request, Response
 
 import neo
-from edge_agent.models import Model, Serving
+from edge_agent.serve.infer import Answer, Inference, ModelNotFound, ModelNotLive, TooManyRequests
+from edge_agent.worker.client import WorkerUnavailable
 from neo.contract.fields import ContractError
-from neo.contract.inference import (
-    HEADER_LENGTH,
-    InferRequest,
-    check_inputs,
-    decode_request,
-    encode_tensors,
-    spec_to_v2,
-)
+from neo.contract.inference import HEADER_LENGTH, InferRequest, decode_request, encode_tensors, spec_to_v2
 from neo.contract.labels import labels_by_value
-from neo.errors import EngineError, InputSpecError, NeoError, UsageError
+from neo.errors import InputSpecError, NeoError, UsageError
 
 MAX_BODY_BYTES = 64 << 20
 MAX_JSON_BYTES = 16 << 20  # Python's objects take ten times what the text does
-THREADS = 4
+CONNECTIONS = 100  # and as many threads: a request never waits for one
+SPARE_CONNECTIONS = 10  # kept free by closing connections that have not asked for anything yet
+MAKE_ROOM_EVERY_S = 0.5
 SILENT_CLIENT_S = 30  # then the connection is closed; a prediction under way does not count
 STOP_S = 2.0
-NOT_READY = "no model is live on this device yet; push one with: neo push REF --to DEVICE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +61,13 @@ class Listen:
 class HttpServer:
     """Listens from the moment it is made; ``url`` has the port that was really bound. Raises UsageError."""
 
-    def __init__(self, serving: Serving, listen: Listen) -> None:
+    def __init__(self, inference: Inference, listen: Listen) -> None:
         sock = _bind(listen)
         self._server = waitress.create_server(
-            make_app(serving),
+            make_app(inference),
             sockets=[sock],
-            threads=THREADS,
+            threads=CONNECTIONS,
+            connection_limit=CONNECTIONS,
             ident=None,
             channel_timeout=SILENT_CLIENT_S,
             cleanup_interval=SILENT_CLIENT_S // 3,
@@ -78,10 +77,15 @@ class HttpServer:
         )
         self._path = listen.path
         self.url = f"unix:{listen.path}" if listen.path is not None else _url(listen.host, sock.getsockname()[1])
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._room = threading.Thread(target=self._make_room, name="http-room", daemon=True)
         self._thread.start()
+        self._room.start()
 
     def stop(self) -> None:
+        self._stopped.set()
+        self._room.join(STOP_S)
         self._server.close()
         self._server.task_dispatcher.shutdown()
         self._thread.join(STOP_S)
@@ -94,16 +98,27 @@ class HttpServer:
         with suppress(OSError):  # closed by stop()
             self._server.run()
 
+    def _make_room(self) -> None:
+        """A body that comes a byte at a time would hold its connection for ever: waitress closes silent ones only."""
+        while not self._stopped.wait(MAKE_ROOM_EVERY_S):
+            channels = list(self._server.active_channels.values())
+            if len(channels) > CONNECTIONS - SPARE_CONNECTIONS:
+                unasked = [channel for channel in channels if not channel.requests]
+                unasked.sort(key=lambda channel: channel.creation_time)
+                for channel in unasked[: -(-len(unasked) // 2)]:
+                    channel.will_close = True
+                self._server.pull_trigger()
 
-def make_app(serving: Serving, max_body_bytes: int = MAX_BODY_BYTES) -> falcon.App[Request, Response]:
+
+def make_app(inference: Inference, max_body_bytes: int = MAX_BODY_BYTES) -> falcon.App[Request, Response]:
     app = falcon.App()
     app.set_error_serializer(_serialize_error)
     app.add_error_handler(NeoError, _neo_error)
     app.add_route("/v2", _Server())
-    health = _Health(serving)
+    health = _Health(inference)
     app.add_route("/v2/health/live", health, suffix="live")
     app.add_route("/v2/health/ready", health, suffix="ready")
-    models = _Models(serving, max_body_bytes)
+    models = _Models(inference, max_body_bytes)
     for prefix in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         app.add_route(prefix, models)
         app.add_route(f"{prefix}/ready", models, suffix="ready")
@@ -117,26 +132,26 @@ class _Server:
 
 
 class _Health:
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
 
     def on_get_live(self, _req: Request, resp: Response) -> None:
         resp.media = {"live": True}
 
     def on_get_ready(self, _req: Request, resp: Response) -> None:
-        ready = self._serving.model is not None
+        ready = self._inference.ready
         resp.media = {"ready": ready}
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
 
 
 class _Models:
-    def __init__(self, serving: Serving, max_body_bytes: int) -> None:
-        self._serving = serving
+    def __init__(self, inference: Inference, max_body_bytes: int) -> None:
+        self._inference = inference
         self._max_body_bytes = max_body_bytes
         self._decoding = threading.Lock()  # one at a time: it takes far more memory than what comes of it
 
     def on_get(self, _req: Request, resp: Response, name: str, version: str | None = None) -> None:
-        manifest = _named(self._serving.model, name, version).slot.manifest
+        manifest = self._inference.find(name, version)
         resp.media = {
             "name": manifest.name,
             "versions": [manifest.version],
@@ -146,25 +161,16 @@ class _Models:
         }
 
     def on_get_ready(self, _req: Request, resp: Response, name: str, version: str | None = None) -> None:
-        _named(self._serving.model, name, version)
+        self._inference.find(name, version)
         resp.media = {"name": name, "ready": True}
 
     def on_post_infer(self, req: Request, resp: Response, name: str, version: str | None = None) -> None:
-        body = self._read_body(req)
-        with self._serving.lease() as leased:
-            model = _named(leased, name, version)
-            request = self._decode(body, _header_length(req))
-            manifest = model.slot.manifest
-            check_inputs(manifest.inputs, request.inputs)
-            _check_outputs(request, [spec.name for spec in manifest.outputs])
-            outputs = model.worker.predict(request.inputs)
-        wanted = {key: outputs[key] for key in request.outputs or outputs}
-        extra = {"model_name": manifest.name, "model_version": manifest.version}
-        if request.id:
-            extra["id"] = request.id
-        data, header_length = encode_tensors(
-            "outputs", wanted, extra, binary=request.binary, labels=labels_by_value(manifest.labels)
-        )
+        self._check_length(req)
+        self._inference.find(name, version)
+        with self._inference.turn():
+            request = self._decode(req.bounded_stream.read(), _header_length(req))
+            answer = self._inference.infer(name, version, request.inputs, request.outputs)
+            data, header_length = _encode(answer, request)
         resp.data = data
         resp.content_type = "application/octet-stream" if request.binary else falcon.MEDIA_JSON
         if request.binary:
@@ -179,33 +185,22 @@ class _Models:
         with self._decoding:
             return decode_request(body, header_length)
 
-    def _read_body(self, req: Request) -> bytes:
+    def _check_length(self, req: Request) -> None:
         length = req.content_length or 0
         if length > self._max_body_bytes:
             raise falcon.HTTPContentTooLarge(
                 title=f"a request of {length} bytes; at most {self._max_body_bytes} are read"
             )
-        body: bytes = req.bounded_stream.read()
-        return body
 
 
-def _named(model: Model | None, name: str, version: str | None) -> Model:
-    """The live model if it is the one asked for; 503 if there is none, 404 if it is another."""
-    if model is None:
-        raise falcon.HTTPServiceUnavailable(title=NOT_READY, retry_after=1)
-    manifest = model.slot.manifest
-    if name != manifest.name or version not in (None, manifest.version):
-        asked = name if version is None else f"{name} version {version}"
-        raise falcon.HTTPNotFound(
-            title=f"model {asked[:200]} is not here; live is {manifest.name} version {manifest.version}"
-        )
-    return model
-
-
-def _check_outputs(request: InferRequest, names: list[str]) -> None:
-    unknown = [name for name in request.outputs if name not in names]
-    if unknown:
-        raise ContractError(f"the model has no output {unknown[0][:200]!r}; it has {', '.join(map(repr, names))}")
+def _encode(answer: Answer, request: InferRequest) -> tuple[bytes, int]:
+    """-> (body, length of its JSON header)."""
+    manifest = answer.manifest
+    extra = {"model_name": manifest.name, "model_version": manifest.version}
+    if request.id:
+        extra["id"] = request.id
+    labels = labels_by_value(manifest.labels)
+    return encode_tensors("outputs", answer.outputs, extra, binary=request.binary, labels=labels)
 
 
 def _header_length(req: Request) -> int | None:
@@ -221,9 +216,14 @@ def _neo_error(_req: Request, _resp: Response, error: NeoError, _params: dict[st
     text = f"{error.message}; {error.hint}" if error.hint else error.message
     if isinstance(error, ContractError | InputSpecError):
         raise falcon.HTTPBadRequest(title=text) from error
-    if isinstance(error, EngineError):
-        # the worker died or is overrun; it is started again, and the next request may be answered
+    if isinstance(error, ModelNotFound):
+        raise falcon.HTTPNotFound(title=text) from error
+    if isinstance(error, TooManyRequests):
+        raise falcon.HTTPTooManyRequests(title=text, retry_after=1) from error
+    if isinstance(error, ModelNotLive | WorkerUnavailable):
+        # it is started, or started again: the next request may be answered
         raise falcon.HTTPServiceUnavailable(title=text, retry_after=1) from error
+    # the same request would fail again
     raise falcon.HTTPInternalServerError(title=text) from error
 
 

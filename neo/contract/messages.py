@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import struct
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,8 +24,21 @@ from neo.contract.oci import Descriptor, parse_digest
 MAX_PAYLOAD_BYTES = 128_000  # AWS IoT's limit is 128 KiB, topic and header included; others allow more
 MAX_WANT_BYTES = 64 << 20
 
-# What an agent is doing. "active": the assigned bundle is live. "failed": it is not, and says why.
-PHASES = ("idle", "fetching", "testing", "switching", "active", "failed")
+
+class Phase(enum.Enum):
+    """What an agent is doing; the values stand in messages and on disk."""
+
+    IDLE = "idle"
+    FETCHING = "fetching"
+    TESTING = "testing"
+    SWITCHING = "switching"
+    #: the assigned bundle is live
+    ACTIVE = "active"
+    #: it is not, and the state says why
+    FAILED = "failed"
+
+
+PHASES = tuple(phase.value for phase in Phase)
 
 
 @dataclass(frozen=True, slots=True)

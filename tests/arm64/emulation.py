@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from edge_agent.worker.frames import Arrays, Closed, receive_frame, send_frame
 from neo.contract.tensors import TensorSpec
 from neo.errors import NeoError
 from neo.targets import list_targets

@@ -1,7 +1,7 @@
 """Run by the emulated Python: ``on_device.py FD``. Opens engine folders and answers with them, as a worker on a device
 does.
 
-Requests come as frames of ``edge_agent.frames`` through the inherited socket FD, and each has one answer:
+Requests come as frames of ``edge_agent.worker.frames`` through the inherited socket FD, and each has one answer:
 "open" {"folder", "threads"} -> {"engine": its number, "takes", "gives"}; "run" {"engine"} with an array for every
 input -> one for every output; "mapped" -> {"files": those that are mapped into memory}. Errors come as {"error"}.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from edge_agent.worker.frames import Arrays, Closed, receive_frame, send_frame
 from neo.errors import NeoError
 from neo.runtime import load_engine
 from neo.runtime.load import Engine

@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from edge_agent.__main__ import command
-from edge_agent.config import KINDS, make_config
+from edge_agent.core.config import KINDS, make_config
+from edge_agent.core.state_dir import locked
 from edge_agent.serve.http import Listen
-from edge_agent.state_dir import locked
 from neo.errors import DeviceIdInUse, NeoError, UsageError
 
 FULL = """

@@ -271,7 +271,7 @@ def _worker_of(agent: AgentProcess) -> int:
         int(pid)
         for task in Path(f"/proc/{agent.process.pid}/task").iterdir()
         for pid in (task / "children").read_text().split()
-        if "edge_agent.worker" in Path(f"/proc/{pid}/cmdline").read_text()
+        if "edge_agent.worker.process" in Path(f"/proc/{pid}/cmdline").read_text()
     ]
     return max(found, default=0)
 

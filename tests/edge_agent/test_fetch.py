@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edge_agent.fetch import DISK_RESERVE_BYTES, Fetch, FetchRules, parse_chunk
+from edge_agent.install.fetch import DISK_RESERVE_BYTES, Fetch, FetchRules, parse_chunk
 from neo.contract.device import Capabilities
 from neo.contract.messages import Assignment, Chunk
 from neo.errors import DiskFull, NeoError, TargetError, TrustError

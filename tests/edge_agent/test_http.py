@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from falcon import testing
 
-from edge_agent.models import Model, Serving
 from edge_agent.serve.http import MAX_JSON_BYTES, HttpServer, Listen, make_app
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.serve.infer import Inference
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Serving, Slot
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
 from neo.contract.labels import OutputLabels
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
-from neo.errors import UsageError
+from neo.errors import EngineError, UsageError
 from tests.edge_agent.devices import SAMPLE, answer_of, http_json, make_manifest, write_engine
+from tests.edge_agent.workers import model_of
 
 BLOB = Descriptor("a/b", "sha256:" + "1" * 64, 1)
 
@@ -48,7 +49,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.fixture
 def client(serving: Serving) -> testing.TestClient:
-    return testing.TestClient(make_app(serving, max_body_bytes=10_000))
+    return testing.TestClient(make_app(Inference(serving), max_body_bytes=10_000))
 
 
 def body(x: np.ndarray = SAMPLE, **extra: Any) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def test_an_answer_says_what_its_classes_are_called(tmp_path: Path) -> None:
         serving.replace(
             replace(model, slot=replace(model.slot, manifest=replace(model.slot.manifest, labels=(entry,))))
         )
-        client = testing.TestClient(make_app(serving))
+        client = testing.TestClient(make_app(Inference(serving)))
         about = client.simulate_get("/v2/models/tiny").json
         assert about["outputs"][0]["parameters"] == {"labels": list(entry.texts), "labels_by": entry.by}
         (output,) = client.simulate_post("/v2/models/tiny/infer", json=body()).json["outputs"]
@@ -132,7 +133,7 @@ def test_what_is_wrong_is_said_as_json(
 
 
 def test_without_a_model_it_is_alive_but_not_ready() -> None:
-    client = testing.TestClient(make_app(Serving()))
+    client = testing.TestClient(make_app(Inference(Serving())))
     assert client.simulate_get("/v2/health/live").status_code == 200
     assert client.simulate_get("/v2/health/ready").status_code == 503
     reply = client.simulate_post("/v2/models/tiny/infer", json=body())
@@ -145,9 +146,43 @@ def test_a_dead_worker_is_service_unavailable_and_not_a_hang(tmp_path: Path) -> 
     model = make_model(tmp_path)
     serving.replace(model)
     model.worker.kill()
-    reply = testing.TestClient(make_app(serving)).simulate_post("/v2/models/tiny/infer", json=body())
+    reply = testing.TestClient(make_app(Inference(serving))).simulate_post("/v2/models/tiny/infer", json=body())
     assert reply.status_code == 503
     assert "killed by signal SIGKILL" in reply.json["error"]
+    serving.replace(None)
+
+
+@pytest.mark.parametrize(
+    "failure", ["EngineError('Div: no such number')", "ContractError('tensors of 9 bytes')", "ValueError('odd')"]
+)
+def test_a_model_that_fails_for_an_input_is_an_internal_error_with_its_reason_and_is_counted(
+    tmp_path: Path, failure: str
+) -> None:
+    """Not 503: that asks the client to send the same again, for ever."""
+    program = f"""
+        from edge_agent.worker.process import _answer
+        from neo.contract.fields import ContractError
+        from neo.errors import EngineError
+        class Broken:
+            def predict(self, inputs):
+                raise {failure}
+        send_frame(sock, "outputs", {{}}, {{"ready": True}})
+        while True:
+            _answer(sock, Broken(), None, *receive_frame(sock, "inputs"))
+    """
+    serving = Serving()
+    model = model_of(program, tmp_path)
+    serving.replace(model)
+    client = testing.TestClient(make_app(Inference(serving)))
+    for count in (1, 2):
+        reply = client.simulate_post("/v2/models/tiny/infer", json=body())
+        assert reply.status_code == 500
+        assert "retry-after" not in reply.headers
+        assert failure.split("'")[1] in reply.json["error"]
+        assert model.tally.counts == (0, count)
+    assert isinstance(model.tally.last_failure, EngineError)
+    assert client.simulate_post("/v2/models/tiny/infer", json=body(SAMPLE.T)).status_code == 400
+    assert model.tally.counts == (0, 2)
     serving.replace(None)
 
 
@@ -167,7 +202,7 @@ def test_a_request_under_way_is_finished_by_the_old_model_after_a_switch(tmp_pat
 
 
 def test_a_free_port_is_found_and_requests_come_in_parallel(serving: Serving) -> None:
-    server = HttpServer(serving, Listen("127.0.0.1", 0))
+    server = HttpServer(Inference(serving), Listen("127.0.0.1", 0))
     try:
         replies: list[dict[str, Any]] = []
         url = f"{server.url}/v2/models/tiny/infer"
@@ -179,14 +214,14 @@ def test_a_free_port_is_found_and_requests_come_in_parallel(serving: Serving) ->
         assert len(replies) == 8
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(UsageError, match="cannot listen at"):
-            HttpServer(serving, Listen("127.0.0.1", port))
+            HttpServer(Inference(serving), Listen("127.0.0.1", port))
     finally:
         server.stop()
 
 
 def test_a_unix_socket_is_served_and_removed(serving: Serving, tmp_path: Path) -> None:
     path = tmp_path / "neo.sock"
-    server = HttpServer(serving, Listen(path=path))
+    server = HttpServer(Inference(serving), Listen(path=path))
     assert server.url == f"unix:{path}"
     connection = http.client.HTTPConnection("localhost")
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -199,7 +234,7 @@ def test_a_unix_socket_is_served_and_removed(serving: Serving, tmp_path: Path) -
 
 
 def test_json_that_would_fill_the_memory_is_refused_and_the_same_size_in_binary_is_not(serving: Serving) -> None:
-    client = testing.TestClient(make_app(serving))
+    client = testing.TestClient(make_app(Inference(serving)))
     text = b" " * (MAX_JSON_BYTES + 1)
     assert client.simulate_post("/v2/models/tiny/infer", body=text).status_code == 413
     header = {HEADER_LENGTH: str(len(text))}

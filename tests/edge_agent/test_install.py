@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.install import (
+from edge_agent.install.table import (
     TRANSITIONS,
-    Event,
+    InstallEvent,
     InstallRecord,
     is_worth_retrying,
     next_phase,
@@ -16,7 +16,7 @@ from edge_agent.install import (
     write_record,
 )
 from neo.contract.fields import ContractError
-from neo.contract.messages import PHASES, Assignment
+from neo.contract.messages import Assignment, Phase
 from neo.contract.oci import Descriptor
 from neo.errors import BundleError, DiskFull, NeoError, StoreError, TransferError, TrustError
 
@@ -25,43 +25,50 @@ ASSIGNMENT = Assignment("id-1", "tiny:1-host", DESCRIPTOR, DESCRIPTOR, "src", 1.
 
 
 def test_the_way_to_active_is_fetching_testing_switching() -> None:
-    phase = "idle"
+    phase = Phase.IDLE
     for event, after in [
-        (Event.ASSIGNED, "fetching"),
-        (Event.FETCHED, "testing"),
-        (Event.TESTED, "switching"),
-        (Event.SWITCHED, "active"),
+        (InstallEvent.ASSIGNED, Phase.FETCHING),
+        (InstallEvent.FETCHED, Phase.TESTING),
+        (InstallEvent.TESTED, Phase.SWITCHING),
+        (InstallEvent.SWITCHED, Phase.ACTIVE),
     ]:
-        phase = next_phase(phase, event) or ""
-        assert phase == after
+        found = next_phase(phase, event)
+        assert found == after
+        phase = found
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_new_assignment_is_taken_up_in_every_phase(phase: str) -> None:
-    assert next_phase(phase, Event.ASSIGNED) == "fetching"
-    assert next_phase(phase, Event.ALREADY_LIVE) == "active"
-    assert next_phase(phase, Event.WITHDRAWN) == "idle"
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_new_assignment_is_taken_up_in_every_phase(phase: Phase) -> None:
+    assert next_phase(phase, InstallEvent.ASSIGNED) == Phase.FETCHING
+    assert next_phase(phase, InstallEvent.ALREADY_LIVE) == Phase.ACTIVE
+    assert next_phase(phase, InstallEvent.WITHDRAWN) == Phase.IDLE
 
 
-@pytest.mark.parametrize("phase", ["fetching", "testing", "switching"])
-def test_whatever_is_under_way_can_fail(phase: str) -> None:
-    assert next_phase(phase, Event.FAILED) == "failed"
+@pytest.mark.parametrize("phase", [Phase.FETCHING, Phase.TESTING, Phase.SWITCHING])
+def test_whatever_is_under_way_can_fail(phase: Phase) -> None:
+    assert next_phase(phase, InstallEvent.FAILED) == Phase.FAILED
 
 
 def test_nothing_becomes_active_without_a_test_and_a_switch() -> None:
-    ways = {pair for pair, after in TRANSITIONS.items() if after == "active" and pair[1] is not Event.ALREADY_LIVE}
-    assert ways == {("switching", Event.SWITCHED)}
-    assert {pair for pair, after in TRANSITIONS.items() if after == "switching"} == {("testing", Event.TESTED)}
+    ways = {
+        pair
+        for pair, after in TRANSITIONS.items()
+        if after == Phase.ACTIVE and pair[1] is not InstallEvent.ALREADY_LIVE
+    }
+    assert ways == {(Phase.SWITCHING, InstallEvent.SWITCHED)}
+    assert {pair for pair, after in TRANSITIONS.items() if after == Phase.SWITCHING} == {
+        (Phase.TESTING, InstallEvent.TESTED)
+    }
 
 
 def test_every_phase_and_every_event_is_in_the_table() -> None:
-    assert {event for _, event in TRANSITIONS} == set(Event)
-    assert {phase for phase, _ in TRANSITIONS} == set(PHASES) == set(TRANSITIONS.values())
+    assert {event for _, event in TRANSITIONS} == set(InstallEvent)
+    assert {phase for phase, _ in TRANSITIONS} == set(Phase) == set(TRANSITIONS.values())
 
 
 def test_late_news_of_an_install_that_is_over_is_ignored() -> None:
-    for event in (Event.FETCHED, Event.TESTED, Event.SWITCHED, Event.FAILED):
-        for phase in ("idle", "active", "failed"):
+    for event in (InstallEvent.FETCHED, InstallEvent.TESTED, InstallEvent.SWITCHED, InstallEvent.FAILED):
+        for phase in (Phase.IDLE, Phase.ACTIVE, Phase.FAILED):
             assert next_phase(phase, event) is None
 
 
@@ -71,16 +78,16 @@ def test_only_what_may_pass_by_itself_is_retried() -> None:
 
 
 @given(
-    phase=st.sampled_from(PHASES),
+    phase=st.sampled_from(list(Phase)),
     error=st.sampled_from([None, TrustError("no", hint="sign"), DiskFull("full")]),
     retries=st.integers(0, 100),
 )
-def test_a_record_comes_back_as_it_was(phase: str, error: NeoError | None, retries: int) -> None:
+def test_a_record_comes_back_as_it_was(phase: Phase, error: NeoError | None, retries: int) -> None:
     record = InstallRecord(phase, ASSIGNMENT, error, retries)
     again = InstallRecord.from_bytes(record.to_bytes())
     assert (again.phase, again.assignment, again.retries) == (phase, ASSIGNMENT, retries)
     assert type(again.error) is type(error)
-    assert again.will_retry == (phase == "failed" and isinstance(error, DiskFull))
+    assert again.will_retry == (phase == Phase.FAILED and isinstance(error, DiskFull))
 
 
 @given(st.binary(max_size=200))
@@ -91,5 +98,5 @@ def test_a_damaged_record_is_a_contract_error(data: bytes) -> None:
 
 def test_a_device_that_never_installed_has_a_fresh_record(tmp_path: Path) -> None:
     assert read_record(tmp_path / "install.json") == InstallRecord()
-    write_record(tmp_path / "install.json", InstallRecord("fetching", ASSIGNMENT))
+    write_record(tmp_path / "install.json", InstallRecord(Phase.FETCHING, ASSIGNMENT))
     assert read_record(tmp_path / "install.json").is_under_way

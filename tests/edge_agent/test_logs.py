@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge_agent.logs import MAX_ALIKE, MAX_KINDS, WITHIN_S, JsonLines, NotTooManyAlike
+from edge_agent.core.logs import MAX_ALIKE, MAX_KINDS, WITHIN_S, JsonLines, NotTooManyAlike
 
 
 @dataclass

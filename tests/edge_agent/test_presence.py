@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.presence import ASK_AGAIN_S, RENEW_S, ROLL_CALL_S, Outgoing, PresenceKeeper, Standing
+from edge_agent.core.presence import ASK_AGAIN_S, RENEW_S, ROLL_CALL_S, Outgoing, PresenceKeeper, Standing
 from neo.contract.messages import Presence, RollCall
 from neo.errors import DeviceIdInUse
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner, Key
 
-import edge_agent.slots
+import edge_agent.install.slots
 import neo.store.bundles
-from edge_agent.slots import Slots, verify_release
+from edge_agent.install.slots import Slots, verify_release
 from neo.errors import BundleError, NeoError, StoreError, TrustError
 from neo.store import Store
 from neo.store.bundles import Bundle
@@ -138,7 +138,7 @@ def cut_power_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[], boo
 
         return cut
 
-    for module in (edge_agent.slots, neo.store.bundles):
+    for module in (edge_agent.install.slots, neo.store.bundles):
         for name in ("replace_file", "replace_symlink", "sync_directory"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, wrapped(getattr(module, name)))

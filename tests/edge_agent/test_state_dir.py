@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_agent.state_dir import locked, noted
+from edge_agent.core.state_dir import locked, noted
 
 
 def test_the_note_says_where_the_agent_is_and_goes_with_it(tmp_path: Path) -> None:
@@ -29,7 +29,8 @@ def test_a_disk_that_takes_nothing_more_does_not_keep_the_agent_from_starting(tm
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     program = (
-        "import sys; from pathlib import Path; from edge_agent.state_dir import locked, noted; d = Path(sys.argv[1])\n"
+        "import sys; from pathlib import Path; from edge_agent.core.state_dir import locked, noted\n"
+        "d = Path(sys.argv[1])\n"
         "with locked(d), noted(d, 'http://x', 'kitchen'): print('started', (d / 'agent.json').exists())"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]

@@ -10,10 +10,10 @@ import pytest
 from falcon import testing
 from securesystemslib.signer import CryptoSigner
 
-from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.serve.infer import Inference
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Serving, Slot
 from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
 from neo.contract import strings
@@ -57,7 +57,7 @@ def client(folder: Path) -> Any:
     assignment = Assignment("a", manifest.reference, BLOB, BLOB, "s", 1.0)
     worker = Worker(folder, 1, WorkerLimits(), lambda _: None)
     serving.replace(Model(Slot(folder, BLOB.digest, assignment, manifest), worker))
-    yield testing.TestClient(make_app(serving))
+    yield testing.TestClient(make_app(Inference(serving)))
     serving.replace(None)
 
 

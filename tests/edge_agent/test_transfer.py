@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.transfer import Transfer, TransferLimits, gaps, missing_blobs
+from edge_agent.install.transfer import Transfer, TransferLimits, gaps, missing_blobs
 from neo.contract.messages import Chunk, Want
 from neo.contract.oci import OCTETS_TYPE, Descriptor
 from neo.errors import TransferError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.install import InstallRecord
+from edge_agent.install.table import InstallRecord
 from neo.contract.fields import ContractError
-from neo.contract.messages import Assignment
+from neo.contract.messages import Assignment, Phase
 from neo.contract.oci import Descriptor
 
 DESCRIPTOR = Descriptor("a/b", "sha256:" + "1" * 64, 10)
@@ -40,4 +40,4 @@ def test_json_in_another_encoding_is_refused() -> None:
 @pytest.mark.parametrize("name", ["caf\\u00e9", "\\ud83d\\ude00", "\\\\ud800", "日本"])
 def test_a_name_in_any_language_comes_back_from_the_record(name: str) -> None:
     assignment = Assignment.from_bytes(GOOD.replace(b"tiny:1-host", name.encode()))
-    assert InstallRecord.from_bytes(InstallRecord("fetching", assignment).to_bytes()).assignment == assignment
+    assert InstallRecord.from_bytes(InstallRecord(Phase.FETCHING, assignment).to_bytes()).assignment == assignment

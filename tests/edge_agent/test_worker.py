@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
 from neo.errors import BundleError, EngineError, InputSpecError
 from neo.runtime.golden import write_golden
 from tests.edge_agent.devices import SAMPLE, answer_of, make_manifest, write_engine
+from tests.edge_agent.workers import READY, command_of
 
 LIMITS = WorkerLimits(load_s=20, self_test_s=10, predict_s=10, stop_s=1)
 Start = Callable[..., Worker]
@@ -35,26 +35,15 @@ def start(tmp_path: Path, exits: list[Worker]) -> Iterator[Start]:
     started: list[Worker] = []
 
     def begin(folder: Path, limits: WorkerLimits = LIMITS, program: str = "") -> Worker:
-        command = (sys.executable, "-m", "edge_agent.worker")
+        command = (sys.executable, "-m", "edge_agent.worker.process")
         if program:
-            script = tmp_path / "worker.py"
-            script.write_text(PRELUDE + textwrap.dedent(program))
-            command = (sys.executable, str(script))
+            command = command_of(program, tmp_path)
         started.append(Worker(folder, 1, limits, exits.append, command))
         return started[-1]
 
     yield begin
     for worker in started:
         worker.stop()
-
-
-PRELUDE = f"""
-import os, socket, sys, time
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from edge_agent.frames import receive_frame, send_frame
-sock = socket.socket(fileno=int(sys.argv[1]))
-"""
-READY = 'send_frame(sock, "outputs", {}, {"ready": True})\n'
 
 
 @pytest.fixture
@@ -160,7 +149,7 @@ def test_a_worker_does_not_outlive_its_agent(start: Start, bundle: Path) -> None
     program = f"""
 import sys, os
 from pathlib import Path
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits
 worker = Worker(Path({str(bundle)!r}), 1, WorkerLimits(), lambda _: None)
 print(worker.pid, flush=True)
 os.kill(os.getpid(), 9)

@@ -13,10 +13,10 @@ import pytest
 from falcon import testing
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
-from edge_agent.slots import Slot
-from edge_agent.worker_client import Worker, WorkerLimits
+from edge_agent.serve.infer import Inference
+from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.models import Model, Serving, Slot
 from neo.compiler.pipeline import CompiledBundle, run
 from neo.compiler.request import CompileRequest
 from neo.contract.device import Capabilities, mismatches
@@ -98,7 +98,7 @@ def client(bundle: tuple[CompiledBundle, Path]) -> Iterator[testing.TestClient]:
     assignment = Assignment("a", manifest.reference, BLOB, BLOB, "s", 1.0)
     worker = Worker(bundle[1], 1, WorkerLimits(), lambda _: None)
     serving.replace(Model(Slot(bundle[1], BLOB.digest, assignment, manifest), worker))
-    yield testing.TestClient(make_app(serving))
+    yield testing.TestClient(make_app(Inference(serving)))
     serving.replace(None)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edge_agent.documents import KEY, SCHEMA
 from neo.contract.fields import dump_object
 from neo.errors import DeviceIdInUse, StoreError
 from neo.store.durable import replace_file, translating_os_errors
@@ -55,7 +56,7 @@ def noted(state_dir: Path, url: str, device_id: str) -> Iterator[None]:
     """agent.json for as long as the agent runs: its process id, where it answers predictions, and its name."""
     note = state_dir / NOTE_FILE
     try:
-        replace_file(note, dump_object({"pid": os.getpid(), "url": url, "device_id": device_id}))
+        replace_file(note, dump_object({KEY: SCHEMA, "pid": os.getpid(), "url": url, "device_id": device_id}))
     except StoreError as error:
         # a full disk must not keep the device from answering with the model it has
         logger.warning("cannot write %s: %s", note, error)

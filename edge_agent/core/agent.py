@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from edge_agent.install import InstallRecord
-from edge_agent.installer import Installer, Outbox
-from edge_agent.models import ModelStarter, Serving
-from edge_agent.presence import Outgoing, PresenceKeeper
-from edge_agent.supervisor import Supervisor
-from edge_agent.tasks import TaskDone, Tasks
-from edge_agent.worker_client import Worker
+from edge_agent.core.events import Event, Stop, WorkerExited
+from edge_agent.core.presence import Outgoing, PresenceKeeper
+from edge_agent.install.deployment import Deployment
+from edge_agent.tasks import TaskDone
+from edge_agent.threads import ThreadDied
 from neo.contract.device import Capabilities
 from neo.contract.fields import ContractError
-from neo.contract.messages import DeviceState, Presence, RollCall, Want
+from neo.contract.messages import DeviceState, Presence, RollCall
 from neo.contract.topics import Topics
 from neo.errors import NeoError
 from neo.link import Connected, Disconnected, Message
@@ -30,20 +27,7 @@ SUBSCRIBED = ("assignment", "chunk", "roll-call", "presence")
 IDLE_TICK_S = 0.5
 BUSY_TICK_S = 0.1
 PROGRESS_S = 0.5
-ASSIGN_EVERY_S = 0.5  # a flood of assignments must not wear out the flash: only the newest of this time is taken up
 MAX_ERROR_TEXT = 4000
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End the loop. reason: for the log."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
-    worker: Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +58,37 @@ class Identity:
 
 
 class Agent:
-    """run() until Stop comes into the inbox. Raises DeviceIdInUse if another agent has the device id."""
+    """run() until Stop comes into the inbox. Raises DeviceIdInUse if another agent has the device id, and NeoError if
+    a thread of the program died.
+    """
 
     def __init__(
         self,
         identity: Identity,
         *,
         link: Publisher,
-        inbox: queue.SimpleQueue[Any],
-        serving: Serving,
-        starter: ModelStarter,
+        inbox: queue.SimpleQueue[Event],
+        deployment: Deployment,
         capabilities: Callable[[], Capabilities],
-        make_installer: Callable[[Tasks, Outbox], Installer],
         clock: Clock = Clock(),
     ) -> None:
         self._identity = identity
         self._link = link
         self._inbox = inbox
-        self._slots = starter.slots
-        self._serving = serving
+        self._deployment = deployment
         self._capabilities = capabilities
         self._clock = clock
-        self._presence = PresenceKeeper(
-            identity.device_id, identity.session, clock.unix, had_id=self._slots.current is not None
-        )
-        tasks = Tasks(inbox)
-        self._installer = make_installer(tasks, Outbox(self._send_want, self._report))
-        self._supervisor = Supervisor(serving, starter, tasks, on_boot=self._on_boot, on_broke=self._on_broke)
-        self._booted = False
+        self._presence = PresenceKeeper(identity.device_id, identity.session, clock.unix, had_id=deployment.had_model)
         self._connected = False
-        self._assigned: bytes | None = None
-        self._assigned_at = -math.inf
         self._reported: DeviceState | None = None
         self._reported_at = 0.0
 
-    @property
-    def record(self) -> InstallRecord:
-        return self._installer.record
-
     def run(self) -> None:
-        self._supervisor.boot()
+        self._deployment.boot(self._clock.monotonic())
         try:
             while True:
                 try:
-                    event = self._inbox.get(timeout=BUSY_TICK_S if self.record.is_under_way else IDLE_TICK_S)
+                    event = self._inbox.get(timeout=BUSY_TICK_S if self._deployment.is_under_way else IDLE_TICK_S)
                 except queue.Empty:
                     event = None
                 if isinstance(event, Stop):
@@ -127,23 +98,28 @@ class Agent:
         finally:
             if self._presence.announced:
                 self._send(self._presence.offline())
-            self._serving.replace(None)
+            self._deployment.close()
 
-    def _handle(self, event: Any, now: float) -> None:
+    def _handle(self, event: Event | None, now: float) -> None:
         if isinstance(event, Message):
             self._on_message(event, now)
         elif isinstance(event, TaskDone):
             event.on_done(event.result, event.error)
         elif isinstance(event, WorkerExited):
-            self._supervisor.worker_exited(event.worker, now)
+            self._deployment.worker_exited(event.worker, now)
         elif isinstance(event, Connected):
             self._connected = True
             self._send_all(self._presence.connected(now))
-            self._installer.reconnected(now)
+            self._deployment.reconnected(now)
         elif isinstance(event, Disconnected):
             logger.warning("no connection to the broker: %s", event.reason)
             self._connected = False
             self._presence.disconnected()
+        elif isinstance(event, ThreadDied):
+            raise NeoError(
+                f"thread {event.name} died of {type(event.error).__name__}: {event.error}",
+                hint="this is a mistake in the agent: report it with its log; it is safe to start it again",
+            ) from event.error
         self._tick(now)
 
     def _tick(self, now: float) -> None:
@@ -153,12 +129,7 @@ class Agent:
             logger.info("announced as device %s", self._identity.device_id)
             self._publish("capabilities", self._capabilities().to_bytes(), retain=True)
             self._reported = None
-        self._supervisor.tick(now)
-        if self._booted:
-            if self._assigned is not None and self._presence.announced and now - self._assigned_at >= ASSIGN_EVERY_S:
-                payload, self._assigned, self._assigned_at = self._assigned, None, now
-                self._installer.assign(payload, now)
-            self._installer.tick(now, connected=self._connected)
+        self._deployment.tick(now, connected=self._connected, may_change=self._presence.announced)
         self._report()
 
     def _on_message(self, message: Message, now: float) -> None:
@@ -168,10 +139,9 @@ class Agent:
         leaf = addressed[1]
         try:
             if leaf == "assignment":
-                # kept until the model of before answers and the id is known to be ours
-                self._assigned = message.payload
+                self._deployment.assign(message.payload)
             elif leaf == "chunk":
-                self._installer.take_chunk(message.payload, now)
+                self._deployment.take_chunk(message.payload, now)
             elif leaf == "roll-call" and not message.retained:  # a retained one would keep the id in use for ever
                 self._send_all(self._presence.heard_roll_call(RollCall.from_bytes(message.payload), now))
             elif leaf == "presence" and message.payload:
@@ -179,16 +149,9 @@ class Agent:
         except ContractError as error:
             logger.warning("ignored a message on %s: %s", message.topic, error)
 
-    def _on_boot(self, error: NeoError | None) -> None:
-        self._booted = True
-        self._installer.resume(error, self._clock.monotonic())
-
-    def _on_broke(self, error: NeoError) -> None:
-        self._installer.give_up(error, self._clock.monotonic())
-
     def _report(self) -> None:
         """Publish the state if it changed; mere progress not more than twice a second."""
-        if not self._presence.announced or not self._booted:
+        if not self._presence.announced or not self._deployment.is_booted:
             return
         now, state = self._clock.monotonic(), self._state()
         old = self._reported
@@ -202,25 +165,19 @@ class Agent:
         self._reported, self._reported_at = state, now
 
     def _state(self) -> DeviceState:
-        record, model = self.record, self._serving.model
-        done, total = self._installer.progress
-        error = record.error or self._supervisor.trouble
+        state = self._deployment.state
+        done, total = state.progress
         return DeviceState(
             session=self._identity.session,
-            phase=record.phase,
-            assignment=record.assignment_id,
-            live=None if model is None else model.live(self._slots.current_since),
+            phase=state.phase.value,
+            assignment=state.assignment,
+            live=state.live,
             done_bytes=done,
             total_bytes=total,
-            error=None if error is None else _bounded(error).to_json(),
+            error=None if state.error is None else _bounded(state.error).to_json(),
             url=self._identity.url,
             at=self._clock.unix(),
         )
-
-    def _send_want(self, source: str, want: Want) -> None:
-        if self._connected:
-            # QoS 0: what is lost is asked for again anyway
-            self._link.publish(self._identity.topics.source(source, "want"), want.to_bytes(), qos=0)
 
     def _send_all(self, messages: list[Outgoing]) -> None:
         for message in messages:

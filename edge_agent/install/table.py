@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_agent.documents import KEY, SCHEMA, check_schema
 from neo.contract.fields import ContractError, as_object, dump_object, get, get_size, parse_object
-from neo.contract.messages import PHASES, Assignment
+from neo.contract.messages import PHASES, Assignment, Phase
 from neo.errors import DiskFull, NeoError, StoreError, TransferError
 from neo.store.durable import replace_file
 
 
-class Event(enum.Enum):
+class InstallEvent(enum.Enum):
     ASSIGNED = "assigned"  # another bundle should become live
     ALREADY_LIVE = "already live"  # the assigned bundle answers already
     FETCHED = "fetched"  # every blob is here and checked
@@ -29,22 +30,26 @@ class Event(enum.Enum):
     WITHDRAWN = "withdrawn"  # nobody wants anything
 
 
-_ANYWHERE = {Event.ASSIGNED: "fetching", Event.ALREADY_LIVE: "active", Event.WITHDRAWN: "idle"}
+_ANYWHERE = {
+    InstallEvent.ASSIGNED: Phase.FETCHING,
+    InstallEvent.ALREADY_LIVE: Phase.ACTIVE,
+    InstallEvent.WITHDRAWN: Phase.IDLE,
+}
 
-TRANSITIONS: dict[tuple[str, Event], str] = {
-    **{(phase, event): after for phase in PHASES for event, after in _ANYWHERE.items()},
-    ("fetching", Event.FETCHED): "testing",
-    ("testing", Event.TESTED): "switching",
-    ("switching", Event.SWITCHED): "active",
-    ("fetching", Event.FAILED): "failed",
-    ("testing", Event.FAILED): "failed",
-    ("switching", Event.FAILED): "failed",
-    ("failed", Event.RETRY): "fetching",
-    ("active", Event.BROKE): "failed",
+TRANSITIONS: dict[tuple[Phase, InstallEvent], Phase] = {
+    **{(phase, event): after for phase in Phase for event, after in _ANYWHERE.items()},
+    (Phase.FETCHING, InstallEvent.FETCHED): Phase.TESTING,
+    (Phase.TESTING, InstallEvent.TESTED): Phase.SWITCHING,
+    (Phase.SWITCHING, InstallEvent.SWITCHED): Phase.ACTIVE,
+    (Phase.FETCHING, InstallEvent.FAILED): Phase.FAILED,
+    (Phase.TESTING, InstallEvent.FAILED): Phase.FAILED,
+    (Phase.SWITCHING, InstallEvent.FAILED): Phase.FAILED,
+    (Phase.FAILED, InstallEvent.RETRY): Phase.FETCHING,
+    (Phase.ACTIVE, InstallEvent.BROKE): Phase.FAILED,
 }
 
 
-def next_phase(phase: str, event: Event) -> str | None:
+def next_phase(phase: Phase, event: InstallEvent) -> Phase | None:
     """The phase after the event, None where the event has no meaning and is ignored."""
     return TRANSITIONS.get((phase, event))
 
@@ -56,27 +61,33 @@ def is_worth_retrying(error: NeoError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InstallRecord:
-    """assignment: None while nobody wants anything. error: why the phase is "failed". retries: since assigned."""
+    """assignment: None while nobody wants anything. error: why the phase is FAILED. retries: since assigned."""
 
-    phase: str = "idle"
+    phase: Phase = Phase.IDLE
     assignment: Assignment | None = None
     error: NeoError | None = None
     retries: int = 0
 
     @property
     def will_retry(self) -> bool:
-        return self.phase == "failed" and self.error is not None and is_worth_retrying(self.error)
+        return self.phase == Phase.FAILED and self.error is not None and is_worth_retrying(self.error)
 
     @property
     def is_under_way(self) -> bool:
-        return self.phase in ("fetching", "testing", "switching")
+        return self.phase in (Phase.FETCHING, Phase.TESTING, Phase.SWITCHING)
 
     @property
     def assignment_id(self) -> str:
         return "" if self.assignment is None else self.assignment.id
 
     def to_bytes(self) -> bytes:
-        value: dict[str, Any] = {"phase": self.phase, "retries": self.retries, "assignment": None, "error": None}
+        value: dict[str, Any] = {
+            KEY: SCHEMA,
+            "phase": self.phase.value,
+            "retries": self.retries,
+            "assignment": None,
+            "error": None,
+        }
         if self.assignment is not None:
             value["assignment"] = parse_object(self.assignment.to_bytes(), what="assignment")
         if self.error is not None:
@@ -86,12 +97,13 @@ class InstallRecord:
     @classmethod
     def from_bytes(cls, data: bytes) -> InstallRecord:
         obj = parse_object(data, what="install record")
+        check_schema(obj, "install record")
         phase = get(obj, "phase", str, "install record")
         assignment, error = obj.get("assignment"), obj.get("error")
-        if phase not in PHASES or (assignment is None and phase not in ("idle", "failed")):
+        if phase not in PHASES or (assignment is None and Phase(phase) not in (Phase.IDLE, Phase.FAILED)):
             raise ContractError(f"install record.phase is {phase[:40]!r}")
         return cls(
-            phase,
+            Phase(phase),
             None if assignment is None else Assignment.from_bytes(dump_object(as_object(assignment, "assignment"))),
             None if error is None else NeoError.from_json(as_object(error, "error")),
             get_size(obj, "retries", "install record"),
@@ -99,7 +111,7 @@ class InstallRecord:
 
 
 def read_record(path: Path) -> InstallRecord:
-    """The record on disk; a fresh one where there is none. Raises ContractError if it cannot be understood."""
+    """The record on disk; a fresh one where there is none. Raises NewerDocument, and ContractError if it is damaged."""
     try:
         return InstallRecord.from_bytes(path.read_bytes())
     except FileNotFoundError:

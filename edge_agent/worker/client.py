@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from edge_agent.worker.frames import Arrays, Closed, receive_frame, send_frame
 from neo.contract.fields import ContractError, as_object
 from neo.errors import EngineError, NeoError
 
@@ -35,6 +35,10 @@ class WorkerLimits:
     stop_s: float = 2.0
 
 
+class WorkerUnavailable(EngineError):
+    """The worker ended, hangs, or is overrun: it says nothing about the model, and a later request may be answered."""
+
+
 class Worker:
     """A process that holds one loaded bundle. Threads may call ``predict`` together; they are answered in turn.
 
@@ -47,7 +51,7 @@ class Worker:
         threads: int | None,
         limits: WorkerLimits,
         on_exit: Callable[[Worker], None],
-        command: tuple[str, ...] = (sys.executable, "-m", "edge_agent.worker"),
+        command: tuple[str, ...] = (sys.executable, "-m", "edge_agent.worker.process"),
     ) -> None:
         """Returns when the model is loaded. Raises EngineError, BundleError, TargetError."""
         self._limits = limits
@@ -74,12 +78,16 @@ class Worker:
         return self._process.pid
 
     def self_test(self) -> dict[str, Any]:
-        """-> the parity with the golden samples, as JSON. Raises BundleError if the answers are off; EngineError."""
+        """-> the parity with the golden samples, as JSON. Raises BundleError if the answers are off, EngineError if the
+        model fails; WorkerUnavailable as ``predict``.
+        """
         _, header = self._request({}, {"op": "self-test"}, self._limits.self_test_s, "the self-test")
         return as_object(header.get("parity"), "the worker's parity")
 
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Raises InputSpecError for the wrong inputs; EngineError if the model fails, crashes or takes too long."""
+        """Raises InputSpecError for the wrong inputs; WorkerUnavailable if the process ends or takes too long, or has
+        others to answer for too long; the NeoError that the worker answers with if the model fails.
+        """
         outputs, _ = self._request(inputs, {"op": "predict"}, self._limits.predict_s, "a prediction")
         return outputs
 
@@ -105,7 +113,7 @@ class Worker:
     ) -> tuple[Arrays, dict[str, Any]]:
         deadline = time.monotonic() + timeout_s
         if not self._lock.acquire(timeout=timeout_s):
-            raise EngineError(f"{what} waited {timeout_s:.0f} s for others", hint="send fewer requests at a time")
+            raise WorkerUnavailable(f"{what} waited {timeout_s:.0f} s for others", hint="send fewer requests at a time")
         try:
             try:
                 self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
@@ -122,24 +130,24 @@ class Worker:
         except TimeoutError as error:
             # what it would say later would be taken for the answer to another request
             self.kill()
-            raise EngineError(f"{what} took too long; the worker was stopped") from error
+            raise WorkerUnavailable(f"{what} took too long; the worker was stopped") from error
         except (Closed, OSError) as error:
             raise self._gone(what) from error
         except ContractError as error:
             self.kill()
-            raise EngineError(f"the worker sent garbage during {what}: {error.message}") from error
+            raise WorkerUnavailable(f"the worker sent garbage during {what}: {error.message}") from error
         if isinstance(header.get("error"), dict):
             raise NeoError.from_json(header["error"])
         return outputs, header
 
-    def _gone(self, what: str) -> EngineError:
+    def _gone(self, what: str) -> WorkerUnavailable:
         try:
             code = self._process.wait(self._limits.stop_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            return EngineError(f"the worker closed its connection during {what} and was stopped")
+            return WorkerUnavailable(f"the worker closed its connection during {what} and was stopped")
         how = f"was killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return EngineError(
+        return WorkerUnavailable(
             f"the worker process {how} during {what}",
             hint="the model may need more memory than there is, or its code may not fit this processor",
         )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from securesystemslib.signer import Key
 
-from edge_agent.slots import MAX_SIGNATURE_BYTES, verify_release
-from edge_agent.transfer import Transfer, TransferLimits, missing_blobs
+from edge_agent.install.slots import MAX_SIGNATURE_BYTES, verify_release
+from edge_agent.install.transfer import Transfer, TransferLimits, missing_blobs
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.fields import MAX_JSON_BYTES, ContractError
 from neo.contract.messages import Assignment, Chunk, Want
@@ -54,6 +54,11 @@ class Fetch:
     def progress(self) -> tuple[int, int]:
         """(done, total) bytes of the bundle's files; (0, 0) while they are not known yet."""
         return (self._transfer.done_bytes, self._transfer.total_bytes) if self._files_known else (0, 0)
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """Digests of the blobs that chunks may come of."""
+        return self._transfer.expected
 
     def take(self, chunk: Chunk, now: float) -> None:
         self._transfer.take(chunk, now)

@@ -101,6 +101,11 @@ class Transfer:
         """Held in memory because an earlier chunk is missing; never more than the window."""
         return sum(blob.early_bytes for blob in self._incoming.values())
 
+    @property
+    def expected(self) -> frozenset[str]:
+        """Digests of the blobs under way."""
+        return frozenset(self._incoming)
+
     def take(self, chunk: Chunk, now: float) -> None:
         """A chunk has come. One that was not asked for is ignored."""
         blob = self._incoming.get(chunk.digest)

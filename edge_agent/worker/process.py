@@ -1,7 +1,7 @@
 """The worker process: loads one bundle and answers frames, so that a crash of model code kills this process only.
 
-``python -m edge_agent.worker FD FOLDER THREADS``; FD is a socket inherited from the agent. The first frame goes out
-when the model is loaded. The process ends when the socket does, so none outlives its agent.
+``python -m edge_agent.worker.process FD FOLDER THREADS``; FD is a socket inherited from the agent. The first frame goes
+out when the model is loaded. The process ends when the socket does, so none outlives its agent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from edge_agent.frames import Arrays, Closed, receive_frame, send_frame
+from edge_agent.worker.frames import Arrays, Closed, receive_frame, send_frame
 from neo.contract.fields import ContractError
 from neo.errors import EngineError, NeoError
 from neo.runtime import Predictor, load
@@ -67,6 +67,11 @@ def _answer(sock: socket.socket, predictor: Predictor, folder: Path, inputs: Arr
         send_frame(sock, "outputs", {}, {"error": error.to_json()})
     except MemoryError as error:
         failure = EngineError(f"the model ran out of memory: {error}", hint="send a smaller batch")
+        send_frame(sock, "outputs", {}, {"error": failure.to_json()})
+    except OSError:
+        raise  # the agent is gone
+    except Exception as error:  # noqa: BLE001  engines raise what they like; it is this request's failure, not the process's
+        failure = EngineError(f"the model failed with an unexpected {type(error).__name__}: {error}")
         send_frame(sock, "outputs", {}, {"error": failure.to_json()})
 
 

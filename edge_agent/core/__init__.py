@@ -1,0 +1,1 @@
+"""The event loop, who is who at the broker, and settings."""

@@ -1,0 +1,1 @@
+"""From an assignment to a live model that stays live: one ``Deployment`` for each model."""
