@@ -8,7 +8,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from neo.contract.parity import Parity
-from neo.errors import EngineError, NeoError
+from neo.errors import DiskFull, EngineError, NeoError
+from neo.isolation.scratch import scratch_folder
 from neo.runtime.profiling.profile import Profile
 
 TIMEOUT_S = 600.0
@@ -71,8 +71,8 @@ def _in_own_process(
     module: str, fields: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Run module with a request file of fields and the file for its answer as ``result``; -> the answer."""
-    with tempfile.TemporaryDirectory(prefix="neo-measure-") as scratch:
-        request, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
+    with scratch_folder("neo-measure-") as scratch:
+        request, result = scratch / "request.json", scratch / "result.json"
         request.write_text(json.dumps({**fields, "result": str(result)}), encoding="utf-8")
         command = [sys.executable, "-m", module, str(request)]
         variables = {**os.environ, **(environment or {})}
@@ -100,6 +100,8 @@ def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) 
             if name not in failed:
                 try:
                     results[name].append(measure(folder, threads))
+                except DiskFull:  # says nothing about the engine
+                    raise
                 except NeoError as error:
                     failed[name] = error
     return {name: failed.get(name) or _median(rows) for name, rows in results.items()}

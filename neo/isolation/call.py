@@ -7,7 +7,6 @@ know, it finds in the scratch folder; large results it leaves there.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import site
 import subprocess
@@ -20,14 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from neo.contract.fields import ContractError, as_object, parse_object
-from neo.errors import NeoError, ResourceLimitExceeded
+from neo.errors import DiskFull, NeoError, ResourceLimitExceeded
 from neo.isolation.confine import Limits
-from neo.isolation.exhaustion import disk_full, exhaustion, memory_exceeded
+from neo.isolation.exhaustion import disk_full, exhaustion, is_disk_full, memory_exceeded
 
 MAX_ANSWER_BYTES = 1 << 20
 MAX_LOG_BYTES = 64 << 10
 _LOG_LINES = 20
-_ALMOST_NOTHING = 64 << 10
 # what the work needs to find its interpreter, its libraries and its language: no keys, tokens or proxies
 _PASSED_ON = (
     "PATH",
@@ -75,8 +73,13 @@ def isolated(
         error = _cause_of_death(finished, work, scratch, limits)
         error.details["log"] = _last_lines(finished.log)
         raise error
+    if is_disk_full(scratch):
+        # whatever it reports: a file that was cut short looks damaged to whoever reads it next
+        raise disk_full(scratch)
     if "error" in finished.answer:
         reported = NeoError.from_json(as_object(finished.answer["error"], "error"))
+        if isinstance(reported, DiskFull):
+            raise disk_full(scratch) from reported
         reported.details.setdefault("log", _last_lines(finished.log))
         raise reported
     return finished.answer
@@ -168,8 +171,8 @@ def _cause_of_death(finished: _Finished, work: Work, scratch: Path, limits: Limi
         )
     if finished.returncode == -signal.SIGXFSZ:
         return ResourceLimitExceeded(f"{work.doing} wants to write a file of more than {limits.file_bytes} bytes")
-    if shutil.disk_usage(scratch).free < _ALMOST_NOTHING:
-        return disk_full()
+    if is_disk_full(scratch):
+        return disk_full(scratch)
     if finished.returncode == -signal.SIGKILL:
         return memory_exceeded()
     return exhaustion(finished.log) or _crash(finished, work)
