@@ -57,6 +57,21 @@ def colours(path: Path) -> Path:
     return path
 
 
+def two_inputs(path: Path) -> Path:
+    """The sum of two: left and right, float32 (2, 3) -> y float32 (2, 3)."""
+    nodes = [helper.make_node("Add", ["left", "right"], ["y"])]
+    onnx.save(build(nodes, {"left": (2, 3), "right": (2, 3)}, {"y": (2, 3)}), path)
+    return path
+
+
+def product(path: Path, columns: int) -> Path:
+    """A matrix of 256 bytes for each column: x float32 (1, 64) -> y float32 (1, columns)."""
+    weights = {"w": np.random.default_rng(0).normal(size=(64, columns)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    onnx.save(build(nodes, {"x": (1, 64)}, {"y": (1, columns)}, weights), path)
+    return path
+
+
 def classifier(path: Path, seed: int = 0) -> Path:
     """Convolution, batch norm, ReLU, pooling, dense, softmax: x float32 (1, 1, 8, 8) -> y float32 (1, 10)."""
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo import __version__
+from neo.cli.output import shortened, write_any_text
 
 if TYPE_CHECKING:
     from neo.errors import NeoError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # command -> (module:attribute, one line of help); the help stands here so that `neo --help` imports none of them
 COMMANDS = {
     "compile": ("neo.cli.compile:compile_command", "Compile a trained model into signed bundles."),
-    "predict": ("neo.cli.predict:predict_command", "Run a bundle on arrays from an .npz file."),
+    "predict": ("neo.cli.predict:predict_command", "Run a bundle on arrays from an .npz or .npy file."),
     "evaluate": ("neo.cli.evaluate:evaluate_command", "Judge a bundle by data with known answers."),
     "benchmark": ("neo.cli.benchmark:benchmark_command", "Measure a bundle's latency, load time and memory."),
     "inspect": ("neo.cli.inspect:inspect_command", "Show what is in a bundle, or list the store."),
@@ -66,6 +67,7 @@ def neo(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. A NeoError becomes a message and its exit code; --debug shows the traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    write_any_text()
     # --debug and --json work wherever they stand
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
@@ -78,6 +80,7 @@ def _run(args: list[str], *, debug: bool, as_json: bool) -> int:
     try:
         code = neo.main(args=args, prog_name="neo", standalone_mode=False)
     except click.ClickException as error:
+        vars(error)["message"] = shortened(error.message)  # final to type checkers, yet it may quote megabytes
         if as_json:
             _emit_error("UsageError", error.format_message(), error.exit_code)
         error.show()
@@ -97,7 +100,7 @@ def _run(args: list[str], *, debug: bool, as_json: bool) -> int:
         if as_json:
             _emit_error(type(error).__name__, str(error), INTERNAL_ERROR)
         click.echo(
-            f"internal error: {type(error).__name__}: {error}\n"
+            f"internal error: {type(error).__name__}: {shortened(str(error))}\n"
             "  this is a defect in neo-edge; run the command with --debug and report what it prints",
             err=True,
         )
@@ -111,9 +114,9 @@ def _show(error: NeoError, *, debug: bool, as_json: bool) -> None:
         _show_remote_traceback(error.details)
     if as_json:
         click.echo(json.dumps({**error.to_json(), "exit_code": error.exit_code}, ensure_ascii=False, default=str))
-    click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
+    click.echo(click.style("error: ", fg="red", bold=True) + shortened(error.message), err=True)
     if error.hint:
-        click.echo(click.style("  try: ", fg="cyan") + error.hint, err=True)
+        click.echo(click.style("  try: ", fg="cyan") + shortened(error.hint), err=True)
 
 
 def _emit_error(kind: str, message: str, exit_code: int) -> None:

@@ -69,6 +69,8 @@ def broker_command(
 
     if password_file is not None and allow_anonymous:
         raise UsageError("--allow-anonymous contradicts --password-file", hint="give one of them")
+    if not host:
+        raise UsageError("--host is empty", hint="give the address to listen on; 0.0.0.0 for every one")
     if add_user is not None:
         _add_user(password_file, add_user, as_json)
         return
@@ -133,4 +135,6 @@ def _serving(listening: Listening, fleet: str, store: Path | None) -> contextlib
     from neo.link import BrokerUrl
 
     host, port, user, password = listening.inside
-    return serving(open_store(store), Topics(fleet), BrokerUrl(host, port, user=user, password=password))
+    # bundles may come later: a store that is not there yet is made, a folder of something else is left alone
+    opened = open_store(store, create=store is None or not store.exists())
+    return serving(opened, Topics(fleet), BrokerUrl(host, port, user=user, password=password))

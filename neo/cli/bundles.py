@@ -21,6 +21,23 @@ def unpacked(store: Store, reference: str) -> Iterator[tuple[Bundle, Path]]:
     bundle = find_bundle(store, reference)
     for layer in bundle.image.layers:
         store.verify(layer)
-    with tempfile.TemporaryDirectory(prefix="neo-bundle-", dir=store.root) as folder:
-        unpack_bundle(store, bundle, Path(folder))
-        yield bundle, Path(folder)
+    with _scratch_folder(store) as folder:
+        unpack_bundle(store, bundle, folder)
+        yield bundle, folder
+
+
+@contextmanager
+def _scratch_folder(store: Store) -> Iterator[Path]:
+    """Inside the store, where files are links to its blobs and cost nothing; elsewhere, as copies, if that can only
+    be read.
+    """
+    from neo.isolation.scratch import scratch_folder
+
+    try:
+        inside = tempfile.TemporaryDirectory(prefix="neo-bundle-", dir=store.root)
+    except OSError:
+        with scratch_folder("neo-bundle-") as folder:
+            yield folder
+        return
+    with inside as name:
+        yield Path(name)

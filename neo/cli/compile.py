@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neo.cli.options import json_option, key_option, open_store, store_option, threads_option
+from neo.cli.options import PathArgument, json_option, key_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
 from neo.frontends import FRONTENDS
 
@@ -32,11 +32,9 @@ Examples:
 
 
 @click.command("compile", epilog=EXAMPLES)
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=PathArgument())
 @click.option("--module", metavar="PACKAGE.MODULE:NAME", help="Code that builds the model, a function or class.")
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="With --module: its weights (.safetensors, .pth, .npz)."
-)
+@click.option("--weights", type=PathArgument(), help="With --module: its weights (.safetensors, .pth, .npz).")
 @click.option("--target", "targets", multiple=True, default=("host",), show_default=True, help="See `neo targets`.")
 @click.option(
     "--engine", default="auto", show_default=True, help="auto measures all and keeps the fastest; onnxruntime; tvm."
@@ -57,17 +55,17 @@ Examples:
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Fix a named dynamic dimension, as in N=1.")
 @click.option(
     "--golden",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PathArgument(exists=True, dir_okay=False),
     help="An .npz with your own sample: one array per input and output name.",
 )
 @click.option(
     "--preprocess",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PathArgument(dir_okay=False),
     help="A .toml with steps from a raw image to the model's input; they become part of the model.",
 )
 @click.option(
     "--postprocess",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PathArgument(dir_okay=False),
     help="A .toml with steps from the model's outputs to answers: softmax, top-k, labels, boxes.",
 )
 @click.option(
@@ -125,14 +123,14 @@ def compile_command(  # one parameter per option
     from neo.compiler.request import CompileRequest
     from neo.contract.parity import Tolerance
     from neo.settings import key_path
-    from neo.trust.keys import load_or_make_signer
+    from neo.trust.keys import operator_signer
 
     request = CompileRequest(
         model=model,
         module=module,
         weights=weights,
-        store=open_store(store),
-        signer=None if no_sign else load_or_make_signer(key or key_path()),
+        store=open_store(store, create=True),
+        signer=None if no_sign else operator_signer(key, key_path()),
         targets=tuple(dict.fromkeys(targets)),
         engine=engine,
         name=name,

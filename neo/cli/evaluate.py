@@ -9,7 +9,7 @@ import click
 
 from neo.cli.bundles import unpacked
 from neo.cli.compile import parse_dim, parse_input, parse_outputs
-from neo.cli.options import json_option, open_store, store_option, threads_option
+from neo.cli.options import PathArgument, json_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Examples:
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathArgument(),
     help="An .npz with one array per input, samples first, and the true answers.",
 )
 @click.option("--labels", help="The array with the true answers. [default: labels or y]")
@@ -42,21 +42,17 @@ Examples:
     " else rmse]",
 )
 @click.option("--output", help="The output that is judged. [default: the first]")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the confusion matrix: .png.")
-@click.option("--source", type=click.Path(path_type=Path), help="The model it was made from, judged beside it.")
+@click.option("--picture", type=PathArgument(dir_okay=False), help="Draw the confusion matrix: .png.")
+@click.option("--source", type=PathArgument(), help="The model it was made from, judged beside it.")
 @click.option("--module", metavar="PACKAGE.MODULE:NAME", help="Instead of --source: code that builds it.")
-@click.option("--weights", type=click.Path(path_type=Path), help="With --module: its weights.")
+@click.option("--weights", type=PathArgument(), help="With --module: its weights.")
 @click.option("--framework", help="Of --source. [default: recognised from the file]")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="Of --source, as in neo compile.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Of --source, as in neo compile.")
 @click.option("--signature", help="Of --source, as in neo compile.")
 @click.option("--outputs", help="Of --source, as in neo compile.")
-@click.option(
-    "--preprocess", type=click.Path(dir_okay=False, path_type=Path), help="Of --source, as the bundle was compiled."
-)
-@click.option(
-    "--postprocess", type=click.Path(dir_okay=False, path_type=Path), help="Of --source, as the bundle was compiled."
-)
+@click.option("--preprocess", type=PathArgument(dir_okay=False), help="Of --source, as the bundle was compiled.")
+@click.option("--postprocess", type=PathArgument(dir_okay=False), help="Of --source, as the bundle was compiled.")
 @click.option("--trust-pickle", is_flag=True, help="Read formats that can run code from --source. Only your own files.")
 @threads_option
 @store_option

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neo.cli.options import json_option, key_option, open_store, store_option
+from neo.cli.options import PathArgument, json_option, key_option, open_store, store_option
 from neo.cli.output import emit
 
 
@@ -17,7 +17,7 @@ def keys_command() -> None:
 
 
 @keys_command.command("generate", epilog="Example: neo keys generate operator.key")
-@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("path", type=PathArgument(dir_okay=False), required=False)
 @json_option
 def generate(path: Path | None, as_json: bool) -> None:
     """Make an Ed25519 key pair at PATH (private, mode 0600) and PATH.pub. An existing key is never overwritten."""

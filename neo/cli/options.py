@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from neo.store import Store
 
+
+class PathArgument(click.Path):
+    """A file or folder as a Path. An empty one, as from an unset variable in a script, is not the current folder."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of a file or folder is missing", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 store_option = click.option(
     "--store",
     "store",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="NEO_STORE",
-    help="The folder with bundles (an OCI image layout). [default: the user's data folder]",
+    type=PathArgument(file_okay=False),
+    help="The folder with bundles (an OCI image layout). [default: NEO_STORE, or the user's data folder]",
 )
 key_option = click.option(
     "--key",
     "key",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="NEO_KEY",
-    help="The operator's private key. [default: operator.key in the user's configuration folder]",
+    type=PathArgument(dir_okay=False),
+    help="The operator's private key. [default: NEO_KEY, or operator.key in the user's configuration folder]",
 )
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use. [default: all cores]")
 
 
-def open_store(path: Path | None) -> Store:
-    """The store at path, or the user's own."""
+def open_store(path: Path | None, *, create: bool = False) -> Store:
+    """The store at path, or the user's own. create: make it if there is none.
+
+    Raises StoreError for a folder that is no store: what only reads leaves no files behind.
+    """
+    from neo.errors import StoreError
     from neo.settings import store_path
     from neo.store import Store
 
-    return Store(path or store_path())
+    root = path or store_path()
+    if not create and not is_store(root):
+        raise StoreError(
+            f"there is no store in {root}",
+            hint="neo compile MODEL makes one and puts a bundle in; --store, or NEO_STORE, names another folder",
+        )
+    return Store(root)
+
+
+def is_store(root: Path) -> bool:
+    """Whether the folder is an OCI image layout, of whatever version."""
+    try:
+        return (root / "oci-layout").is_file()
+    except OSError:  # a name too long, say
+        return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 
 WIDTH_WITHOUT_TERMINAL = 1000
+# of one message: it may repeat what stood on the command line, and that may be a whole file
+MOST_CHARACTERS = 4000
 
 
 def emit(value: dict[str, Any], as_json: bool, human: Callable[[Console], None]) -> None:
@@ -21,6 +25,20 @@ def emit(value: dict[str, Any], as_json: bool, human: Callable[[Console], None])
         click.echo(json.dumps(value, ensure_ascii=False))
         return
     human(_answer_console())
+
+
+def write_any_text() -> None:
+    """Let stdout and stderr take bytes that are no UTF-8, as a file's name may have them: with a backslash for each."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shortened(text: str) -> str:
+    """For a message to a person: not longer than anybody reads."""
+    left_out = len(text) - MOST_CHARACTERS
+    half = MOST_CHARACTERS // 2
+    return text if left_out <= 0 else f"{text[:half]} [... {left_out} characters ...] {text[-half:]}"
 
 
 def _answer_console() -> Console:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from neo.cli.bundles import unpacked
-from neo.cli.options import json_option, open_store, store_option, threads_option
+from neo.cli.options import PathArgument, json_option, open_store, store_option, threads_option
 from neo.cli.output import emit
 
 if TYPE_CHECKING:
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 @click.command("predict", epilog="Example: neo predict digits:1-host --input x.npz --output y.npz")
 @click.argument("reference", metavar="REF")
 @click.option(
-    "--input", "source", required=True, type=click.Path(path_type=Path), help="An .npz with one array per input."
+    "--input",
+    "source",
+    required=True,
+    type=PathArgument(),
+    help="An .npz with one array per input, or an .npy for a model with one.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Where to write an .npz with one array per output.")
+@click.option("--output", type=PathArgument(), help="Where to write an .npz with one array per output.")
 @threads_option
 @store_option
 @json_option
@@ -32,12 +36,11 @@ def predict_command(
     from neo.contract.labels import labels_by_value
     from neo.contract.strings import dtype_name
     from neo.runtime import load
+    from neo.runtime.arrays import read_arrays
 
-    inputs = _read(source)
-    with unpacked(open_store(store), reference) as (bundle, folder):
-        predictor = load(folder, threads)
+    inputs = read_arrays(source, "make one with numpy.savez('x.npz', NAME=array), or numpy.save('x.npy', array)")
+    with unpacked(open_store(store), reference) as (bundle, folder), closing(load(folder, threads)) as predictor:
         outputs = predictor.predict(inputs)
-        predictor.close()
     if output is not None:
         _write(output, outputs)
     shapes: dict[str, dict[str, Any]] = {
@@ -63,24 +66,6 @@ def predict_command(
             console.print(f"written to {output}", markup=False)
 
     emit(result, as_json, human)
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
-    from neo.errors import InputSpecError
-
-    hint = "make one with numpy.savez('x.npz', NAME=array)"
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise InputSpecError(f"{path} holds one array without a name", hint=hint)
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise InputSpecError(f"there is no file {path}", hint=hint) from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        # numpy's own words advise to unpickle it
-        raise InputSpecError(f"{path} is no .npz file of plain arrays, or a damaged one", hint=hint) from error
 
 
 def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:

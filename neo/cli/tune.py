@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neo.cli.options import json_option
+from neo.cli.options import PathArgument, json_option
 from neo.cli.output import emit
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def show(as_json: bool) -> None:
 
 
 @tune_command.command("export", epilog="Example: neo tune export pi4.json --target raspberry-pi-4")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=PathArgument(dir_okay=False))
 @click.option("--target", "targets", multiple=True, help="Only for this target. [default: all]")
 @json_option
 def export(file: Path, targets: tuple[str, ...], as_json: bool) -> None:
@@ -74,7 +74,7 @@ def export(file: Path, targets: tuple[str, ...], as_json: bool) -> None:
 
 
 @tune_command.command("import", epilog="Example: neo tune import pi4.json")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=PathArgument(exists=True, dir_okay=False))
 @json_option
 def import_command(file: Path, as_json: bool) -> None:
     """Add what FILE has to what was measured here; builds use it from now on."""

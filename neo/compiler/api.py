@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from neo.compiler.pipeline import CompiledBundle, run
 from neo.compiler.request import CompileRequest
+from neo.isolation.scratch import scratch_folder
 from neo.store import Store
 
 
@@ -27,11 +27,11 @@ def compile_model(  # what `neo.compile` is: the request's fields as arguments, 
     options: the other fields of CompileRequest by name. Raises NeoError.
     """
     from neo.settings import key_path, store_path
-    from neo.trust.keys import load_or_make_signer
+    from neo.trust.keys import operator_signer
 
     common = {
         "store": Store(Path(store) if store is not None else store_path()),
-        "signer": load_or_make_signer(Path(key) if key is not None else key_path()),
+        "signer": operator_signer(None if key is None else Path(key), key_path()),
         "targets": (target,) if isinstance(target, str) else tuple(target),
         **options,
     }
@@ -39,7 +39,7 @@ def compile_model(  # what `neo.compile` is: the request's fields as arguments, 
         return run(CompileRequest(model=None if model is None else Path(model), **common))
     from neo.frontends.torch_module import export_program
 
-    with tempfile.TemporaryDirectory(prefix="neo-export-") as folder:
-        program = Path(folder) / f"{type(model).__name__.lower()}.pt2"
+    with scratch_folder("neo-export-") as folder:
+        program = folder / f"{type(model).__name__.lower()}.pt2"
         export_program(model, example_inputs, program)
         return run(CompileRequest(model=program, **common))

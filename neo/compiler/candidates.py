@@ -15,7 +15,7 @@ from neo.contract.parity import Tolerance
 from neo.engines import ENGINES
 from neo.engines.base import FP32, PRECISIONS, BuildRequest, BuiltEngine, check_computes, computes
 from neo.engines.confined import build_engine
-from neo.errors import EngineError, NeoError, ParityError
+from neo.errors import DiskFull, EngineError, NeoError, ParityError
 from neo.frontends.base import Conversion
 from neo.runtime.golden import write_golden
 from neo.store.durable import translating_os_errors
@@ -86,6 +86,8 @@ def build_candidate(
     )
     try:
         return Candidate(engine, precision, folder, build_engine(engine, request, scratch))
+    except DiskFull:  # says nothing about the engine
+        raise
     except NeoError as error:
         return Candidate(engine, precision, folder, error=error)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 
 from neo.contract.fields import dump_object
 from neo.contract.parity import Parity
-from neo.errors import EngineError, NeoError
+from neo.errors import DiskFull, EngineError, NeoError
 from neo.isolation import Limits, isolated
 from neo.isolation.call import Work
+from neo.isolation.scratch import scratch_folder
 from neo.runtime.profiling.profile import Profile
 from neo.runtime.stopwatch import MEASURE_FILE
-from neo.store.durable import translating_os_errors
 
 TIMEOUT_S = 600.0
 
@@ -72,9 +71,9 @@ def profile(folder: Path, threads: int, *, runs: int | None = None, seconds: flo
 def _confined(entry: str, asked: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The engine's code is as foreign as the model it was built from: it runs as confined as the conversion."""
     work = Work(entry, "running the engine", EngineError)
-    with tempfile.TemporaryDirectory(prefix="neo-measure-") as scratch, translating_os_errors(Path(scratch)):
-        (Path(scratch) / MEASURE_FILE).write_bytes(dump_object(dict(asked)))
-        return isolated(work, Path(scratch), replace(Limits.of_this_machine(), seconds=TIMEOUT_S), environment)
+    with scratch_folder("neo-measure-") as scratch:
+        (scratch / MEASURE_FILE).write_bytes(dump_object(dict(asked)))
+        return isolated(work, scratch, replace(Limits.of_this_machine(), seconds=TIMEOUT_S), environment)
 
 
 def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) -> dict[str, Measurement | NeoError]:
@@ -86,6 +85,8 @@ def measure_in_turn(folders: Mapping[str, Path], threads: int, rounds: int = 3) 
             if name not in failed:
                 try:
                     results[name].append(measure(folder, threads))
+                except DiskFull:  # says nothing about the engine
+                    raise
                 except NeoError as error:
                     failed[name] = error
     return {name: failed.get(name) or _median(rows) for name, rows in results.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from neo.engines.base import BF16, PRECISIONS
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.graph.confined import rewrite_confined
+from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
@@ -87,8 +87,7 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
         check_search(request.tune_s, targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
     processing = read_processing(request.preprocess, request.postprocess)
     seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="neo-compile-") as folder:
-        scratch = Path(folder)
+    with scratch_folder("neo-compile-") as scratch:
         with _timed(seconds, "convert"):
             conversion = _convert(request, processing, scratch, progress)
         _check_shapes(conversion)

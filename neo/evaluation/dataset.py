@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from neo.contract.strings import STRING, as_dtype, dtype_name
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError
+from neo.runtime.arrays import opened_arrays, read_array
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -53,7 +52,9 @@ def read_dataset(path: Path, specs: tuple[TensorSpec, ...], labels: str | None) 
     Arrays that neither the model nor the labels need are left alone. Raises InputSpecError for a file that is no .npz
     of plain arrays, and for arrays that are missing or have another shape, dtype or number than the model wants.
     """
-    with _opened(path) as archive:
+    with opened_arrays(path, _HOW_TO_WRITE) as archive:
+        if not isinstance(archive, NpzFile):
+            raise InputSpecError(f"{path} holds one array without a name", hint=_HOW_TO_WRITE)
         names = tuple(archive.files)
         missing = [spec.name for spec in specs if spec.name not in names]
         if missing:
@@ -61,45 +62,16 @@ def read_dataset(path: Path, specs: tuple[TensorSpec, ...], labels: str | None) 
                 f"{path} lacks {', '.join(map(repr, missing))}; it holds {', '.join(names) or 'nothing'}",
                 hint=f"the model takes {'  '.join(map(str, specs))}: one array by each name, samples first",
             )
-        answers = _read(path, archive, _labels_name(path, names, specs, labels))
-        inputs = {spec.name: _fitting(path, spec, _read(path, archive, spec.name)) for spec in specs}
+        answers = read_array(path, archive, _labels_name(path, names, specs, labels), _HOW_TO_WRITE)
+        inputs = {
+            spec.name: _fitting(path, spec, read_array(path, archive, spec.name, _HOW_TO_WRITE)) for spec in specs
+        }
     if answers.ndim == 0 or answers.dtype.kind not in "biufU" or not len(answers):
         raise InputSpecError(f"the labels in {path} are {answers.dtype}{list(answers.shape)}", hint=_HOW_TO_WRITE)
     for name, array in inputs.items():
         if len(array) != len(answers):
             raise InputSpecError(f"{path}: {name!r} has {len(array)} samples, and there are {len(answers)} labels")
     return Dataset(inputs, answers, _batch(specs))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[NpzFile]:
-    try:
-        # opened here: numpy leaves a damaged file open
-        with path.open("rb") as file:
-            content = _archive(path, file)
-            yield content
-    except FileNotFoundError as error:
-        raise InputSpecError(f"there is no file {path}", hint=_HOW_TO_WRITE) from error
-    except OSError as error:
-        raise InputSpecError(f"cannot read {path}: {error.strerror}", hint=_HOW_TO_WRITE) from error
-
-
-def _archive(path: Path, file: BinaryIO) -> NpzFile:
-    try:
-        content = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputSpecError(f"{path} is no .npz file of plain arrays, or a damaged one", hint=_HOW_TO_WRITE) from error
-    if not isinstance(content, NpzFile):
-        raise InputSpecError(f"{path} holds one array without a name", hint=_HOW_TO_WRITE)
-    return content
-
-
-def _read(path: Path, archive: NpzFile, name: str) -> Array:
-    try:
-        return np.asarray(archive[name])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # an array of Python objects, which only unpickling would read, ends here too
-        raise InputSpecError(f"{path}: {name!r} is no plain array, or damaged", hint=_HOW_TO_WRITE) from error
 
 
 def _labels_name(path: Path, names: tuple[str, ...], specs: tuple[TensorSpec, ...], wanted: str | None) -> str:

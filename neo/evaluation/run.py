@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from neo.evaluation.answers import Answers, DataRequest, Progress, bundle_answer
 from neo.evaluation.metrics import CONFUSION, METRICS, Answered, confusion, usual_metric, vocabulary
 from neo.evaluation.picture import check_picture, draw_confusion
 from neo.frontends.base import ConversionRequest
+from neo.isolation.scratch import scratch_folder
 
 MOST_CLASSES = 4096
 
@@ -128,15 +128,15 @@ def _output(request: EvaluationRequest) -> str:
 
 
 def _of_bundle(request: EvaluationRequest, progress: Progress) -> Answers:
-    with tempfile.TemporaryDirectory(prefix="neo-evaluate-") as scratch:
-        return bundle_answers(request.folder, request.data, request.threads, Path(scratch), progress)
+    with scratch_folder("neo-evaluate-") as scratch:
+        return bundle_answers(request.folder, request.data, request.threads, scratch, progress)
 
 
 def _of_source(
     request: EvaluationRequest, source: Callable[[Path], ConversionRequest], output: str, progress: Progress
 ) -> Answers:
-    with tempfile.TemporaryDirectory(prefix="neo-evaluate-") as scratch:
-        answers = source_answers(source(Path(scratch)), request.data, progress)
+    with scratch_folder("neo-evaluate-") as scratch:
+        answers = source_answers(source(scratch), request.data, progress)
     if output not in answers.outputs:
         raise InputSpecError(
             f"the source model has no output {output!r}; it has {', '.join(answers.outputs)}",

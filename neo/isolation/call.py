@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import signal
 import site
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,14 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from neo.contract.fields import ContractError, as_object, parse_object
-from neo.errors import EngineError, NeoError, ResourceLimitExceeded
+from neo.errors import DiskFull, EngineError, NeoError, ResourceLimitExceeded
 from neo.isolation.confine import Confinement, Limits
-from neo.isolation.exhaustion import disk_full, exhaustion, memory_exceeded
+from neo.isolation.exhaustion import disk_full, exhaustion, is_disk_full, memory_exceeded
+from neo.isolation.scratch import scratch_folder
 
 MAX_ANSWER_BYTES = 1 << 20
 MAX_LOG_BYTES = 64 << 10
 _LOG_LINES = 20
-_ALMOST_NOTHING = 64 << 10
 # what the work needs to find its interpreter, its libraries and its language: no keys, tokens or proxies
 _PASSED_ON = (
     "PATH",
@@ -77,8 +75,13 @@ def isolated(
         error = _cause_of_death(finished, work, scratch, limits)
         error.details["log"] = _last_lines(finished.log)
         raise error
+    if is_disk_full(scratch):
+        # whatever it reports: a file that was cut short looks damaged to whoever reads it next
+        raise disk_full(scratch)
     if "error" in finished.answer:
         reported = NeoError.from_json(as_object(finished.answer["error"], "error"))
+        if isinstance(reported, DiskFull):
+            raise disk_full(scratch) from reported
         reported.details.setdefault("log", _last_lines(finished.log))
         raise reported
     return as_object(finished.answer.get("answer"), "answer")
@@ -91,11 +94,11 @@ def confinement_here() -> Confinement:
     Raises NeoError if none can be started.
     """
     work = Work("neo.isolation.worker:nothing", "starting a confined process", EngineError)
-    with tempfile.TemporaryDirectory(prefix="neo-confined-") as folder:
-        limits = Limits.of_this_machine()
-        finished = _run(work, Path(folder), limits, {})
+    limits = Limits.of_this_machine()
+    with scratch_folder("neo-confined-") as scratch:
+        finished = _run(work, scratch, limits, {})
         if finished.answer is None:
-            raise _cause_of_death(finished, work, Path(folder), limits)
+            raise _cause_of_death(finished, work, scratch, limits)
     return Confinement(**as_object(finished.answer.get("confinement"), "confinement"))
 
 
@@ -185,8 +188,8 @@ def _cause_of_death(finished: _Finished, work: Work, scratch: Path, limits: Limi
         )
     if finished.returncode == -signal.SIGXFSZ:
         return ResourceLimitExceeded(f"{work.doing} wants to write a file of more than {limits.file_bytes} bytes")
-    if shutil.disk_usage(scratch).free < _ALMOST_NOTHING:
-        return disk_full()
+    if is_disk_full(scratch):
+        return disk_full(scratch)
     if finished.returncode == -signal.SIGKILL:
         return memory_exceeded()
     return exhaustion(finished.log) or _crash(finished, work)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
+import tempfile
+from pathlib import Path
 
 from neo.errors import DiskFull, NeoError, ResourceLimitExceeded
 
+_ALMOST_NOTHING_BYTES = 64 << 10
 # what the libraries of four makers say when an allocation fails: they share no exception class
 _NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|bad_alloc|bad allocation|Unable to allocate|ResourceExhausted"
@@ -26,8 +30,20 @@ def exhaustion(text: str, number: int | None = None) -> NeoError | None:
     return None
 
 
-def disk_full() -> DiskFull:
-    return DiskFull("the disk is full: the converted model does not fit", hint="make room, or set TMPDIR elsewhere")
+def disk_full(folder: Path | None = None) -> DiskFull:
+    """folder: the scratch folder, where it is known."""
+    where = "" if folder is None else f" (TMPDIR is {tempfile.gettempdir()}; the files are in {folder})"
+    return DiskFull(
+        f"the disk is full: the converted model does not fit{where}", hint="make room, or set TMPDIR elsewhere"
+    )
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Whether so little is free that what was written last may have been cut short: not every library looks."""
+    try:
+        return shutil.disk_usage(folder).free < _ALMOST_NOTHING_BYTES
+    except OSError:  # it is gone
+        return False
 
 
 def memory_exceeded() -> ResourceLimitExceeded:

@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from neo.contract.device import processor_mismatches
 from neo.contract.fields import ContractError
 from neo.contract.inference import check_inputs
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
-from neo.contract.strings import as_dtype
+from neo.contract.strings import STRING, as_dtype
 from neo.contract.tensors import TensorSpec
-from neo.errors import BundleError, EngineError, InputSpecError, TargetError
+from neo.errors import BundleError, EngineError, InputSpecError, TargetError, UsageError
 from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.extensions import DISTRIBUTION
 from neo.runtime.host import read_host
@@ -63,25 +64,67 @@ class Predictor:
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self._engine.outputs
 
-    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Raises InputSpecError if names, dtypes or shapes are not the model's; EngineError if the engine fails."""
+    def __repr__(self) -> str:
+        takes, gives = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
+        return f"<{self.manifest.reference} on {self.manifest.engine}: {takes} -> {gives}>"
+
+    def predict(self, inputs: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, NDArray[Any]]:
+        """inputs: an array for each input by name; for a model with one input its array alone does. Arrays are numpy's,
+        or what numpy reads without loss: tensors of a framework, lists.
+
+        -> an array for each output by name. Raises InputSpecError if names, dtypes or shapes are not the model's;
+        EngineError if the engine fails.
+
+        Example: ``predictor.predict({"x": numpy.zeros((1, 3, 224, 224), "float32")})["y"]``
+        """
+        arrays = self._by_name(inputs)
         try:
-            check_inputs(self.inputs, inputs)
+            check_inputs(self.inputs, arrays)
         except ContractError as error:
             raise InputSpecError(error.message, hint=error.hint) from error
-        outputs = self._engine.run([as_dtype(inputs[spec.name], spec.dtype) for spec in self.inputs])
+        outputs = self._engine.run([as_dtype(arrays[spec.name], spec.dtype) for spec in self.inputs])
         return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
 
     def close(self) -> None:
+        """Give the engine's memory back; nothing can be predicted afterwards."""
         self._engine.close()
 
+    def _by_name(self, inputs: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, NDArray[Any]]:
+        specs = {spec.name: spec for spec in self.inputs}
+        if not isinstance(inputs, Mapping):
+            if len(specs) != 1:
+                raise InputSpecError(
+                    f"the model takes the inputs {', '.join(map(repr, specs))}; got one {type(inputs).__name__}",
+                    hint="give a dict with one array for each of them",
+                )
+            inputs = dict.fromkeys(specs, inputs)
+        return {name: _as_array(value, specs.get(name)) for name, value in inputs.items()}
 
-def load(folder: str | Path, threads: int | None = None) -> Predictor:
-    """An unpacked bundle. threads: how many the engine may use; None for every core this process may run on.
+
+def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "detach"):  # a torch tensor that gradients flow through does not become an array by itself
+        value = value.detach().cpu()
+    # what has no dtype of its own takes the model's
+    wanted = None if spec is None or spec.dtype == STRING or hasattr(value, "dtype") else spec.dtype
+    try:
+        return np.asarray(value, wanted)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        name = "an input" if spec is None else f"input {spec}"
+        raise InputSpecError(f"{name}: this {type(value).__name__} is no array: {error}") from error
+
+
+def load(folder: str | os.PathLike[str], threads: int | None = None) -> Predictor:
+    """Open an unpacked bundle. threads: how many the engine may use; None for every core this process may run on.
+
+    Example: ``neo.runtime.load("bundle").predict({"x": array})``
 
     Raises BundleError if the folder is no bundle, TargetError if it holds code for another processor, EngineError if
     its engine is not installed or cannot load it.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise UsageError(f"load takes an unpacked bundle's folder, got {type(folder).__name__}", hint="give its path")
     folder = Path(folder)
     try:
         manifest = Manifest.from_bytes((folder / CONFIG_PATH).read_bytes())
@@ -115,8 +158,8 @@ def load_engine(folder: Path, threads: int | None = None) -> Engine:
     entry = SEGMENTED if description.segments else ENGINES[description.engine][0]
     module, function = entry.split(":")
     count = available_cores() if threads is None else threads
-    if count < 1:
-        raise EngineError(f"{count} threads; at least 1 is needed")
+    if not isinstance(count, int) or count < 1:
+        raise EngineError(f"{count!r} threads; a whole number of at least 1 is needed")
     try:
         opener = getattr(importlib.import_module(module), function)
     except ImportError as error:

@@ -5,6 +5,7 @@ Source: https://theupdateframework.github.io/specification/latest/#keys for the 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from neo.contract.fields import ContractError, parse_object
-from neo.errors import TrustError
+from neo.errors import DiskFull, TrustError
 
 _log = logging.getLogger(__name__)
 
@@ -33,14 +34,17 @@ def public_path(private: Path) -> Path:
 def generate_key(path: Path) -> SSlibKey:
     """Make an Ed25519 key pair: path (0600) and path.pub (0644).
 
-    Raises TrustError if one of the two exists (no key is overwritten) or cannot be written; then neither is new.
+    Raises TrustError if one of the two exists (no key is overwritten), TrustError or DiskFull if one cannot be written;
+    then neither is new.
     """
     signer = CryptoSigner.generate_ed25519()
     key: SSlibKey = signer.public_key
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise TrustError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+        raise _unwritten(f"cannot make the folder {path.parent}", error) from error
+    if _exists(path):
+        raise _exists_already(path)
     if _exists(public_path(path)):
         raise TrustError(
             f"{public_path(path)} exists already; its private key is not at {path}",
@@ -49,7 +53,7 @@ def generate_key(path: Path) -> SSlibKey:
     _write_new(path, signer.private_bytes, 0o600)
     try:
         _write_public(path, key)
-    except TrustError:
+    except (TrustError, DiskFull):
         path.unlink()
         raise
     return key
@@ -63,11 +67,9 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError as error:
-        raise TrustError(
-            f"a key exists already at {path}", hint="choose another path, or keep using this one"
-        ) from error
+        raise _exists_already(path) from error
     except OSError as error:
-        raise TrustError(f"cannot write the key {path}: {error.strerror}", hint="choose another path") from error
+        raise _unwritten(f"cannot write the key {path}", error) from error
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -75,14 +77,28 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         path.unlink()
-        raise TrustError(f"cannot write the key {path}: {error.strerror}", hint="free some space") from error
+        raise _unwritten(f"cannot write the key {path}", error) from error
+
+
+def _exists_already(path: Path) -> TrustError:
+    return TrustError(f"a key exists already at {path}", hint="choose another path, or keep using this one")
+
+
+def _unwritten(what: str, error: OSError) -> TrustError | DiskFull:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(f"{what}: no space left", hint="free some space and try again")
+    return TrustError(f"{what}: {error.strerror}", hint="choose another path")
 
 
 def _write_public(path: Path, key: SSlibKey) -> None:
     public = public_path(path)
     fresh = public.with_name(f".{public.name}.{secrets.token_hex(4)}")
     _write_new(fresh, dump_public_key(key).encode(), 0o644)
-    fresh.replace(public)  # whole or not at all: it is copied to devices
+    try:
+        fresh.replace(public)  # whole or not at all: it is copied to devices
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise _unwritten(f"cannot write the key {public}", error) from error
 
 
 def load_signer(path: Path) -> CryptoSigner:
@@ -103,6 +119,14 @@ def load_signer(path: Path) -> CryptoSigner:
     if signer.public_key.keytype != "ed25519":
         raise TrustError(f"{path} is a {signer.public_key.keytype} key; bundles are signed with Ed25519")
     return signer
+
+
+def operator_signer(key: Path | None, default: Path) -> CryptoSigner:
+    """The key that was named; where none was, the one at default, made if there is none yet.
+
+    Raises TrustError for a named key that does not exist: a typing error would make one that no device trusts.
+    """
+    return load_or_make_signer(default) if key is None else load_signer(key)
 
 
 def load_or_make_signer(path: Path) -> CryptoSigner:
