@@ -13,6 +13,7 @@ from tvm import relax
 
 from neo.engines.tvm.ir.expressions import name_of, shape_of
 from neo.engines.tvm.ir.indices import axes_of
+from neo.engines.tvm.ir.operators import CONVOLUTIONS
 from neo.engines.tvm.layout.view import View
 
 # of one tensor or of several that are broadcast, that know no axes
@@ -29,11 +30,6 @@ ELEMENTWISE = frozenset([
 REDUCTIONS = frozenset(["max", "mean", "min", "prod", "std", "sum", "variance"])
 RESHAPES = frozenset(["expand_dims", "flatten", "reshape", "squeeze"])
 POOLINGS = frozenset(f"nn.{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3))
-CONVOLUTIONS = {
-    "nn.conv1d": relax.op.nn.conv1d,
-    "nn.conv2d": relax.op.nn.conv2d,
-    "nn.conv3d": relax.op.nn.conv3d,
-}
 # what works on pixels: all dimensions but the first two
 SEEDS = frozenset([*CONVOLUTIONS, *POOLINGS, "image.resize2d"])
 # layouts by the number of dimensions of pixels

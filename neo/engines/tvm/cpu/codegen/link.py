@@ -14,6 +14,7 @@ from pathlib import Path
 import tvm
 
 from neo.contract.device import Target
+from neo.engines.tvm.tvm_private import linked_by
 from neo.errors import EngineError
 
 TIMEOUT_S = 300
@@ -39,5 +40,4 @@ def link(code: tvm.runtime.Module, target: Target, library: Path, scratch: Path)
                 hint="is ziglang installed? pip install 'neo-edge[compile]'; `neo doctor` checks it",
             )
 
-    run_linker.object_format = "o"  # type: ignore[attr-defined]  # what export_library looks for
-    code.export_library(str(library), fcompile=run_linker, workspace_dir=str(scratch))
+    code.export_library(str(library), fcompile=linked_by(run_linker), workspace_dir=str(scratch))
