@@ -155,12 +155,6 @@ def register_pipeline(name: str, last: tvm.transform.Pass) -> None:
     tirx.compilation_pipeline.register_tir_pipeline(name, pipeline)
 
 
-def linked_by(run_linker: Callable[..., None]) -> Callable[..., None]:
-    """As ``export_library`` takes a linker: the attribute says that it takes objects, and C code not at all."""
-    run_linker.object_format = "o"  # type: ignore[attr-defined]
-    return run_linker
-
-
 def llvm_processors(llvm: tvm.target.Target) -> frozenset[str]:
     return frozenset(str(name) for name in tvm.target.codegen.llvm_get_cpu_archlist(llvm))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import tvm
 
 from neo.contract.device import Target
-from neo.engines.tvm.tvm_private import linked_by
 from neo.errors import EngineError
 
 TIMEOUT_S = 300
@@ -40,4 +39,4 @@ def link(code: tvm.runtime.Module, target: Target, library: Path, scratch: Path)
                 hint="is ziglang installed? pip install 'neo-edge[compile]'; `neo doctor` checks it",
             )
 
-    code.export_library(str(library), fcompile=linked_by(run_linker), workspace_dir=str(scratch))
+    code.export_library(str(library), fcompile=run_linker, workspace_dir=str(scratch))
