@@ -85,10 +85,14 @@ def imported(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
 
 def make_run(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Run:
     """As ``run_tvm``, for a target whose engine folders open_engine opens."""
+    count = 0
 
     def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-        build_engine_here("tvm", model, scratch / "tvm", target=target)
-        (answer,) = open_engine(scratch / "tvm" / "engine", 2).run([x])
+        nonlocal count
+        count += 1
+        folder = scratch / f"tvm-{count}"
+        build_engine_here("tvm", model, folder, target=target)
+        (answer,) = open_engine(folder / "engine", 2).run([x])
         return answer
 
     return run

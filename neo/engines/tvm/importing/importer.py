@@ -17,7 +17,10 @@ from neo.engines.tvm.importing.refusal import Refused
 from neo.engines.tvm.ir.recurrence import WriteRecurrence
 from neo.engines.tvm.tvm_private import OnnxImporter, importable_operators, name_of_node
 
-OPERATORS = importable_operators() | CONVERTERS.keys()
+
+def known_operators() -> frozenset[str]:
+    """ONNX operators that there is a converter for, TVM's or ours."""
+    return importable_operators() | CONVERTERS.keys()
 
 
 def import_model(

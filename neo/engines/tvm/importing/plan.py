@@ -11,7 +11,7 @@ import tvm
 
 from neo.contract.fields import ContractError
 from neo.contract.tensors import TensorSpec
-from neo.engines.tvm.importing.importer import OPERATORS, import_model
+from neo.engines.tvm.importing.importer import import_model, known_operators
 from neo.engines.tvm.importing.onnx_facts import Facts, read_facts, tensor_dtype
 from neo.engines.tvm.importing.partition import ONNXRUNTIME, TVM, Segment, extract, partition
 from neo.engines.tvm.importing.refusal import Refused, refused_operators, refused_tensors
@@ -60,7 +60,7 @@ def plan(
     for index, node in enumerate(model.graph.node):
         node.name = str(index)  # by which the importer names a node that it refuses
     facts = read_facts(model.graph)
-    refused = refused_operators(model.graph, facts, OPERATORS)
+    refused = refused_operators(model.graph, facts, known_operators())
     for _ in range(MOST_ATTEMPTS):
         try:
             if not refused:

@@ -54,7 +54,7 @@ class Rule:
 
 
 def rule_of(call: relax.Call) -> Rule | None:
-    return _RULES.get(name_of(call))
+    return RULES.get(name_of(call))
 
 
 def convolve(call: relax.Call, image: Any, kernel: Any, *, image_last: bool) -> relax.Expr:
@@ -201,7 +201,8 @@ _ALIKE = Rule(_same, _same, _again)
 _REDUCTION = Rule(_reduced, _unreduced, _reduce)
 _RESHAPE = Rule(_regrouped, _ungrouped, _regroup, 1)
 _POOLING = Rule(_image, _image, _pool)
-_RULES: Mapping[str, Rule] = {
+# operators that keep their channels last where their neighbours have them so
+RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _ALIKE),
     **dict.fromkeys(REDUCTIONS, _REDUCTION),
     **dict.fromkeys(RESHAPES, _RESHAPE),
