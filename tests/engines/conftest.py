@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,16 @@ import pytest
 import tvm
 from tvm import tirx
 
+from neo.contract.device import Target
 from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine, computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
-from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
+from neo.engines.tvm.cpu.lowering.graph import lower_graph
+from neo.engines.tvm.cpu.lowering.recurrent import write_recurrence
 from neo.engines.tvm.cpu.schedules import schedule_module
 from neo.engines.tvm.cpu.schedules.packing import packable_weights
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.engines.tvm.importing.importer import import_model
 from neo.frontends.onnx_file import interface
 from neo.graph import rewrite
@@ -70,16 +74,25 @@ def schedule(model: onnx.ModelProto, target: str) -> dict[str, tirx.PrimFunc]:
 
 def lower(model: onnx.ModelProto, target: str) -> tvm.IRModule:
     made_for = load_target(target)
-    module, _ = lower_graph(import_model(model, specs(model.graph.input), made_for), made_for, llvm_target(made_for))
+    module, _ = lower_graph(imported(model, made_for), made_for, llvm_target(made_for))
     return module
+
+
+def imported(model: onnx.ModelProto, target: Target) -> tvm.IRModule:
+    """As the importer makes it for the processors of that target."""
+    return import_model(model, specs(model.graph.input), partial(write_recurrence, target=target))
 
 
 def make_run(scratch: Path, target: str, open_engine: Callable[[Path, int], Engine]) -> Run:
     """As ``run_tvm``, for a target whose engine folders open_engine opens."""
+    count = 0
 
     def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-        build_engine_here("tvm", model, scratch / "tvm", target=target)
-        (answer,) = open_engine(scratch / "tvm" / "engine", 2).run([x])
+        nonlocal count
+        count += 1
+        folder = scratch / f"tvm-{count}"
+        build_engine_here("tvm", model, folder, target=target)
+        (answer,) = open_engine(folder / "engine", 2).run([x])
         return answer
 
     return run

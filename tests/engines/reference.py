@@ -24,4 +24,7 @@ def specs(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
     def dims(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
         return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
-    return tuple(TensorSpec(value.name, "float32", dims(value)) for value in values)
+    def dtype(value: onnx.ValueInfoProto) -> str:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+    return tuple(TensorSpec(value.name, dtype(value), dims(value)) for value in values)

@@ -20,14 +20,14 @@ from onnx import helper
 from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
 from neo.engines.base import BF16
-from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.schedules import configurations_of, schedule_module
 from neo.engines.tvm.cpu.schedules.packing import packable_weights
 from neo.engines.tvm.cpu.units import amx
 from neo.engines.tvm.cpu.units.amx import Product
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
-from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.errors import EngineError
 from neo.runtime import load_engine
 from neo.runtime.engine_folder import EngineFolder
@@ -35,7 +35,7 @@ from neo.runtime.host import read_host
 from neo.store import Store
 from neo.store.bundles import unpack_bundle
 from neo.targets import load_target
-from tests.engines.conftest import build_engine_here, to_bfloat16
+from tests.engines.conftest import build_engine_here, imported, to_bfloat16
 from tests.engines.emulation import Machine, machine_with_amx
 from tests.engines.reference import reference_outputs, specs
 from tests.engines.test_attention import LENGTHS, MASKS, attention, mask_shape
@@ -338,8 +338,7 @@ def lowered(rows: int, inner: int, columns: int, *, added: tuple[int, ...] | Non
         nodes.append(helper.make_node("Add", ["product", "r"], ["y"]))
         inputs["r"] = added
     model = build(nodes, inputs, {"y": (rows, columns)}, {"w": random(inner, columns)})
-    imported = import_model(model, specs(model.graph.input), target)
-    module, _ = lower_graph(imported, target, llvm_target(target), unit_of(target))
+    module, _ = lower_graph(imported(model, target), target, llvm_target(target), unit_of(target))
     return module
 
 

@@ -16,14 +16,13 @@ from tvm import te
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import BF16, BuildRequest
 from neo.engines.tvm.build import build as build_tvm
-from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.units import bfloat16
-from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.errors import EngineError
 from neo.targets import load_target
-from tests.engines.conftest import Check, to_bfloat16
-from tests.engines.reference import specs
+from tests.engines.conftest import Check, imported, to_bfloat16
 from tests.models import build
 
 ODD = st.sampled_from([2, 4, 6, 10, 16, 18, 24, 40, 64])
@@ -136,8 +135,7 @@ def test_poolings_read_bfloat16(agrees: Check, operator: str) -> None:
     model = build(nodes, {"x": (1, 16, 9, 9)}, {"y": (1, 8, 5, 5)}, weights)
     agrees("tvm", model, precision=BF16, max_rel=2e-2)
     target = load_target("x86-64-v4-bf16")
-    module = import_model(model, specs(model.graph.input), target)
-    module, _ = lower_graph(module, target, llvm_target(target), bfloat16.unit_of(target))
+    module, _ = lower_graph(imported(model, target), target, llvm_target(target), bfloat16.unit_of(target))
     (pool,) = (f for name, f in module.functions.items() if "pool" in name.name_hint)
     assert str(pool.params[0].dtype) == bfloat16.STORAGE
 

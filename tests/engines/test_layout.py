@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from onnx import helper
 from tvm import relax
 
-from neo.engines.tvm.importing.importer import import_model
 from neo.engines.tvm.ir.constants import fold_constants
 from neo.engines.tvm.ir.indices import axes_of
 from neo.engines.tvm.layout import choose_layouts
@@ -20,8 +19,7 @@ from neo.engines.tvm.layout.cut import FIRST, LAST, Border
 from neo.engines.tvm.layout.view import View
 from neo.engines.tvm.rewrites.simplify import simplify
 from neo.targets import load_target
-from tests.engines.conftest import Check
-from tests.engines.reference import specs
+from tests.engines.conftest import Check, imported
 from tests.models import build
 
 CHANNELS = 32
@@ -38,7 +36,7 @@ def convolution(source: str, result: str, weights: str = "w") -> onnx.NodeProto:
 def moved(model: onnx.ModelProto) -> list[int]:
     """How many elements every transpose moves that is left."""
     target = load_target("host")
-    module = relax.transform.DecomposeOpsForInference()(import_model(model, specs(model.graph.input), target))
+    module = relax.transform.DecomposeOpsForInference()(imported(model, target))
     module = simplify(choose_layouts(fold_constants(module)))
     found = []
 

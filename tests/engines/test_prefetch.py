@@ -9,12 +9,12 @@ import pytest
 import tvm
 from tvm import te
 
-from neo.engines.tvm.build import llvm_target
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.lowering.matmul import matmul
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.schedules.packing import pack
 from neo.engines.tvm.cpu.schedules.reduction import schedule_reduction
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.targets import load_target
 
 TARGETS = ("host", "x86-64-v3", "aarch64")

@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.tvm.build import llvm_target, lower_graph
-from neo.engines.tvm.cpu.codegen.host_passes import REGION
+from neo.engines.tvm.cpu.lowering.blocking import Spread, choose_blocking
+from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.schedules.costs import kernel_costs
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
-from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.engines.tvm.importing.recurrent import read_recurrence
 from neo.engines.tvm.importing.refusal import Refused
-from neo.engines.tvm.ir.recurrence import Recurrence, Spread, choose_blocking
+from neo.engines.tvm.ir.recurrence import Recurrence
+from neo.engines.tvm.tvm_private import PARALLEL_REGION
 from neo.targets import load_target
-from tests.engines.conftest import Check, build_engine_here
-from tests.engines.reference import specs
+from tests.engines.conftest import Check, build_engine_here, imported
 from tests.models import build
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -151,7 +151,7 @@ def test_every_thread_has_its_own_temporaries(tmp_path: Path, direction: str) ->
     with tvm.transform.PassContext(instruments=[Watch()]):
         model = recurrent_model("LSTM", 9, 7, 20, 72, direction=direction)
         build_engine_here("tvm", model, tmp_path, target="x86-64-v3")
-    ((outside, *inside),) = (text.split(REGION) for text in functions if REGION in text)
+    ((outside, *inside),) = (text.split(PARALLEL_REGION) for text in functions if PARALLEL_REGION in text)
     assert "alloc_local" not in outside
     assert all("alloc_local" in text for text in inside)
 
@@ -199,15 +199,14 @@ def test_every_row_is_in_one_tile_and_every_tile_fits_the_registers(
 
 def test_the_profile_counts_the_products_of_a_recurrence() -> None:
     model, target = recurrent_model("GRU", 9, 7, 20, 72, direction="bidirectional"), load_target("host")
-    module, _ = lower_graph(import_model(model, specs(model.graph.input), target), target, llvm_target(target))
+    module, _ = lower_graph(imported(model, target), target, llvm_target(target))
     (cost,) = (cost for cost in kernel_costs(module) if cost.name.startswith("recurrence"))
     assert cost.flops == 2 * 2 * 9 * 7 * 3 * 72 * 80  # 80: whole blocks of 16
 
 
 def test_in_bfloat16_the_recurrence_stays_in_float32() -> None:
     model, target = recurrent_model("LSTM", 9, 2, 32, 64), load_target("x86-64-v4-bf16")
-    imported = import_model(model, specs(model.graph.input), target)
-    module, _ = lower_graph(imported, target, llvm_target(target), unit_of(target))
+    module, _ = lower_graph(imported(model, target), target, llvm_target(target), unit_of(target))
     dtypes = {
         name.name_hint: {str(buffer.dtype) for buffer in function.params}
         for name, function in module.functions.items()

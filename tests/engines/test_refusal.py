@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from neo.engines.tvm.importing.importer import OPERATORS
+from neo.engines.tvm.importing.importer import known_operators
 from neo.engines.tvm.importing.onnx_facts import multiply_adds, read_facts
 from neo.engines.tvm.importing.refusal import refused_operators
 from tests.models import IR_VERSION, OPSET, build
@@ -17,7 +17,7 @@ from tests.models import IR_VERSION, OPSET, build
 
 def reasons(model: onnx.ModelProto) -> dict[int, str]:
     graph = onnx.shape_inference.infer_shapes(model).graph
-    return refused_operators(graph, read_facts(graph), OPERATORS)
+    return refused_operators(graph, read_facts(graph), known_operators())
 
 
 def resize(before: tuple[int, int], after: tuple[int, int], *, scales: bool = False, **attributes: Any) -> str:
@@ -50,7 +50,7 @@ def test_resize_is_taken_where_tvm_means_the_same(
 def test_an_operator_of_another_domain_is_not_taken_for_onnx_s_own() -> None:
     model = build([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, {"y": (2,)})
     model.graph.node[0].domain = "my.domain"
-    refused = refused_operators(model.graph, read_facts(model.graph), OPERATORS)
+    refused = refused_operators(model.graph, read_facts(model.graph), known_operators())
     assert refused == {0: "TVM does not know the operators of my.domain"}
 
 
@@ -156,6 +156,6 @@ def test_the_remainder_with_the_divisors_sign_is_refused_of_floats() -> None:
         [helper.make_tensor_value_info("x", onnx.TensorProto.INT64, [4])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [4])],
     )
-    assert refused_operators(graph, read_facts(graph), OPERATORS) == {}
+    assert refused_operators(graph, read_facts(graph), known_operators()) == {}
     graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    assert "divisor" in refused_operators(graph, read_facts(graph), OPERATORS)[0]
+    assert "divisor" in refused_operators(graph, read_facts(graph), known_operators())[0]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from neo.contract.manifest import ENGINE_DIR
-from neo.engines.tvm.cpu.codegen.memory import Block, place_blocks
+from neo.engines.tvm.planning.memory import Allocation, assign_offsets
 from neo.errors import BundleError
 from neo.runtime import load_engine
 from neo.runtime.engine_folder import ALIGNMENT_BYTES, ENGINE_FILE, EngineFolder
@@ -168,28 +168,28 @@ def test_what_an_earlier_version_compiled_is_refused(tmp_path: Path) -> None:
     assert refused.value.hint == "compile the model again"
 
 
-BLOCKS = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 8)), max_size=25)
+RESULTS = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 8)), max_size=25)
 
 
-@given(BLOCKS)
-def test_blocks_that_are_needed_at_the_same_time_lie_apart(drawn: list[tuple[int, int, int]]) -> None:
-    blocks = [Block(size, first, first + length) for size, first, length in drawn]
-    total = place_blocks(blocks)
-    for block in blocks:
-        assert block.offset % ALIGNMENT_BYTES == 0
-        assert 0 <= block.offset <= block.offset + block.size <= total
-        for other in blocks:
-            apart = block.end <= other.offset or other.end <= block.offset
-            assert block is other or not block.meets(other) or apart
+@given(RESULTS)
+def test_results_that_are_needed_at_the_same_time_lie_apart(drawn: list[tuple[int, int, int]]) -> None:
+    results = [Allocation(size, first, first + length) for size, first, length in drawn]
+    total = assign_offsets(results)
+    for result in results:
+        assert result.offset % ALIGNMENT_BYTES == 0
+        assert 0 <= result.offset <= result.offset + result.size <= total
+        for other in results:
+            apart = result.end <= other.offset or other.end <= result.offset
+            assert result is other or not result.is_live_with(other) or apart
     at_once = [
-        sum(-(-b.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for b in blocks if b.first <= step <= b.last)
+        sum(-(-b.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for b in results if b.first <= step <= b.last)
         for step in range(30)
     ]
-    assert max(at_once) <= total <= sum(-(-b.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for b in blocks)
+    assert max(at_once) <= total <= sum(-(-b.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for b in results)
 
 
 def test_a_place_between_two_others_is_used() -> None:
-    large, small, fits = Block(640, 0, 9), Block(128, 0, 3), Block(64, 4, 9)
-    last = Block(64, 0, 9)
-    assert place_blocks([large, small, fits, last]) == 640 + 128 + 64
+    large, small, fits = Allocation(640, 0, 9), Allocation(128, 0, 3), Allocation(64, 4, 9)
+    last = Allocation(64, 0, 9)
+    assert assign_offsets([large, small, fits, last]) == 640 + 128 + 64
     assert fits.offset in {640, 704}

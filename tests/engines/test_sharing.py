@@ -7,8 +7,8 @@ import pytest
 import tvm
 from tvm import te
 
-from neo.engines.tvm.build import llvm_target
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.targets import load_target
 
 

@@ -11,11 +11,9 @@ from onnx import helper
 from tvm import relax
 
 from neo.engines.base import BF16, FP32
-from neo.engines.tvm.importing.importer import import_model
 from neo.engines.tvm.rewrites.taps import drop_taps
 from neo.targets import load_target
-from tests.engines.conftest import Check, schedule, to_bfloat16
-from tests.engines.reference import specs
+from tests.engines.conftest import Check, imported, schedule, to_bfloat16
 from tests.models import build
 
 
@@ -46,7 +44,7 @@ def test_taps_that_meet_no_pixel_are_gone(
 
 def taps(model: onnx.ModelProto) -> tuple[int, ...]:
     """Rows and columns of the kernel that is left."""
-    module = drop_taps(import_model(model, specs(model.graph.input), load_target("host")))
+    module = drop_taps(imported(model, load_target("host")))
     found: list[tuple[int, ...]] = []
 
     def visit(value: relax.Expr) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.tvm.build import llvm_target
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
-from neo.engines.tvm.cpu.schedules.transpose import Transpose, transpose_function
+from neo.engines.tvm.cpu.lowering.transpose import Transpose, transpose_function
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.targets import load_target
 from tests.engines.conftest import Check, kernels
 from tests.models import build

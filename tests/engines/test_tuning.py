@@ -18,8 +18,8 @@ from tvm import te, tirx
 from neo.contract.device import Target
 from neo.engines.base import BF16, BuildRequest, BuiltEngine, computes
 from neo.engines.tvm.build import build as build_tvm
-from neo.engines.tvm.build import llvm_target, lower_graph
 from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
+from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.schedules import configurations_of, schedule_by, schedule_module
 from neo.engines.tvm.cpu.schedules.costs import kernel_costs
 from neo.engines.tvm.cpu.schedules.packing import Uses, packable_weights
@@ -30,10 +30,11 @@ from neo.engines.tvm.cpu.tuning.signature import operands, signature
 from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Candidate, same, search
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
 from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.engines.tvm.cpu.units.tiles import Tile
-from neo.engines.tvm.importing.plan import plan
 from neo.runtime import load_engine
 from neo.targets import load_target
+from tests.engines.conftest import imported
 from tests.engines.reference import reference_outputs, specs
 from tests.models import build
 
@@ -59,9 +60,7 @@ def small_network(scale: float = 1.0, name: str = "w") -> onnx.ModelProto:
 
 
 def lowered(model: onnx.ModelProto, target: Target = HOST) -> tuple[tvm.IRModule, Uses]:
-    inputs, outputs = specs(model.graph.input), specs(model.graph.output)
-    (part,) = plan(model, inputs, outputs, target, may_cut=False).parts
-    module, _ = lower_graph(part.module, target, llvm_target(target))
+    module, _ = lower_graph(imported(model, target), target, llvm_target(target))
     return module, packable_weights(module)
 
 
@@ -377,9 +376,7 @@ def test_packed_weights_are_measured_as_they_will_be_passed() -> None:
 @pytest.mark.skipif(not computes(HOST, BF16), reason="this processor does not compute with bfloat16")
 def test_kernels_of_bfloat16_are_measured_too() -> None:
     model, unit = small_network(), unit_of(HOST)
-    inputs, outputs = specs(model.graph.input), specs(model.graph.output)
-    (part,) = plan(model, inputs, outputs, HOST, may_cut=False).parts
-    module, _ = lower_graph(part.module, HOST, llvm_target(HOST), unit)
+    module, _ = lower_graph(imported(model, HOST), HOST, llvm_target(HOST), unit)
     kernels = find_kernels(module, HOST, packable_weights(module), kernel_costs(module))
     assert len(kernels) == 3
     with Bench(llvm_target(HOST), threads=2, unit=unit) as bench:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 
-from neo.engines.tvm.build import llvm_target
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.lowering.window import Window
 from neo.engines.tvm.cpu.lowering.winograd import POINTS, Plan, choose, convolution, transform_weights, transforms
 from neo.engines.tvm.cpu.schedules.packing import pack
 from neo.engines.tvm.cpu.schedules.winograd import schedule_winograd
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.targets import load_target
 
 SAME = Window((1, 1), (1, 1, 1, 1), (1, 1), 1)

@@ -18,6 +18,7 @@ from neo.engines.tvm.importing.recurrent import Gru, Lstm, Rnn
 from neo.engines.tvm.importing.refusal import Refused
 from neo.engines.tvm.importing.transposed import TransposedConvolution
 from neo.engines.tvm.ir.constants import constant_of
+from neo.engines.tvm.tvm_private import PadConverter
 
 # ONNX's names -> Relax's
 PAD_MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect", "wrap": "circular"}
@@ -136,15 +137,15 @@ class Expand(onnx_frontend.Expand):  # type: ignore[misc]
         return relax.op.broadcast_to(x, np.broadcast_shapes(sizes, tuple(wanted.tolist())))
 
 
-class Pad(onnx_frontend.Pad):  # type: ignore[misc]
+class Pad(PadConverter):
     """TVM's own has its loops at once, and layouts go around it."""
 
     @classmethod
-    def _lower_pad(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
-        mode, params = attr.get("mode", b"constant").decode(), params[:2]
-        before, after, value = cls._parse_pads_and_axes(inputs, params)
+    def lower(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
+        mode = attr.get("mode", b"constant").decode()
+        before, after, value = cls.padding(inputs, params)
         if mode not in PAD_MODES or mode not in allowed_modes or min([0, *before, *after]) < 0:
-            return super()._lower_pad(bb, inputs, attr, params, allowed_modes)
+            return super().lower(bb, inputs, attr, params, allowed_modes)
         width = [number for both in zip(before, after, strict=True) for number in both]
         return relax.op.nn.pad(inputs[0], width, PAD_MODES[mode], value)
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
 import tvm
-from tvm.relax.frontend.onnx import onnx_frontend
 
-from neo.contract.device import Target
 from neo.contract.tensors import TensorSpec
 from neo.engines.tvm.importing.converters import CONVERTERS
 from neo.engines.tvm.importing.refusal import Refused
+from neo.engines.tvm.ir.recurrence import WriteRecurrence
+from neo.engines.tvm.tvm_private import OnnxImporter, importable_operators, name_of_node
 
-OPERATORS = frozenset((*onnx_frontend._get_convert_map(), *CONVERTERS, "Constant"))  # noqa: SLF001  # no public list
+
+def known_operators() -> frozenset[str]:
+    """ONNX operators that there is a converter for, TVM's or ours."""
+    return importable_operators() | CONVERTERS.keys()
 
 
-def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], target: Target) -> tvm.IRModule:
+def import_model(
+    model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], write_recurrence: WriteRecurrence
+) -> tvm.IRModule:
     """A module whose ``main`` takes the inputs in order; weights are constants in it.
+
+    write_recurrence: the backend's kernel for a recurrent node.
 
     Raises Refused with the name of the node that cannot be taken, "" if the importer does not say.
     """
@@ -31,33 +38,29 @@ def import_model(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], target:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            importer = _Importer(shapes, "float32", sanitize=False)
-            importer.target = target
-            return importer.from_onnx(model.graph, opset)
+            return _Importer(shapes, write_recurrence).from_onnx(model.graph, opset)
         except Refused:
             raise
         except Exception as error:  # outside of converters too, the importer raises whatever it trips over
             raise Refused(_last_line(error)) from error
 
 
-class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tvm has no types
-    """TVM's importer with our converters, which are told the target too; a node that fails is named."""
+class _Importer(OnnxImporter):
+    """TVM's importer with our converters, which are told who writes recurrences too; a node that fails is named."""
 
-    target: Target
+    def __init__(self, shapes: Mapping[str, Sequence[Any]], write_recurrence: WriteRecurrence) -> None:
+        super().__init__(shapes)
+        self._write_recurrence = write_recurrence
 
-    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
-        """Every node is looked at before, in ``refusal``."""
-
-    def _convert_operator(self, op_name: str, inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> Any:
+    def convert(self, operator: str, inputs: Sequence[Any], attributes: dict[str, Any], opset: int) -> Any:
         try:
-            if op_name not in CONVERTERS:
-                return super()._convert_operator(op_name, inputs, attrs, opset)
-            convert = CONVERTERS[op_name].get_converter(opset)
-            return self.bb.normalize(convert(self.bb, inputs, attrs, [self._nodes, self._params, self.target]))
+            if operator not in CONVERTERS:
+                return super().convert(operator, inputs, attributes, opset)
+            return self.convert_by(CONVERTERS[operator], inputs, attributes, opset, self._write_recurrence)
         except Refused as refused:
-            raise Refused(refused.reason, attrs["tvm_custom"]["name"]) from refused
+            raise Refused(refused.reason, name_of_node(attributes)) from refused
         except Exception as error:  # converters raise whatever they trip over
-            raise Refused(_last_line(error), attrs["tvm_custom"]["name"]) from error
+            raise Refused(_last_line(error), name_of_node(attributes)) from error
 
 
 def _last_line(error: Exception) -> str:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import onnx
 import tvm
 
-from neo.contract.device import Target
 from neo.contract.fields import ContractError
 from neo.contract.tensors import TensorSpec
-from neo.engines.tvm.importing.importer import OPERATORS, import_model
+from neo.engines.tvm.importing.importer import import_model, known_operators
 from neo.engines.tvm.importing.onnx_facts import Facts, read_facts, tensor_dtype
 from neo.engines.tvm.importing.partition import ONNXRUNTIME, TVM, Segment, extract, partition
 from neo.engines.tvm.importing.refusal import Refused, refused_operators, refused_tensors
+from neo.engines.tvm.ir.recurrence import WriteRecurrence
 from neo.errors import EngineError
 
 # every attempt finds one more node that the importer does not take
@@ -47,11 +47,12 @@ def plan(
     model: onnx.ModelProto,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
-    target: Target,
+    write_recurrence: WriteRecurrence,
     *,
     may_cut: bool,
 ) -> Plan:
-    """may_cut: ONNX Runtime may run what TVM cannot. Nodes are renamed in model.
+    """write_recurrence: as for ``import_model``. may_cut: ONNX Runtime may run what TVM cannot. The nodes of model are
+    renamed.
 
     Raises EngineError with the reasons if TVM does not take enough.
     """
@@ -59,16 +60,16 @@ def plan(
     for index, node in enumerate(model.graph.node):
         node.name = str(index)  # by which the importer names a node that it refuses
     facts = read_facts(model.graph)
-    refused = refused_operators(model.graph, facts, OPERATORS)
+    refused = refused_operators(model.graph, facts, known_operators())
     for _ in range(MOST_ATTEMPTS):
         try:
             if not refused:
-                return Plan((Part(TVM, inputs, outputs, model, import_model(model, inputs, target)),))
+                return Plan((Part(TVM, inputs, outputs, model, import_model(model, inputs, write_recurrence)),))
             if not may_cut:
                 break
             moved = {**refused_tensors(model.graph, facts), **refused}
             segments = partition(model.graph, facts, moved)
-            parts = tuple(_part(model, facts, segment, target) for segment in segments)
+            parts = tuple(_part(model, facts, segment, write_recurrence) for segment in segments)
             return Plan(parts, tuple(_notes(said, segments, refused)))
         except Refused as error:
             if not error.node:
@@ -77,7 +78,7 @@ def plan(
     raise _too_much(said, refused, "")
 
 
-def _part(model: onnx.ModelProto, facts: Facts, segment: Segment, target: Target) -> Part:
+def _part(model: onnx.ModelProto, facts: Facts, segment: Segment, write_recurrence: WriteRecurrence) -> Part:
     """Raises Refused if the importer does not take it."""
     values = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     inputs, outputs = (
@@ -85,7 +86,7 @@ def _part(model: onnx.ModelProto, facts: Facts, segment: Segment, target: Target
         for names in (segment.inputs, segment.outputs)
     )
     cut = extract(model, facts, segment)
-    module = import_model(cut, inputs, target) if segment.engine == TVM else None
+    module = import_model(cut, inputs, write_recurrence) if segment.engine == TVM else None
     return Part(segment.engine, inputs, outputs, cut, module)
 
 

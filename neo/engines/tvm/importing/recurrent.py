@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from neo.engines.tvm.cpu.schedules.recurrent import recurrence_function
 from neo.engines.tvm.importing.refusal import Refused
 from neo.engines.tvm.ir.activations import ACTIVATIONS, Activation
 from neo.engines.tvm.ir.constants import constant_of
-from neo.engines.tvm.ir.recurrence import FLOAT, GATES, LANES, Blocking, Recurrence, choose_blocking
+from neo.engines.tvm.ir.recurrence import FLOAT, GATES, LANES, Recurrence
 
 DEFAULT_ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 # positions among the inputs
@@ -111,14 +110,17 @@ def state_bias(spec: Recurrence, b: NDArray[Any]) -> NDArray[Any]:
     return _fill(b.reshape(spec.directions, 2, GATES[spec.cell], spec.units)[:, 1, 2], 1, spec)
 
 
-def state_weights(spec: Recurrence, blocking: Blocking, r: NDArray[Any]) -> list[NDArray[Any]]:
-    """(directions, gates * units, units) -> for each group (directions, blocks, passes, units, gates, LANES)."""
+def state_weights(spec: Recurrence, together: Sequence[int], r: NDArray[Any]) -> list[NDArray[Any]]:
+    """(directions, gates * units, units) -> for each group (directions, blocks, passes, units, gates, LANES).
+
+    together: the gates of the result, as ``RecurrenceKernel`` has them.
+    """
     gates = _fill(r.reshape(spec.directions, GATES[spec.cell], spec.units, spec.units), 2, spec)
     blocks = gates.reshape(spec.directions, GATES[spec.cell], spec.blocks, LANES, spec.units)
     groups = np.split(blocks, np.cumsum(spec.groups)[:-1], axis=1)
     packed = []
-    for group, together in zip(groups, blocking.gates, strict=True):
-        passes = group.reshape(spec.directions, -1, together, spec.blocks, LANES, spec.units)
+    for group, own in zip(groups, together, strict=True):
+        passes = group.reshape(spec.directions, -1, own, spec.blocks, LANES, spec.units)
         packed.append(np.ascontiguousarray(passes.transpose(0, 3, 1, 5, 2, 4)))
     return packed
 
@@ -134,20 +136,20 @@ class _Recurrent(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]  # tvm ha
 
     @classmethod
     def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
-        *_, target = params
+        *_, write_recurrence = params
         x = bb.normalize(inputs[X])
         constants: Constants = [constant_of(value) for value in inputs]
         shape = [int(dim) for dim in x.ty.shape]
         spec = read_recurrence(cls.cell, attr, shape, constants, [value is not None for value in inputs])
-        blocking = choose_blocking(spec, target)
+        kernel = write_recurrence(spec)
         arguments = [_project(bb, spec, x, constants)]
         bias = _bias(spec, constants)
-        arguments += [relax.const(weights) for weights in state_weights(spec, blocking, constants[R])]
+        arguments += [relax.const(weights) for weights in state_weights(spec, kernel.gates, constants[R])]
         if cls.cell == "GRU" and not spec.reset_first:
             arguments.append(relax.const(state_bias(spec, bias)))
         starts = (inputs[START], inputs[CELL_START])[: len(spec.output_shapes) - 1]
         arguments += [_start(bb, spec, start) for start in starts]
-        function = bb.add_func(recurrence_function(spec, blocking), f"recurrence_{cls.cell.lower()}")
+        function = bb.add_func(kernel.function, f"recurrence_{cls.cell.lower()}")
         types = [relax.TensorType(shape, FLOAT) for shape in spec.output_shapes]
         outputs = bb.emit(relax.call_tir(function, relax.Tuple(arguments), types))
         return relax.Tuple([_cut(bb, spec, bb.emit(relax.TupleGetItem(outputs, i))) for i in range(len(types))])

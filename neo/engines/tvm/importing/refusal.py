@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
-from neo.engines.tvm.cpu.lowering.resize import COORDINATES
 from neo.engines.tvm.importing.onnx_facts import Facts, attribute, read_by
+from neo.engines.tvm.ir.resampling import COORDINATES
 
 # TVM's importer goes by the operator's name alone; these have there the meaning that it knows
 DOMAINS = ("", "ai.onnx", "com.microsoft")

@@ -15,7 +15,8 @@ from tvm import relax
 from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.expressions import name_of, permuted
 from neo.engines.tvm.ir.indices import axes_of
-from neo.engines.tvm.layout.operators import CONVOLUTIONS, convolve
+from neo.engines.tvm.ir.operators import CONVOLUTIONS
+from neo.engines.tvm.layout.operators import convolve
 from neo.engines.tvm.layout.search import Layouts, reads_few_channels, search
 from neo.engines.tvm.layout.view import View
 

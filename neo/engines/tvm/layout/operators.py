@@ -13,6 +13,7 @@ from tvm import relax
 
 from neo.engines.tvm.ir.expressions import name_of, shape_of
 from neo.engines.tvm.ir.indices import axes_of
+from neo.engines.tvm.ir.operators import CONVOLUTIONS
 from neo.engines.tvm.layout.view import View
 
 # of one tensor or of several that are broadcast, that know no axes
@@ -29,11 +30,6 @@ ELEMENTWISE = frozenset([
 REDUCTIONS = frozenset(["max", "mean", "min", "prod", "std", "sum", "variance"])
 RESHAPES = frozenset(["expand_dims", "flatten", "reshape", "squeeze"])
 POOLINGS = frozenset(f"nn.{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3))
-CONVOLUTIONS = {
-    "nn.conv1d": relax.op.nn.conv1d,
-    "nn.conv2d": relax.op.nn.conv2d,
-    "nn.conv3d": relax.op.nn.conv3d,
-}
 # what works on pixels: all dimensions but the first two
 SEEDS = frozenset([*CONVOLUTIONS, *POOLINGS, "image.resize2d"])
 # layouts by the number of dimensions of pixels
@@ -58,7 +54,7 @@ class Rule:
 
 
 def rule_of(call: relax.Call) -> Rule | None:
-    return _RULES.get(name_of(call))
+    return RULES.get(name_of(call))
 
 
 def convolve(call: relax.Call, image: Any, kernel: Any, *, image_last: bool) -> relax.Expr:
@@ -205,7 +201,8 @@ _ALIKE = Rule(_same, _same, _again)
 _REDUCTION = Rule(_reduced, _unreduced, _reduce)
 _RESHAPE = Rule(_regrouped, _ungrouped, _regroup, 1)
 _POOLING = Rule(_image, _image, _pool)
-_RULES: Mapping[str, Rule] = {
+# operators that keep their channels last where their neighbours have them so
+RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _ALIKE),
     **dict.fromkeys(REDUCTIONS, _REDUCTION),
     **dict.fromkeys(RESHAPES, _RESHAPE),

@@ -16,8 +16,9 @@ from tvm import relax, tirx
 
 from neo.engines.tvm.ir.expressions import bytes_of, name_of, shape_of
 from neo.engines.tvm.ir.indices import axes_of
+from neo.engines.tvm.ir.operators import CONVOLUTIONS
 from neo.engines.tvm.layout.cut import FIRST, LAST, Border
-from neo.engines.tvm.layout.operators import CONVOLUTIONS, POOLINGS, SEEDS, Rule, rule_of
+from neo.engines.tvm.layout.operators import POOLINGS, SEEDS, Rule, rule_of
 from neo.engines.tvm.layout.view import View
 
 PERMUTATION = "permute_dims"

@@ -9,7 +9,7 @@ from tvm import relax, tirx
 
 from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.expressions import name_of, shape_of
-from neo.engines.tvm.layout.operators import CONVOLUTIONS
+from neo.engines.tvm.ir.operators import CONVOLUTIONS
 
 # the batch or the filters, and the channels
 LEADING = 2

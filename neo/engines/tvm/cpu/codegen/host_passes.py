@@ -16,34 +16,31 @@ from __future__ import annotations
 from typing import Any
 
 import tvm
-from tvm import s_tir, tirx
+from tvm import tirx
 
 from neo.engines.tvm.cpu.codegen import prefetch, sharing
-from neo.engines.tvm.cpu.schedules import transpose
+from neo.engines.tvm.cpu.lowering import transpose
+from neo.engines.tvm.cpu.units import prefetch as prefetching
 from neo.engines.tvm.cpu.units.bfloat16 import UNITS, Unit
 from neo.engines.tvm.ir.expressions import with_body
+from neo.engines.tvm.tvm_private import (
+    PARALLEL_REGION,
+    is_called_plainly,
+    on_cpu,
+    on_stack,
+    register_pipeline,
+    with_llvm_source,
+)
 
 LOCAL = "local"
 # functions in LLVM's language that kernels may call
-HELPERS = (sharing.HELPERS, prefetch.HELPERS, transpose.HELPERS)
-# what LowerTVMBuiltin looks for
-_LEAVE_ALONE = "disable_lower_builtin"
+HELPERS = (sharing.HELPERS, prefetching.HELPERS, transpose.HELPERS)
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
-
-# where temporaries are allocated, which functions that are called from outside hear from their arguments; 1 is DLPack's
-# number of the CPU
-_DEVICE = {"device_type": 1, "device_id": 0}
-
-# how a function is called of which TVM shall not make one that is called with tensors. It returns 0, as TVM's do
-AS_IT_IS = 1
-
-# marks a region that every thread runs, and a part of it at whose end they wait for each other
-REGION, BARRIER = "pragma_parallel_launch_point", "pragma_parallel_barrier_when_finish"
 
 
 def _kept(statement: tirx.Stmt) -> tirx.Stmt:
     if _is_temporary(statement):
-        return tirx.AllocBuffer(statement.buffer, {**statement.annotations, _LEAVE_ALONE: tirx.IntImm("bool", 1)})
+        return on_stack(statement)
     return statement
 
 
@@ -90,7 +87,7 @@ def _rewritten(statement: tirx.Stmt, threads: int, temporaries: tuple[tirx.Stmt,
 
 
 def _is_region(statement: tirx.Stmt) -> bool:
-    return isinstance(statement, tirx.AttrStmt) and statement.attr_key == REGION
+    return isinstance(statement, tirx.AttrStmt) and statement.attr_key == PARALLEL_REGION
 
 
 def _has_region(statement: Any) -> bool:
@@ -106,21 +103,15 @@ def _is_temporary(statement: tirx.Stmt) -> bool:
 def pipeline_of(unit: Unit | None, threads: int) -> str:
     """Under which name it is registered. unit: what multiplies bfloat16, if anything does. threads: of the target."""
     name = f"neo-{'fp32' if unit is None else unit.name}-{threads}"
-    helpers = tvm.ir.StringImm("\n".join([*HELPERS, "" if unit is None else unit.helpers]))
+    helpers = "\n".join([*HELPERS, "" if unit is None else unit.helpers])
 
     @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-        body = _rewritten(function.body, threads)
-        for name, value in _DEVICE.items():
-            body = tirx.AttrStmt(tvm.ir.StringImm("default"), name, tirx.const(value), body)
-        if int((function.attrs or {}).get("calling_conv", 0)) == AS_IT_IS:
+        body = on_cpu(_rewritten(function.body, threads))
+        if is_called_plainly(function):
             # only now: what is allocated among the statements before it is given back in front of it
             body = tirx.SeqStmt([body, tirx.Return(tirx.const(0, "int32"))])
-        return function.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", helpers, body))
+        return function.with_body(with_llvm_source(helpers, body))
 
-    def pipeline() -> tuple[Any, Any, Any]:
-        passes, finalize_host, finalize_device = s_tir.pipeline.default_s_tir_pipeline()
-        return passes, lambda: tvm.transform.Sequential([ours, finalize_host()]), finalize_device
-
-    tirx.compilation_pipeline.register_tir_pipeline(name, pipeline)
+    register_pipeline(name, ours)
     return name

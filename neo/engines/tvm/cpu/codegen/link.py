@@ -39,5 +39,4 @@ def link(code: tvm.runtime.Module, target: Target, library: Path, scratch: Path)
                 hint="is ziglang installed? pip install 'neo-edge[compile]'; `neo doctor` checks it",
             )
 
-    run_linker.object_format = "o"  # type: ignore[attr-defined]  # what export_library looks for
     code.export_library(str(library), fcompile=run_linker, workspace_dir=str(scratch))

@@ -15,44 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
-from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV
 
-from neo.engines.tvm.cpu.units.tiles import LINE_BYTES, Tile
+from neo.engines.tvm.cpu.schedules.prefetch import FOLLOWED_BY
+from neo.engines.tvm.cpu.units.prefetch import fetch
+from neo.engines.tvm.cpu.units.tiles import LINE_BYTES
 from neo.engines.tvm.ir.expressions import with_body
 
-FOLLOWED_BY = "neo.followed_by"
-# rows of a product, all tiles together. With fewer, prefetches are in the way of the reads themselves: 1.4 times as
-# long was seen; from so many on they gain, up to 2.6 times as fast
-_LEAST_ROWS = 12
 # more prefetches in one step than this would be in the way of its loads
 _MOST_LINES = 4
-
-_FETCH = "neo_prefetch"
-# functions in LLVM's language that the loops call: to read, into all caches, of data
-HELPERS = f"""
-declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
-define linkonce_odr i32 @{_FETCH}(ptr %place) alwaysinline {{
-  call void @llvm.prefetch.p0(ptr %place, i32 0, i32 3, i32 1)
-  ret i32 0
-}}"""
-
-
-def fetch(address: Any) -> tirx.Stmt:
-    """The line of the cache that it is in."""
-    return tirx.Evaluate(tirx.call_extern("int32", _FETCH, address))
-
-
-def fetch_ahead(schedule: Schedule, tiles: LoopRV, tile: Tile, position: int, matrices: int) -> None:
-    """Let ``fetching`` know. tiles: the loop over a product's tiles; those of rows are its innermost part. position: of
-    the weights, packed, among the function's parameters. matrices: so many products, each with weights of its own.
-    """
-    weights = schedule.mod["main"].params[position]
-    columns, *block = (int(dim) for dim in weights.shape)
-    elements = math.prod(block) // matrices
-    rows = int(schedule.get(tiles).extent) // (columns * matrices)
-    if columns * matrices > 1 and rows * tile.rows >= _LEAST_ROWS:
-        schedule.annotate(tiles, FOLLOWED_BY, [weights.name, columns, matrices, elements, rows])
 
 
 def fetching(loop: tirx.Stmt) -> tirx.Stmt:

@@ -11,8 +11,8 @@ from typing import Any
 
 from tvm import tirx
 
-# so many pieces of one thread's part: small enough to share, large enough to make the counter cheap
-CHUNKS = 8
+from neo.engines.tvm.cpu.units.threads import CHUNKS
+
 # counters of two threads do not lie in one line of the cache
 _LINE_INTS = 16
 

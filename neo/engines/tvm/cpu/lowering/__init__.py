@@ -29,13 +29,14 @@ from neo.engines.tvm.cpu.lowering.pooling import POOLINGS
 from neo.engines.tvm.cpu.lowering.resize import RESIZES
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.lowering.tiled import Sliding, pays, whole_tiles
+from neo.engines.tvm.cpu.lowering.transpose import Transpose, transpose_function
 from neo.engines.tvm.cpu.lowering.window import CONVOLUTIONS, Convolution, Window, convolution_of
-from neo.engines.tvm.cpu.schedules.transpose import Transpose, transpose_function
 from neo.engines.tvm.cpu.units.amx import Product
 from neo.engines.tvm.cpu.units.bfloat16 import FLOAT, STORAGE, Unit
 from neo.engines.tvm.ir.constants import constant_of, is_known
 from neo.engines.tvm.ir.indices import axes_of
-from neo.engines.tvm.ir.patterns import FRAME, OPAQUE, TAKES_EPILOGUE
+from neo.engines.tvm.ir.patterns import FRAME
+from neo.engines.tvm.tvm_private import FUSION_PATTERN, OPAQUE, TAKES_EPILOGUE, tvm_lowers
 
 PRODUCT, PERMUTATION = "relax.matmul", "relax.permute_dims"
 # elements: fewer are moved as fast in passing, by the function before or behind
@@ -127,7 +128,7 @@ class Lowering:
     def _convolution(self, builder: Any, call: relax.Call) -> Any:
         found = convolution_of(call, builder)
         if found is None:
-            return _tvm_lowers(builder, call)
+            return tvm_lowers(builder, call)
         arithmetic = self._arithmetic_of(call, found, builder)
         x, weights = _images(builder, call.args[0], found, arithmetic), call.args[1]
         if found.repeats > 1:
@@ -168,7 +169,7 @@ class Lowering:
 
     def _matmul(self, builder: Any, call: relax.Call) -> Any:
         if not matmul.takes(call):
-            return _tvm_lowers(builder, call)
+            return tvm_lowers(builder, call)
         a, b = call.args
         arithmetic = self._arithmetic_of_product(call, builder)
         columns = int(b.ty.shape[-1])
@@ -183,11 +184,11 @@ class Lowering:
         x = call.args[0]
         shape = [int(dim) if isinstance(dim, tirx.IntImm) else 0 for dim in x.ty.shape]
         if math.prod(shape) < LARGE or str(x.ty.dtype) != FLOAT or is_known(x, builder):
-            return _tvm_lowers(builder, call)
+            return tvm_lowers(builder, call)
         order = axes_of(call)
         spec = Transpose(tuple(shape), tuple(order), shape[order[-1]])
         if not spec.fits(self._rows.lanes):
-            return _tvm_lowers(builder, call)
+            return tvm_lowers(builder, call)
         function = builder.add_func(transpose_function(spec, self._rows.lanes), "transpose")
         return relax.call_tir(function, relax.Tuple([x]), call.ty)
 
@@ -225,28 +226,24 @@ def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, plan: wino
             x,
             weights,
             primfunc_name_hint="winograd",
-            primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
+            primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},
         )
     inputs = builder.emit_te(
         lambda x: winograd.transform_input(x, plan, window),
         x,
         primfunc_name_hint="winograd_input",
-        primfunc_attrs={"op_pattern": OPAQUE},
+        primfunc_attrs={FUSION_PATTERN: OPAQUE},
     )
     products = builder.emit_te(
         lambda x, weights: winograd.products(x, weights, plan),
         inputs,
         weights,
         primfunc_name_hint="winograd_products",
-        primfunc_attrs={"op_pattern": OPAQUE},
+        primfunc_attrs={FUSION_PATTERN: OPAQUE},
     )
     return builder.call_te(
         lambda product: found.shaped(winograd.transform_output(product, plan, out)),
         products,
         primfunc_name_hint="winograd_output",
-        primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
+        primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},
     )
-
-
-def _tvm_lowers(builder: Any, call: relax.Call) -> Any:
-    return call.op.get_attr("FLegalize")(builder, call)

@@ -20,14 +20,14 @@ from neo.engines.tvm.cpu.lowering import matmul
 from neo.engines.tvm.cpu.lowering.arithmetic import FLOATS, PAIR_CHANNELS, Arithmetic, Pairs, encode, zero
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.lowering.tiled import Mark, pays, whole_tiles
-from neo.engines.tvm.cpu.schedules.transpose import Transpose, transpose_function
+from neo.engines.tvm.cpu.lowering.transpose import Transpose, transpose_function
 from neo.engines.tvm.cpu.units.amx import TILE_PAIRS, Product
 from neo.engines.tvm.cpu.units.bfloat16 import FLOAT, STORAGE, pair, rounded, widened
 from neo.engines.tvm.cpu.units.tiles import choose_tile, round_up_vectors
 from neo.engines.tvm.ir.constants import constant_of, is_known
 from neo.engines.tvm.ir.expressions import name_of, shape_of
 from neo.engines.tvm.ir.indices import axes_of, before_transpose
-from neo.engines.tvm.ir.patterns import TAKES_EPILOGUE
+from neo.engines.tvm.tvm_private import FUSION_PATTERN, TAKES_EPILOGUE
 
 # names of the blocks that its schedule places; what else there is becomes a part of these
 STEPS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
@@ -154,7 +154,7 @@ class Attention:
             else _values(builder, v, rows.arithmetic, extents),
             *variable,
             primfunc_name_hint="attention",
-            primfunc_attrs={"op_pattern": TAKES_EPILOGUE},
+            primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},
         )
 
     def _extents(self, rows: Rows) -> Extents:

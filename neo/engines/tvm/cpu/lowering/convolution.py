@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 
 from neo.engines.tvm.cpu.lowering.arithmetic import zero
+from neo.engines.tvm.cpu.lowering.image_rows import ImageRows
 from neo.engines.tvm.cpu.lowering.rows import Rows, cropped
 from neo.engines.tvm.cpu.lowering.tiled import Sliding
 from neo.engines.tvm.cpu.lowering.window import Window
-from neo.engines.tvm.cpu.schedules.zeros import ImageRows
 from neo.engines.tvm.ir.patterns import STRIDE
 
 # where a tensor has its images, rows, columns and channels

@@ -23,7 +23,8 @@ from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.indices import flatten, unflatten
-from neo.engines.tvm.ir.patterns import CONCATENATION, OPAQUE
+from neo.engines.tvm.ir.patterns import CONCATENATION
+from neo.engines.tvm.tvm_private import FUSION_PATTERN, OPAQUE, tvm_lowers
 
 FLOAT = "float32"
 # elements of the shortest type in the widest register
@@ -69,7 +70,7 @@ def _softmax(builder: Any, call: relax.Call) -> Any:
         return builder.call_te(topi.nn.fast_softmax, x, axis)
     columns = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     flat = builder.emit_te(topi.reshape, x, columns)
-    result = builder.emit_te(topi.nn.fast_softmax, flat, 1, primfunc_attrs={"op_pattern": OPAQUE})
+    result = builder.emit_te(topi.nn.fast_softmax, flat, 1, primfunc_attrs={FUSION_PATTERN: OPAQUE})
     return builder.call_te(topi.reshape, result, shape)
 
 
@@ -124,7 +125,7 @@ def _concat(builder: Any, call: relax.Call) -> Any:
     fields = list(parts.fields) if isinstance(parts, relax.Tuple) else []
     fixed = all(isinstance(dim, tirx.IntImm) and int(dim) > 0 for part in fields for dim in part.ty.shape)
     if axis is None or not fields or not fixed:
-        return call.op.get_attr("FLegalize")(builder, call)
+        return tvm_lowers(builder, call)
     axis = int(axis) % len(call.ty.shape)
     says = {CONCATENATION: axis}
     return builder.call_te(concatenated, fields, axis, primfunc_name_hint="concatenate", primfunc_attrs=says)
@@ -147,7 +148,7 @@ def reshaped(x: te.Tensor, shape: list[int]) -> te.Tensor:
 def _reshape(builder: Any, call: relax.Call) -> Any:
     dims = [*call.args[0].ty.shape, *call.ty.shape]
     if not all(isinstance(dim, tirx.IntImm) and int(dim) > 0 for dim in dims):
-        return call.op.get_attr("FLegalize")(builder, call)
+        return tvm_lowers(builder, call)
     return builder.call_te(reshaped, call.args[0], [int(dim) for dim in call.ty.shape], primfunc_name_hint="reshape")
 
 
@@ -162,7 +163,7 @@ def _split(builder: Any, call: relax.Call) -> Any:
     x, axis = call.args[0], int(call.attrs.axis) % len(call.args[0].ty.shape)
     sizes = [field.shape[axis] for field in call.ty.fields]
     if not all(isinstance(size, tirx.IntImm) for size in sizes):
-        return call.op.get_attr("FLegalize")(builder, call)
+        return tvm_lowers(builder, call)
     ends = list(itertools.accumulate(int(size) for size in sizes))
     spans = zip([0, *ends], ends, strict=False)
     return relax.Tuple([builder.emit_te(part, x, axis, *span, primfunc_name_hint="split") for span in spans])
@@ -187,7 +188,7 @@ def _power(builder: Any, call: relax.Call) -> Any:
     exponent = float(exponents.reshape(())) if exponents is not None and exponents.size == 1 else None
     is_plain = exponents is not None and exponents.ndim <= len(x.ty.shape) and str(x.ty.dtype) == FLOAT
     if not is_plain or exponent not in (*ROOTS, *PRODUCTS):
-        return call.op.get_attr("FLegalize")(builder, call)
+        return tvm_lowers(builder, call)
     return builder.call_te(power, x, exponent, primfunc_name_hint="power")
 
 
@@ -221,7 +222,7 @@ def _extreme(combine: Callable[[Any, Any], Any], start: float) -> Callable[[Any,
     def legalize(builder: Any, call: relax.Call) -> Any:
         x = call.args[0]
         if "float" not in str(x.ty.dtype):
-            return call.op.get_attr("FLegalize")(builder, call)
+            return tvm_lowers(builder, call)
         rank = len(x.ty.shape)
         axes = range(rank) if call.attrs.axis is None else sorted(int(axis) % rank for axis in call.attrs.axis)
         return builder.call_te(reduced, x, tuple(axes), call.ty.shape, primfunc_name_hint="extreme")

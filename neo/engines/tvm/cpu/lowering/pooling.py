@@ -12,6 +12,7 @@ from tvm import relax, te, tirx
 
 from neo.engines.tvm.cpu.lowering.arithmetic import decode
 from neo.engines.tvm.cpu.lowering.halves import half_of
+from neo.engines.tvm.tvm_private import tvm_lowers
 
 FLOAT = "float32"
 CHANNELS_LAST = "NHWC"
@@ -129,7 +130,7 @@ def _avg_pool2d(builder: Any, call: relax.Call) -> Any:
 def _pooled(builder: Any, call: relax.Call, pool: Pool) -> Any:
     windows = Windows.of(call)
     if windows is None:
-        return call.op.get_attr("FLegalize")(builder, call)
+        return tvm_lowers(builder, call)
     x, name = call.args[0], str(call.op.name).removeprefix("relax.nn.")
     half = half_of(builder, x)
     if half is None:

@@ -26,6 +26,7 @@ from neo.engines.tvm.cpu.schedules.rows import schedule_rows, schedule_sums
 from neo.engines.tvm.cpu.schedules.winograd import schedule_winograd, winograd_configurations
 from neo.engines.tvm.cpu.schedules.zeros import skip_zeros
 from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.tvm_private import is_scheduled
 
 FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_sums, schedule_reduction, schedule_rows)
 # a scheduled function, and {parameter: width} of what it wants packed
@@ -59,7 +60,7 @@ def schedule_module(
         if not isinstance(function, tvm.tirx.PrimFunc):
             continue
         name = variable.name_hint
-        if "tirx.is_scheduled" in (function.attrs or {}):  # its loops were written for the purpose
+        if is_scheduled(function):  # its loops were written for the purpose
             packings[name] = {}
             continue
         weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
@@ -82,7 +83,7 @@ def configurations_of(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[Configuration, ...]:
     """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
-    if "tirx.is_scheduled" in (function.attrs or {}) or _in_tiles(function, target, packable) is not None:
+    if is_scheduled(function) or _in_tiles(function, target, packable) is not None:
         return ()
     for family in FAMILIES:
         if _attempt(family, function, target, packable) is not None:

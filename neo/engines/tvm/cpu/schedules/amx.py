@@ -19,7 +19,6 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 
 from neo.contract.device import Target
-from neo.engines.tvm.cpu.codegen import prefetch
 from neo.engines.tvm.cpu.lowering.tiled import Mark, mark_of, whole_tiles
 from neo.engines.tvm.cpu.schedules.amx_loops import (
     INDEX,
@@ -39,7 +38,7 @@ from neo.engines.tvm.cpu.schedules.amx_loops import (
 )
 from neo.engines.tvm.cpu.schedules.loops import blocks_of, is_reduction
 from neo.engines.tvm.cpu.schedules.packing import Packing
-from neo.engines.tvm.cpu.units import amx
+from neo.engines.tvm.cpu.units import amx, prefetch
 from neo.engines.tvm.cpu.units.amx import ROW_BYTES, TILE_COLUMNS, Product
 from neo.engines.tvm.cpu.units.bfloat16 import PAIR
 from neo.engines.tvm.cpu.units.tiles import LINE_BYTES

@@ -16,15 +16,13 @@ import tvm_ffi
 from tvm import tirx
 
 from neo.contract.device import Target
-from neo.engines.tvm.cpu.codegen.sharing import CHUNKS
 from neo.engines.tvm.cpu.units import amx
 from neo.engines.tvm.cpu.units.amx import TILE_COLUMNS, Product
 from neo.engines.tvm.cpu.units.bfloat16 import FLOAT
+from neo.engines.tvm.cpu.units.threads import CHUNKS, PARALLEL_CYCLES
 from neo.engines.tvm.cpu.units.tiles import FLOAT_BYTES
 
 INDEX, LOCAL = "int64", "local"
-# cycles of one core: about the work it does in the time it takes to wake up another
-PARALLEL_CYCLES = 1 << 13
 
 # a TensorIR expression; tvm has no types
 Scalar = Any

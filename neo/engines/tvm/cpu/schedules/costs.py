@@ -17,12 +17,13 @@ from tvm.s_tir.schedule import SBlockRV
 
 from neo.engines.tvm.cpu.units.bfloat16 import multiplies_pairs
 from neo.engines.tvm.ir.expressions import bytes_in
+from neo.engines.tvm.tvm_private import FLOPS
 from neo.runtime.engine_folder import KernelCost
 
 # operations of two multiply-adds that the estimate, which sees an addition and a call, does not count
 _MORE_OF_A_PAIR = 3
 # what a function whose loops were written says of itself; it moves all of its parameters once
-_FLOPS = "estimated_flops"
+_FLOPS = FLOPS
 
 
 def kernel_costs(module: tvm.IRModule) -> tuple[KernelCost, ...]:

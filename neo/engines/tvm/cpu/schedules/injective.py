@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 from tvm import tirx
@@ -22,14 +21,13 @@ from neo.engines.tvm.cpu.schedules.loops import (
     lanes,
     loops_of,
 )
+from neo.engines.tvm.cpu.units.threads import PARALLEL_ELEMENTS
 from neo.engines.tvm.cpu.units.tiles import choose_lanes
+from neo.engines.tvm.tvm_private import is_looked_up, modulus_of_condition
 
-# below this many elements the wake-up of a second thread costs more than it saves
-PARALLEL_ELEMENTS = 1 << 14
 # so many narrower vectors are slower than wide ones of which some inputs are collected one by one
 NARROW = 4
-# a condition on the place within so many neighbours
-TURNS = r"if_then_else\(\(?{variable}(?: \+ (?:T\.int64\()?\d+\)?\)?)? % (?:T\.int64\()?(\d+)"
+# a row that alternates between more tensors is not unrolled
 MOST_TURNS = 8
 
 
@@ -88,17 +86,14 @@ def _turns(schedule: Schedule, block: SBlockRV, loops: list[LoopRV]) -> int:
         return 1
     described = schedule.get(block)
     variable = described.iter_vars[-1].var.name
-    # tvm 0.27 has no Python visitor for TensorIR; its script is unambiguous about this
-    found = re.search(TURNS.format(variable=variable), str(described.body.script()))
-    turns = int(found.group(1)) if found else 1
+    turns = modulus_of_condition(described.body, variable) or 1
     return turns if turns <= MOST_TURNS and extent(schedule, loops[-1]) % turns == 0 else 1
 
 
 def _looks_up(schedule: Schedule, block: SBlockRV) -> bool:
     """Does a table say where the block reads?"""
     reads = schedule.get(block).reads
-    # tvm 0.27 has no Python visitor for TensorIR; only what is read from a tensor is written with brackets
-    return any("[" in str(bounds.min) for read in reads for bounds in read.region)
+    return any(is_looked_up(bounds.min) for read in reads for bounds in read.region)
 
 
 def _vector_of(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> int:

@@ -12,6 +12,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
+from neo.engines.tvm import tvm_private
 from neo.engines.tvm.cpu.units.tiles import choose_lanes
 
 
@@ -52,8 +53,7 @@ def extent(schedule: Schedule, loop: LoopRV) -> int:
 
 def has_condition(schedule: Schedule, block: SBlockRV) -> bool:
     """Does the block choose between values, as padding does? Inlined, the choice would sit in the innermost loop."""
-    # tvm 0.27 has no Python visitor for TensorIR; its script is unambiguous about this
-    return "if_then_else(" in str(schedule.get(block).body.script())
+    return tvm_private.has_condition(schedule.get(block).body)
 
 
 def lanes(schedule: Schedule, block: SBlockRV, target: Target) -> int:

@@ -15,7 +15,7 @@ from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in
 from neo.contract.device import Target
 from neo.engines.tvm.cpu.units.tiles import choose_lanes
 from neo.engines.tvm.ir.expressions import with_body
-from neo.engines.tvm.ir.patterns import OPAQUE
+from neo.engines.tvm.tvm_private import FLOPS, FUSION_PATTERN, IS_SCHEDULED, NO_ALIAS, OPAQUE, is_scheduled
 
 
 class NotPlaced(Exception):
@@ -68,7 +68,7 @@ def placed(function: tirx.PrimFunc, place: Place, *, twice: bool = False) -> tir
     Raises NotPlaced.
     """
     *inputs, part = function.params
-    if "tirx.is_scheduled" in (function.attrs or {}):
+    if is_scheduled(function):
         raise NotPlaced
     whole = tirx.decl_buffer(place.shape, str(part.dtype), "whole")
 
@@ -127,7 +127,7 @@ def zeros(frame: Frame, size: tuple[int, int], dtype: str, target: Target) -> ti
     beside = [w for w in range(columns) if not frame.left <= w < frame.left + width]
     vector = choose_lanes(channels, max(1, target.vector_bits // (8 * np.dtype(dtype).itemsize)))
     with IRBuilder() as builder, T.prim_func(s_tir=True):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "op_pattern": OPAQUE, "estimated_flops": 0})
+        T.func_attr({NO_ALIAS: True, IS_SCHEDULED: True, FUSION_PATTERN: OPAQUE, FLOPS: 0})
         whole = T.match_buffer(T.arg("whole", T.handle()), frame.shape, dtype)
 
         def write(n: Any, row: Any, column: Any) -> None:

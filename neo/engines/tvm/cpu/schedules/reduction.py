@@ -17,7 +17,6 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IndexMap
 
 from neo.contract.device import Target
-from neo.engines.tvm.cpu.codegen.prefetch import fetch_ahead
 from neo.engines.tvm.cpu.schedules.choice import columns_first, tiles_of
 from neo.engines.tvm.cpu.schedules.injective import vectorised_pass
 from neo.engines.tvm.cpu.schedules.loops import (
@@ -30,11 +29,11 @@ from neo.engines.tvm.cpu.schedules.loops import (
     vectorise_innermost,
 )
 from neo.engines.tvm.cpu.schedules.nest import known_loops, nest_of, short_steps, spatial_of
+from neo.engines.tvm.cpu.schedules.prefetch import fetch_ahead
 from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.threads import PARALLEL_WORK
 from neo.engines.tvm.cpu.units.tiles import FLOAT_BYTES, Tile, choose_lanes
 
-# multiply-adds: about the work of one core in the time it takes to wake up another
-PARALLEL_WORK = 1 << 17
 LOCAL = "local"
 
 

@@ -13,7 +13,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
-from neo.engines.tvm.cpu.schedules.injective import PARALLEL_ELEMENTS, vectorised_pass
+from neo.engines.tvm.cpu.schedules.injective import vectorised_pass
 from neo.engines.tvm.cpu.schedules.loops import (
     blocks_of,
     elements,
@@ -25,6 +25,7 @@ from neo.engines.tvm.cpu.schedules.loops import (
     vector_width,
     vectorise_innermost,
 )
+from neo.engines.tvm.cpu.units.threads import PARALLEL_ELEMENTS
 
 # narrower vectors are not worth the second pass over the partial results
 LEAST_LANES = 4

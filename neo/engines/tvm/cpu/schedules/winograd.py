@@ -14,10 +14,10 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from neo.contract.device import Target
 from neo.engines.tvm.cpu.lowering.winograd import BLOCK
 from neo.engines.tvm.cpu.schedules.choice import TILES_TRIED, product_tiles
-from neo.engines.tvm.cpu.schedules.injective import PARALLEL_ELEMENTS
 from neo.engines.tvm.cpu.schedules.loops import blocks_of, extent, vector_width
 from neo.engines.tvm.cpu.schedules.reduction import schedule_products
 from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.threads import PARALLEL_ELEMENTS
 from neo.engines.tvm.cpu.units.tiles import Tile
 
 PIXELS, INPUT_HALF, INPUT = "winograd_pixels", "winograd_input_half", "winograd_input"

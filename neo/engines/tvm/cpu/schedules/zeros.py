@@ -6,36 +6,13 @@ for a whole tile of outputs, so that it is left out by asking once. Where dilati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import s_tir, sym, tirx
 from tvm.tirx.analysis import undefined_vars
 
+from neo.engines.tvm.cpu.lowering.image_rows import image_rows_of
 from neo.engines.tvm.ir.expressions import with_body
-
-_MARK = "neo.rows"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRows:
-    """Of an image: so many rows of zeros are above it, and so many of its own follow. Output h reads, with row k of the
-    kernel, row stride * h + dilation * k of them.
-    """
-
-    begin: int
-    count: int
-    stride: int
-    dilation: int
-
-    def share(self, taps: int, outputs: int) -> float:
-        """Of zeros among the rows that so many rows of a kernel read for so many of the output."""
-        reads = [self.stride * h + self.dilation * k for h in range(outputs) for k in range(taps)]
-        return sum(not self.begin <= read < self.begin + self.count for read in reads) / len(reads)
-
-    def attrs(self) -> dict[str, list[int]]:
-        """For te.compute, of a sum over the rows of the kernel first. Outputs are [..., h, w, o]."""
-        return {_MARK: [self.begin, self.count, self.stride, self.dilation]}
 
 
 def skip_zeros(function: tirx.PrimFunc) -> tirx.PrimFunc:
@@ -77,9 +54,9 @@ def _question(loops: list[Any], realize: Any) -> tuple[int, Any] | None:
     block = realize.block
     values = dict(zip([v.var.name for v in block.iter_vars], realize.iter_values, strict=True))
     sums = [v.var.name for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
-    if _MARK not in block.annotations or not sums:
+    rows = image_rows_of(block)
+    if rows is None or not sums:
         return None
-    rows = ImageRows(*(int(number) for number in block.annotations[_MARK]))
     outputs = [v.var.name for v in block.iter_vars if v.iter_type == tirx.IterVar.DataPar]
     step, row = values[sums[0]], values[outputs[-3]]
     depth = next((index for index, loop in enumerate(loops) if loop.loop_var.same_as(step)), None)

@@ -15,10 +15,10 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
-from neo.engines.tvm.cpu.schedules.injective import PARALLEL_ELEMENTS
 from neo.engines.tvm.cpu.units.bfloat16 import FLOAT, PAIR, STORAGE
+from neo.engines.tvm.cpu.units.threads import PARALLEL_ELEMENTS
 from neo.engines.tvm.ir.indices import unflatten
-from neo.engines.tvm.ir.patterns import OPAQUE
+from neo.engines.tvm.tvm_private import FLOPS, FUSION_PATTERN, IS_SCHEDULED, NO_ALIAS, OPAQUE
 
 LANES = (4, 8, 16)
 _TURN = "neo_transpose"
@@ -93,10 +93,10 @@ def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr(
             {
-                "tirx.noalias": True,
-                "tirx.is_scheduled": True,
-                "op_pattern": OPAQUE,
-                "estimated_flops": 0,
+                NO_ALIAS: True,
+                IS_SCHEDULED: True,
+                FUSION_PATTERN: OPAQUE,
+                FLOPS: 0,
             }
         )
         parts = 2 if spec.pairs else 1

@@ -2,7 +2,7 @@
 
 What the inputs contribute to the gates does not depend on the step before: it comes in as one matrix product over all
 steps. What is left is, per step, the product of the hidden states with the recurrent weights, and the gates. The
-weights are read once per step, in the order in which they lie; the sums of a tile (see ``recurrence.py``) stay in
+weights are read once per step, in the order in which they lie; the sums of a tile (see ``blocking.py``) stay in
 registers over the whole reduction, and the gates make the new state of them while they are in the first-level cache.
 
 A number of units that LANES does not divide is filled up: weights into the units behind the end are zero, and nothing
@@ -22,19 +22,24 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
-from neo.engines.tvm.cpu.codegen.host_passes import BARRIER, REGION
-from neo.engines.tvm.cpu.schedules.cells import CELLS, Cell, Phase, Place, lanes
+from neo.contract.device import Target
+from neo.engines.tvm.cpu.lowering.blocking import Blocking, Spread, choose_blocking
+from neo.engines.tvm.cpu.lowering.cells import CELLS, Cell, Phase, Place, lanes
 from neo.engines.tvm.ir.activations import number
-from neo.engines.tvm.ir.recurrence import FLOAT, LANES, Blocking, Recurrence, Spread
+from neo.engines.tvm.ir.recurrence import FLOAT, LANES, Recurrence, RecurrenceKernel
+from neo.engines.tvm.tvm_private import BARRIER, FLOPS, IS_SCHEDULED, NO_ALIAS, PARALLEL_REGION
+
+
+def write_recurrence(spec: Recurrence, target: Target) -> RecurrenceKernel:
+    """A ``WriteRecurrence`` for one target."""
+    blocking = choose_blocking(spec, target)
+    return RecurrenceKernel(recurrence_function(spec, blocking), blocking.gates)
 
 
 def recurrence_function(spec: Recurrence, blocking: Blocking) -> tvm.tirx.PrimFunc:
-    """Arguments, all float32: gates (steps * batch, directions * GATES * width): what inputs and biases contribute;
-    for each of ``groups`` the weights (directions, blocks, passes, units, gates, LANES); for a GRU that is not reset
-    first, the bias of its product (directions, width); the states before the first step; then the outputs.
-    """
+    """Parameters: as ``WriteRecurrence`` lists them."""
     with IRBuilder() as builder, T.prim_func(s_tir=True):
-        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "estimated_flops": spec.flops})
+        T.func_attr({NO_ALIAS: True, IS_SCHEDULED: True, FLOPS: spec.flops})
         cell = CELLS[spec.cell](spec, blocking)
         cell.declare()
         with T.sblock("root"):
@@ -80,7 +85,7 @@ class _Range:
 @contextmanager
 def _region(items: int) -> Iterator[_Range]:
     """What is inside is run by every thread, for its share of the items, which are neighbours."""
-    with T.attr(0, REGION, 1):
+    with T.attr(0, PARALLEL_REGION, 1):
         own = T.alloc_buffer((2,), "int32", scope="local")
         T.buffer_store(own, items, [0])
         T.buffer_store(own, 0, [1])

@@ -1,0 +1,31 @@
+"""A target as LLVM names it."""
+
+from __future__ import annotations
+
+import difflib
+
+import tvm
+
+from neo.contract.device import Target
+from neo.engines.tvm.tvm_private import llvm_processors
+from neo.errors import TargetError
+
+
+def llvm_target(target: Target) -> tvm.target.Target:
+    options = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.mcpu, "num-cores": target.cores}
+    if target.attrs:
+        options["mattr"] = list(target.attrs)
+    return tvm.target.Target(options)
+
+
+def check_processor(target: Target, llvm: tvm.target.Target) -> None:
+    """Raises TargetError: LLVM itself takes a processor that it does not know for a generic one, with a word on stderr
+    only.
+    """
+    cpus = llvm_processors(llvm)
+    if target.mcpu not in cpus:
+        close = difflib.get_close_matches(target.mcpu, cpus, 3)
+        raise TargetError(
+            f"target {target.name}: LLVM knows no {target.arch} processor {target.mcpu!r}",
+            hint=f"did you mean {' or '.join(close)}?" if close else "see `neo targets` for examples",
+        )

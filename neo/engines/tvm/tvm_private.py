@@ -1,0 +1,215 @@
+"""What this engine assumes of TVM 0.27 and TVM does not promise: private names, numbers without a name in Python,
+orders of arguments, strings that passes look for.
+
+Nothing else in the engine may know such a thing. ``tests/engines/test_tvm_private.py`` has a test for each assumption
+and says in words what broke when a new TVM breaks one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, s_tir, tirx
+from tvm.ir import PrimType
+from tvm.relax.frontend.onnx import onnx_frontend
+
+# --- attributes of functions ------------------------------------------------------------------------------------------
+
+# tells TVM's passes and our schedules that the loops are as they shall be
+IS_SCHEDULED = "tirx.is_scheduled"
+# no two parameters share memory
+NO_ALIAS = "tirx.noalias"
+# what ``tvm.s_tir.analysis.estimate_tir_flops`` answers instead of counting
+FLOPS = "estimated_flops"
+# what may be fused to a function, one of the numbers below
+FUSION_PATTERN = "op_pattern"
+# TVM's OpPatternKind, which has no names in Python. kOutEWiseFusable: elementwise operators behind it; kOpaque: nothing
+TAKES_EPILOGUE, OPAQUE = 4, 8
+# how a function is called, tvm::CallingConv. 1 is kCPackedFunc: MakePackedAPI leaves a function that says so alone, and
+# the code generator gives it the signature that its parameters say
+_CALLING_CONVENTION, _PLAIN_C = "calling_conv", 1
+
+# --- attributes and annotations of statements -------------------------------------------------------------------------
+
+# a region that every thread of the pool runs as a whole, and a part of it at whose end they wait for each other
+PARALLEL_REGION, BARRIER = "pragma_parallel_launch_point", "pragma_parallel_barrier_when_finish"
+# LowerTVMBuiltin allocates buffers with this annotation on the stack, whatever their size
+_KEEP_ON_STACK = "disable_lower_builtin"
+# LLVM source text that is linked to the module
+_IMPORT_LLVM = "pragma_import_llvm"
+# a pointer is a multiple of so many bytes
+_ALIGNMENT = "storage_alignment"
+# where a function allocates. MakePackedAPI reads it from tensor arguments; 1 is DLPack's number of the CPU
+_DEVICE = {"device_type": 1, "device_id": 0}
+
+# tvm::tirx::CallEffectKind::kPure
+_PURE = 1
+
+
+def is_scheduled(function: tirx.PrimFunc) -> bool:
+    return IS_SCHEDULED in (function.attrs or {})
+
+
+def called_plainly(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """A function that is called as a C function with its parameters, not with TVM's packed arguments."""
+    return function.with_attr(_CALLING_CONVENTION, _PLAIN_C)
+
+
+def is_called_plainly(function: tirx.PrimFunc) -> bool:
+    return int((function.attrs or {}).get(_CALLING_CONVENTION, 0)) == _PLAIN_C
+
+
+def on_stack(allocation: tirx.AllocBuffer) -> tirx.AllocBuffer:
+    """The allocation, of any size, on the stack instead of TVM's heap."""
+    return tirx.AllocBuffer(allocation.buffer, {**allocation.annotations, _KEEP_ON_STACK: tirx.IntImm("bool", 1)})
+
+
+def on_cpu(body: tirx.Stmt) -> tirx.Stmt:
+    """The body of a plainly called function that allocates."""
+    for name, value in _DEVICE.items():
+        body = tirx.AttrStmt(tvm.ir.StringImm("default"), name, tirx.const(value), body)
+    return body
+
+
+def with_llvm_source(source: str, body: tirx.Stmt) -> tirx.Stmt:
+    return tirx.AttrStmt(tirx.const(0), _IMPORT_LLVM, tvm.ir.StringImm(source), body)
+
+
+def aligned(pointer: tirx.Var, alignment_bytes: int, body: tirx.Stmt) -> tirx.Stmt:
+    return tirx.AttrStmt(pointer, _ALIGNMENT, tirx.const(alignment_bytes), body)
+
+
+def check(condition: Any, message: str) -> tirx.Stmt:
+    """Raises RuntimeError with the message. TVM 0.27 takes (condition, kind, parts), though it names the parameters in
+    another order.
+    """
+    return tirx.AssertStmt(condition, tvm.ir.StringImm("RuntimeError"), [tvm.ir.StringImm(message)])
+
+
+def direct_call(function: Any, arguments: Sequence[Any], dtype: str) -> Any:
+    """A direct call of another function of the module. ``tirx.call_*`` know intrinsics and external names only."""
+    return tvm.ir.Call(function, arguments, ret_ty=PrimType(dtype))
+
+
+# --- operators of TensorIR --------------------------------------------------------------------------------------------
+
+
+def register_operator(name: str, arguments: int, lower: Callable[[Any], Any]) -> None:
+    """A pure, vectorisable TensorIR operator; lower: its call -> the expression that LLVM compiles instead."""
+    tvm_ffi.get_global_func("ir.RegisterOp")(name, "")
+    operator = tvm.ir.Op.get(name)
+    operator.set_num_inputs(arguments)
+    operator.set_attr("TCallEffectKind", _PURE)
+    operator.set_attr("TVectorizable", value=True)
+    operator.set_attr("TScriptPrinterName", name.removeprefix("tirx."))
+    tirx.register_intrin_lowering(name, target="llvm", f=lower)
+
+
+# --- TensorIR as text, for which TVM 0.27 has no visitor in Python ----------------------------------------------------
+
+_MODULO_CONDITION = r"if_then_else\(\(?{variable}(?: \+ (?:T\.int64\()?\d+\)?\)?)? % (?:T\.int64\()?(\d+)"
+
+
+def has_condition(body: Any) -> bool:
+    """Does a statement choose between values?"""
+    return "if_then_else(" in str(body.script())
+
+
+def modulus_of_condition(body: Any, variable: str) -> int | None:
+    """The first n of a condition on ``variable % n`` or ``(variable + constant) % n``."""
+    found = re.search(_MODULO_CONDITION.format(variable=variable), str(body.script()))
+    return int(found.group(1)) if found else None
+
+
+def is_looked_up(index: Any) -> bool:
+    """Is an index read from a tensor? Only such reads are printed with brackets."""
+    return "[" in str(index)
+
+
+# --- Relax ------------------------------------------------------------------------------------------------------------
+
+
+def tvm_lowers(builder: Any, call: relax.Call) -> Any:
+    """What ``relax.transform.LegalizeOps`` makes of an operator by itself."""
+    return call.op.get_attr("FLegalize")(builder, call)
+
+
+# the operator, without "relax.", that ``relax.transform.CallTIRRewrite`` puts in front of a kernel for its result
+ALLOCATE = "builtin.alloc_tensor"
+
+
+# --- compiling --------------------------------------------------------------------------------------------------------
+
+
+def register_pipeline(name: str, last: tvm.transform.Pass) -> None:
+    """TVM's passes for scheduled functions; ``last`` runs on host functions just before they are lowered to calls."""
+
+    def pipeline() -> tuple[Any, Any, Any]:
+        passes, finalize_host, finalize_device = s_tir.pipeline.default_s_tir_pipeline()
+        return passes, lambda: tvm.transform.Sequential([last, finalize_host()]), finalize_device
+
+    tirx.compilation_pipeline.register_tir_pipeline(name, pipeline)
+
+
+def llvm_processors(llvm: tvm.target.Target) -> frozenset[str]:
+    return frozenset(str(name) for name in tvm.target.codegen.llvm_get_cpu_archlist(llvm))
+
+
+# --- the ONNX importer ------------------------------------------------------------------------------------------------
+
+
+def importable_operators() -> frozenset[str]:
+    """ONNX operators that TVM's importer has a converter for, or takes by itself."""
+    return frozenset((*onnx_frontend._get_convert_map(), "Constant"))  # noqa: SLF001  # no public list
+
+
+class OnnxImporter(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tvm has no types
+    """TVM's importer, open for further converters."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[Any]]) -> None:
+        super().__init__(dict(shapes), "float32", sanitize=False)
+
+    def convert(self, operator: str, inputs: Sequence[Any], attributes: dict[str, Any], opset: int) -> Any:
+        """One node as TVM converts it; to be overridden."""
+        return super()._convert_operator(operator, inputs, attributes, opset)
+
+    def convert_by(
+        self, converter: Any, inputs: Sequence[Any], attributes: dict[str, Any], opset: int, *given: Any
+    ) -> Any:
+        """One node by a converter of ours. given: what it finds behind the two that TVM's own get as ``params``."""
+        convert = converter.get_converter(opset)
+        return self.bb.normalize(convert(self.bb, inputs, attributes, [self._nodes, self._params, *given]))
+
+    def _convert_operator(self, op_name: str, inputs: Sequence[Any], attrs: dict[str, Any], opset: int) -> Any:
+        return self.convert(op_name, inputs, attrs, opset)
+
+    def _check_for_unsupported_ops(self, graph: Any) -> None:
+        """Every node is looked at before, in ``importing/refusal.py``."""
+
+
+def name_of_node(attributes: Mapping[str, Any]) -> str:
+    """attributes: as the importer hands them to ``convert``."""
+    return str(attributes["tvm_custom"]["name"])
+
+
+class PadConverter(onnx_frontend.Pad):  # type: ignore[misc]
+    """TVM's converter of Pad, open below what its versions have in common."""
+
+    @classmethod
+    def lower(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
+        """To be overridden. allowed_modes: of the operator set's version."""
+        return super()._lower_pad(bb, inputs, attr, params, allowed_modes)
+
+    @classmethod
+    def padding(cls, inputs: Sequence[Any], params: Any) -> tuple[list[int], list[int], float]:
+        """-> (before, after, of every axis; the value). Raises ValueError where they are computed."""
+        before, after, value = cls._parse_pads_and_axes(inputs, params)
+        return before, after, value
+
+    @classmethod
+    def _lower_pad(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
+        return cls.lower(bb, inputs, attr, params[:2], allowed_modes)
