@@ -121,9 +121,10 @@ def compile_command(  # one parameter per option
     as_json: bool,
 ) -> None:
     """Compile MODEL, a trained model's file or folder, or what --module builds, into one signed bundle per target."""
-    from neo.compiler.pipeline import DEFAULT_TOLERANCE, run
+    from neo.compiler.pipeline import run
     from neo.compiler.request import CompileRequest
     from neo.contract.parity import Tolerance
+    from neo.contract.precision import FP32
     from neo.settings import key_path
     from neo.trust.keys import load_or_make_signer
 
@@ -148,7 +149,7 @@ def compile_command(  # one parameter per option
         postprocess=postprocess,
         trust_pickle=trust_pickle,
         threads=threads,
-        tolerance=None if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
+        tolerance=None if tolerance is None else Tolerance(FP32.tolerance.max_abs, tolerance),
         precision=precision,
         tune_s=tune_s,
     )

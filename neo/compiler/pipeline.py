@@ -19,8 +19,8 @@ from neo.contract.device import Target, parse_name
 from neo.contract.fields import ContractError, dump_object
 from neo.contract.manifest import REPORT_PATH, Manifest
 from neo.contract.parity import Parity, Tolerance
+from neo.contract.precision import FP32, PRECISIONS
 from neo.engines import ENGINES
-from neo.engines.base import BF16, PRECISIONS
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.graph.confined import rewrite_confined
@@ -29,11 +29,6 @@ from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
 from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
-
-# fp32 on another processor sums in another order; a wrong model is off by far more
-DEFAULT_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
-# bf16 keeps 8 bits of every input and weight; trained networks lose about one percent of the largest output
-BF16_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=5e-2)
 
 Progress = Callable[[str], None]
 """Called with a few words when a step begins."""
@@ -188,8 +183,7 @@ class _Job:
     @property
     def tolerance(self) -> Tolerance:
         own = self.conversion.tolerance
-        usual = BF16_TOLERANCE if self.request.precision == BF16 else DEFAULT_TOLERANCE
-        asked = self.request.tolerance or usual
+        asked = self.request.tolerance or PRECISIONS.get(self.request.precision, FP32).tolerance
         return asked if own is None else asked.widest(own)
 
 
@@ -210,7 +204,7 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
     here = why_not_here(target)
     tune_s = 0.0 if here else request.tune_s
     for kind in kinds(request.engine, request.precision, target):
-        name = "-".join(kind)
+        name = f"{kind[0]}-{kind[1].name}"
         search = f", measuring kernels for up to {tune_s:g} s" if tune_s and ENGINES[kind[0]].tunes else ""
         progress(f"building {name} for {target.name}{search}")
         start = time.perf_counter()
@@ -221,7 +215,7 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
     if not here:
         with _timed(seconds, "measure"):
             progress(f"measuring {', '.join(candidate.label for candidate in candidates)}")
-            threads = request.threads or min(target.cores, available_cores())
+            threads = request.threads or min(target.cpu.cores, available_cores())
             candidates = measure_candidates(candidates, threads, job.tolerance)
     chosen = choose(candidates)
     notes = [*job.conversion.notes, *explain(candidates, chosen, here)]
@@ -247,7 +241,7 @@ def _write(choice: _Choice) -> CompiledBundle:
         requires=replace(target.requirements, engines=dict(chosen.built.needs)),
         engine=chosen.engine,
         engine_version=chosen.built.version,
-        precision=chosen.precision,
+        precision=chosen.precision.name,
         source=job.conversion.framework,
         inputs=job.conversion.inputs,
         outputs=job.conversion.outputs,

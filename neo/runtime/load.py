@@ -17,6 +17,7 @@ from neo.contract.inference import check_inputs
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
 from neo.contract.strings import as_dtype
 from neo.contract.tensors import TensorSpec
+from neo.contract.versions import NewerFormat
 from neo.errors import BundleError, EngineError, InputSpecError, TargetError
 from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.extensions import DISTRIBUTION
@@ -79,14 +80,16 @@ class Predictor:
 def load(folder: str | Path, threads: int | None = None) -> Predictor:
     """An unpacked bundle. threads: how many the engine may use; None for every core this process may run on.
 
-    Raises BundleError if the folder is no bundle, TargetError if it holds code for another processor, EngineError if
-    its engine is not installed or cannot load it.
+    Raises BundleError if the folder is no bundle, NewerFormat if it is one of a later version, TargetError if it holds
+    code for another processor, EngineError if its engine is not installed or cannot load it.
     """
     folder = Path(folder)
     try:
         manifest = Manifest.from_bytes((folder / CONFIG_PATH).read_bytes())
     except OSError as error:
         raise BundleError(f"no bundle in {folder}: {error.strerror}") from error
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise BundleError(f"{folder}: {error.message}", hint=error.hint) from error
     _check_processor(manifest)

@@ -124,7 +124,7 @@ class Store:
             raise StoreError(
                 f"{path} is damaged: {error.message}", hint="choose another folder with --store, or remove this one"
             ) from error
-        return ImageIndex(tuple(self._typed(entry) for entry in index.manifests))
+        return replace(index, manifests=tuple(self._typed(entry) for entry in index.manifests))
 
     def add_to_index(self, entry: Descriptor) -> None:
         """List a manifest. An entry with the same digest or the same reference name is replaced by it."""

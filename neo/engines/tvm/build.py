@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from neo.contract.device import Target
+from neo.contract.precision import BF16, FP32
 from neo.contract.tensors import TensorSpec
-from neo.engines.base import FP32, BuildRequest, BuiltEngine, check_computes
+from neo.engines.base import BuildRequest, BuiltEngine, check_computes
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.codegen.link import link
@@ -44,6 +46,9 @@ from neo.runtime.engine_folder import ENGINE_FILE, LIBRARY_FILE, EngineFolder
 
 # protobuf writes at most 2 GiB in one file
 LARGEST_EMBEDDED_BYTES = 1 << 30
+
+#: precision -> what multiplies in it on a target; see ``_unit``
+MULTIPLIERS: dict[str, Callable[[Target], Unit | None]] = {FP32.name: lambda _: None, BF16.name: unit_of}
 
 
 def build(request: BuildRequest) -> BuiltEngine:
@@ -92,9 +97,9 @@ def _build_segments(
 
 
 def _unit(request: BuildRequest) -> Unit | None:
-    """What multiplies in the precision that was asked for; None for float32, which everything does."""
+    """What multiplies in the precision that was asked for; None: the processor's usual instructions."""
     check_computes(request.target, request.precision)
-    return None if request.precision == FP32 else unit_of(request.target)
+    return MULTIPLIERS[request.precision.name](request.target)
 
 
 def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, tuner: Tuner) -> tuple[str, ...]:
@@ -107,7 +112,7 @@ def _compile(part: Part, target: Target, llvm: tvm.target.Target, folder: Path, 
         scheduled = schedule_module(module, target, uses, configurations)
         module, arrays = pack_weights(scheduled.module, arrays, uses, scheduled.packings)
         placed = write_in_place(module, target)
-        compiled = compile_sequence(placed.module, llvm, pipeline_of(tuner.unit, target.cores))
+        compiled = compile_sequence(placed.module, llvm, pipeline_of(tuner.unit, target.cpu.cores))
     except NeoError:
         raise
     except Exception as error:  # a compiler's failures are of every kind
@@ -147,19 +152,19 @@ def _check_fixed(inputs: tuple[TensorSpec, ...]) -> None:
 
 
 def llvm_target(target: Target) -> tvm.target.Target:
-    options = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.mcpu, "num-cores": target.cores}
-    if target.attrs:
-        options["mattr"] = list(target.attrs)
+    options = {"kind": "llvm", "mtriple": target.cpu.triple, "mcpu": target.cpu.mcpu, "num-cores": target.cpu.cores}
+    if target.cpu.attrs:
+        options["mattr"] = list(target.cpu.attrs)
     return tvm.target.Target(options)
 
 
 def _check_cpu(target: Target, llvm: tvm.target.Target) -> None:
     """LLVM takes a processor or feature it does not know for a generic one, and says so on stderr only."""
     cpus = {str(name) for name in tvm.target.codegen.llvm_get_cpu_archlist(llvm)}
-    if target.mcpu not in cpus:
-        close = difflib.get_close_matches(target.mcpu, cpus, 3)
+    if target.cpu.mcpu not in cpus:
+        close = difflib.get_close_matches(target.cpu.mcpu, cpus, 3)
         raise TargetError(
-            f"target {target.name}: LLVM knows no {target.arch} processor {target.mcpu!r}",
+            f"target {target.name}: LLVM knows no {target.cpu.arch} processor {target.cpu.mcpu!r}",
             hint=f"did you mean {' or '.join(close)}?" if close else "see `neo targets` for examples",
         )
 

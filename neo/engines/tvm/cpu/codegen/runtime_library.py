@@ -31,7 +31,7 @@ TIMEOUT_S = 900
 
 def add_runtime_library(request: BuildRequest) -> None:
     """Into the engine folder that the build has filled."""
-    shutil.copyfile(runtime_library(request.target.arch), request.folder / RUNTIME_FILE)
+    shutil.copyfile(runtime_library(request.target.cpu.arch), request.folder / RUNTIME_FILE)
 
 
 def runtime_library(arch: str) -> Path:
