@@ -43,6 +43,7 @@ Examples:
 )
 @click.option("--name", help="Name of the bundle. [default: from the file name]")
 @click.option("--version", help="Version of the bundle. [default: the next whole number]")
+@click.option("--replace", is_flag=True, help="Replace a bundle that has this name, version and target already.")
 @click.option("--framework", help=f"{', '.join(FRONTENDS)}. [default: recognised from the file]")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="As in x=float32[1,3,224,224].")
 @click.option("--outputs", help="Names of the outputs of a frozen TensorFlow graph, as in scores,boxes.")
@@ -101,6 +102,7 @@ def compile_command(  # one parameter per option
     engine: str,
     name: str | None,
     version: str | None,
+    replace: bool,
     framework: str | None,
     inputs: tuple[str, ...],
     outputs: str | None,
@@ -138,6 +140,7 @@ def compile_command(  # one parameter per option
         engine=engine,
         name=name,
         version=version,
+        replace=replace,
         framework=framework,
         inputs=tuple(parse_input(text) for text in inputs),
         dims=dict(parse_dim(text) for text in dims),

@@ -24,7 +24,7 @@ def inspect_command(reference: str | None, store: Path | None, as_json: bool) ->
     """Show the bundle REF: inputs, outputs, engine, files, who signed it; without REF, list the store."""
     from neo.store.bundles import bundle_entries, find_bundle, open_bundle
 
-    opened = open_store(store)
+    opened = open_store(store, create=False)
     if reference is None:
         bundles = [open_bundle(opened, entry) for entry in bundle_entries(opened)]
         rows = [_summary(opened, bundle) for bundle in bundles]

@@ -28,9 +28,9 @@ key_option = click.option(
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use. [default: all cores]")
 
 
-def open_store(path: Path | None) -> Store:
-    """The store at path, or the user's own."""
+def open_store(path: Path | None, *, create: bool = True) -> Store:
+    """The store at path, or the user's own. create: make the one at path if there is none; the user's own is made."""
     from neo.settings import store_path
     from neo.store import Store
 
-    return Store(path or store_path())
+    return Store(path or store_path(), create=create or path is None)

@@ -23,7 +23,8 @@ class CompileRequest:
     """model: a model file or folder; None if module, "package.module:name" of code that builds it, and weights, the
     file with its weights, name it. targets: names of targets, or .toml files. engine: "auto" or one of ENGINES.
 
-    name, version: of the bundle; by default the file's name and the next whole number. inputs, dims, signature,
+    name, version: of the bundle; by default the file's name and the next whole number. replace: a bundle that has this
+    name, version and target already gives way; otherwise it is an error. inputs, dims, signature,
     outputs, framework, golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised
     from the file. preprocess, postprocess: TOML documents with steps that become part of the model, see
     docs/pipelines.md. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes in; inputs and
@@ -42,6 +43,7 @@ class CompileRequest:
     engine: str = AUTO
     name: str | None = None
     version: str | None = None
+    replace: bool = False
     framework: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
