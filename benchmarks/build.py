@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neo.engines.base import FP32, BuildRequest
+from neo.contract.precision import FP32, PRECISIONS
+from neo.engines.base import BuildRequest
 from neo.engines.confined import build_engine
 from neo.frontends.onnx_file import interface
 from neo.graph.confined import rewrite_confined
@@ -32,13 +33,13 @@ def build(
     folder: Path,
     limit_s: float,
     *,
-    precision: str = FP32,
+    precision: str = FP32.name,
     target: str = HOST,
     tune_s: float = 0.0,
 ) -> Build:
-    """precision: one of neo.engines.base.PRECISIONS. folder: made here. tune_s: seconds for measuring configurations,
-    on top of limit_s. Raises EngineError if the engine cannot build the model, ResourceLimitExceeded if it cannot
-    within limit_s seconds.
+    """precision: a name in neo.contract.precision.PRECISIONS. folder: made here. tune_s: seconds for measuring
+    configurations, on top of limit_s. Raises EngineError if the engine cannot build the model, ResourceLimitExceeded
+    if it cannot within limit_s seconds.
     """
     folder.mkdir(parents=True)
     inputs, outputs = interface(onnx)
@@ -49,6 +50,8 @@ def build(
         scratch.mkdir()
         start = time.perf_counter()
         rewritten = rewrite_confined(onnx, graph)
-        request = BuildRequest(rewritten, load_target(target), inputs, outputs, folder, precision, tune_s=tune_s)
+        request = BuildRequest(
+            rewritten, load_target(target), inputs, outputs, folder, PRECISIONS[precision], tune_s=tune_s
+        )
         built = build_engine(engine, request, scratch, limits)
         return Build(folder, time.perf_counter() - start, built.notes)

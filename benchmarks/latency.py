@@ -91,7 +91,7 @@ def _features(name: str) -> tuple[str, ...]:
         raise UsageError(
             f"this machine cannot run what is built for {name}: {'; '.join(reasons)}", hint="see `neo targets`"
         )
-    return target.features
+    return target.cpu.features
 
 
 @click.command(epilog="Example: python -m benchmarks.latency --models resnet50,bert_base --threads 1,2 --json out.json")

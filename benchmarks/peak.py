@@ -29,7 +29,7 @@ def peak_gflops(target: Target, threads: int, seconds: float = 0.3, tries: int =
     """
     with tempfile.TemporaryDirectory(prefix="neo-peak-") as scratch:
         function = _compile(target, Path(scratch))
-        per_round = 2 * (target.vector_registers - SPARE_REGISTERS) * target.vector_bits // (8 * FLOAT_BYTES)
+        per_round = 2 * (target.cpu.vector_registers - SPARE_REGISTERS) * target.cpu.vector_bits // (8 * FLOAT_BYTES)
         rounds = FIRST_ROUNDS
         while (elapsed := _run(function, rounds, threads)) < seconds:
             rounds = max(2 * rounds, int(rounds * seconds / max(elapsed, 1e-6)))
@@ -40,8 +40,8 @@ def peak_gflops(target: Target, threads: int, seconds: float = 0.3, tries: int =
 def _compile(target: Target, scratch: Path) -> ctypes._NamedFuncPointer:
     library = scratch / "fma.so"
     sizes = [
-        f"-DVECTOR_BYTES={target.vector_bits // 8}",
-        f"-DACCUMULATORS={target.vector_registers - SPARE_REGISTERS}",
+        f"-DVECTOR_BYTES={target.cpu.vector_bits // 8}",
+        f"-DACCUMULATORS={target.cpu.vector_registers - SPARE_REGISTERS}",
     ]
     command = [sys.executable, "-m", "ziglang", "cc", "-O3", "-march=native", "-ffp-contract=fast", *sizes]
     environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig")}

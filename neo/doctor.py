@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from neo.engines.base import bf16_feature
+from neo.contract.precision import PRECISIONS
 from neo.errors import NeoError
 from neo.isolation import confinement_here
 from neo.isolation.network import NAMESPACE
@@ -74,9 +74,14 @@ def _python() -> Finding:
 def _host() -> Finding:
     def describe() -> str:
         target = load_target(HOST)
-        feature = bf16_feature(target)
-        bf16 = f"bf16 by {feature}" if feature else "no bf16"
-        return f"{target.description}, {target.arch}, {target.cores} cores, {bf16}"
+        special = [
+            f"{precision.name} by {precision.feature(target.cpu)}"
+            if precision.runs_on(target.cpu)
+            else f"no {precision.name}"
+            for precision in PRECISIONS.values()
+            if precision.features
+        ]
+        return ", ".join([target.description, target.cpu.arch, f"{target.cpu.cores} cores", *special])
 
     return _guarded("this machine", describe)
 

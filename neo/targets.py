@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import neo
-from neo.contract.device import Capabilities, Target, is_name, mismatches
+from neo.contract.device import Capabilities, Processor, Target, is_name, mismatches
 from neo.contract.fields import ContractError
 from neo.errors import TargetError
 from neo.runtime import engine_versions
@@ -90,16 +90,18 @@ def host_target(host: Host) -> Target:
     return Target(
         name=HOST,
         description=host.model_name,
-        arch=host.arch,
-        mcpu=_BASE_CPU[host.arch],
-        features=features,
-        attrs=tuple(dict.fromkeys("+" + names.get(feature, feature) for feature in features)),
-        vector_bits=512 if wide else 256 if "avx2" in features else 128,
-        vector_registers=32 if wide or host.arch == "aarch64" else 16,
-        cores=host.cores,
-        l1d_kib=host.l1d_kib,
-        l2_kib=host.l2_kib,
-        l3_kib=host.l3_kib,
+        cpu=Processor(
+            arch=host.arch,
+            mcpu=_BASE_CPU[host.arch],
+            features=features,
+            attrs=tuple(dict.fromkeys("+" + names.get(feature, feature) for feature in features)),
+            vector_bits=512 if wide else 256 if "avx2" in features else 128,
+            vector_registers=32 if wide or host.arch == "aarch64" else 16,
+            cores=host.cores,
+            l1d_kib=host.l1d_kib,
+            l2_kib=host.l2_kib,
+            l3_kib=host.l3_kib,
+        ),
         glibc=GLIBC_FLOOR,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import onnx
 import pytest
 from onnx import helper
 
+from neo.compiler import pipeline
+from neo.compiler.bundle import stage
 from neo.compiler.pipeline import CompiledBundle, default_name, run
 from neo.compiler.request import CompileRequest
 from neo.contract.parity import Tolerance
-from neo.errors import EngineError, NeoError, ParityError, TargetError, UsageError
+from neo.errors import DiskFull, EngineError, NeoError, ParityError, StoreError, TargetError, UsageError
 from neo.runtime import load
 from neo.runtime.golden import self_test
 from neo.store import Store
@@ -190,3 +193,38 @@ def test_golden_samples_of_the_users_own_are_the_measure(tmp_path: Path, store: 
     np.savez(tmp_path / "sample.npz", x=np.zeros((1, 1, 8, 8), np.float32), y=np.full((1, 10), 7, np.float32))
     with pytest.raises(ParityError):
         run(CompileRequest(model, store, None, golden=tmp_path / "sample.npz"))
+
+
+def test_a_version_that_is_taken_is_refused_before_the_work_and_replaced_on_request(store: Store, model: Path) -> None:
+    request = CompileRequest(model, store, None, engine="onnxruntime", version="7")
+    (old,) = run(request)
+    steps: list[str] = []
+    with pytest.raises(StoreError, match=r"my-model:7-host is in .* already"):
+        run(request, steps.append)
+    assert steps == []
+    (new,) = run(replace(request, replace=True))
+    (entry,) = bundle_entries(store)
+    assert entry.digest == new.bundle.descriptor.digest != old.bundle.descriptor.digest
+
+
+def test_one_target_named_twice_cannot_have_one_version(store: Store, model: Path) -> None:
+    with pytest.raises(UsageError, match="two bundles would be my-model:7-host"):
+        run(CompileRequest(model, store, None, targets=("host", "host"), version="7"))
+
+
+def test_a_second_bundle_that_cannot_be_written_leaves_no_bundle(
+    store: Store, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged: list[object] = []
+
+    def stage_one(*given: object) -> object:
+        if staged:
+            raise DiskFull("no space left to write it")
+        staged.append(stage(*given))  # type: ignore[arg-type]
+        return staged[0]
+
+    monkeypatch.setattr(pipeline, "stage", stage_one)
+    with pytest.raises(DiskFull):
+        run(CompileRequest(model, store, None, targets=("host", "aarch64"), engine="onnxruntime"))
+    assert len(staged) == 1
+    assert bundle_entries(store) == ()

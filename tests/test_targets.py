@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from neo.contract.device import Target, mismatches
+from neo.contract.device import Accelerator, Target, mismatches
+from neo.contract.precision import BF16
 from neo.engines import ENGINES
-from neo.engines.base import bf16_feature
 from neo.errors import TargetError
 from neo.runtime.host import KNOWN_FEATURES, read_host
 from neo.targets import HOST, host_capabilities, host_target, list_targets, load_target, why_not_here
@@ -27,24 +27,24 @@ def test_every_file_is_a_target_of_its_own_name() -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_a_target_asks_for_what_a_device_can_say_of_itself(target: Target) -> None:
-    assert set(target.features) <= set(KNOWN_FEATURES[target.arch])
-    assert len(set(target.features)) == len(target.features)
+    assert set(target.cpu.features) <= set(KNOWN_FEATURES[target.cpu.arch])
+    assert len(set(target.cpu.features)) == len(target.cpu.features)
     assert set(target.engines) <= set(ENGINES)
     assert target.engines
-    assert target.vector_bits in (128, 256, 512)
+    assert target.cpu.vector_bits in (128, 256, 512)
     assert Target.from_json(json.loads(json.dumps(target.to_json()))) == target
-    assert target.triple == f"{target.arch}-linux-gnu"
+    assert target.cpu.triple == f"{target.cpu.arch}-linux-gnu"
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_vectors_are_no_wider_than_the_features_allow(target: Target) -> None:
-    if target.arch == "x86_64":
-        widest = 512 if "avx512f" in target.features else 256 if "avx2" in target.features else 128
-        assert target.vector_bits == widest
-        assert target.vector_registers == (32 if widest == 512 else 16)
-        assert target.operand_registers == (15 if widest == 128 else target.vector_registers)
+    if target.cpu.arch == "x86_64":
+        widest = 512 if "avx512f" in target.cpu.features else 256 if "avx2" in target.cpu.features else 128
+        assert target.cpu.vector_bits == widest
+        assert target.cpu.vector_registers == (32 if widest == 512 else 16)
+        assert target.cpu.operand_registers == (15 if widest == 128 else target.cpu.vector_registers)
     else:
-        assert (target.vector_bits, target.vector_registers) == (128, 32)
+        assert (target.cpu.vector_bits, target.cpu.vector_registers) == (128, 32)
 
 
 LLVM_SCRIPT = """
@@ -63,11 +63,11 @@ for triple, mcpu, attrs in json.loads(sys.stdin.read()):
 @pytest.mark.slow
 def test_llvm_knows_every_processor_and_feature() -> None:
     """LLVM only warns of what it does not know, on stderr, and goes on with less."""
-    wanted = [(target.triple, target.mcpu, list(target.attrs)) for target in (*TARGETS, load_target(HOST))]
+    wanted = [(target.cpu.triple, target.cpu.mcpu, list(target.cpu.attrs)) for target in (*TARGETS, load_target(HOST))]
     for arch, names in KNOWN_FEATURES.items():
         everything = replace(read_host(), arch=arch, features=tuple(names))
         target = host_target(everything)
-        wanted.append((target.triple, target.mcpu, list(target.attrs)))
+        wanted.append((target.cpu.triple, target.cpu.mcpu, list(target.cpu.attrs)))
     done = subprocess.run(
         [sys.executable, "-c", LLVM_SCRIPT],
         input=json.dumps(wanted),
@@ -111,7 +111,7 @@ def test_a_users_own_file_is_a_target(tmp_path: Path) -> None:
     text = (FOLDER / "raspberry-pi-4.toml").read_text()
     path.write_text(text.replace('name = "raspberry-pi-4"', 'name = "my-box"').replace("cores = 4", "cores = 2"))
     target = load_target(str(path))
-    assert (target.name, target.cores, target.mcpu) == ("my-box", 2, "cortex-a72")
+    assert (target.name, target.cpu.cores, target.cpu.mcpu) == ("my-box", 2, "cortex-a72")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,45 @@ def test_a_file_with_a_mistake_names_the_field(tmp_path: Path, old: str, new: st
     assert "mine.toml" in raised.value.message
 
 
+GPU = """
+[[accelerator]]
+kind = "cuda"
+archs = ["8.7"]
+ptx = "8.7"
+driver = "12.2"
+"""
+
+
+def test_a_target_may_have_accelerators_beside_its_processor(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text((FOLDER / "jetson-orin.toml").read_text() + GPU + GPU.replace("8.7", "8.6"))
+    target = load_target(str(tmp_path / "mine.toml"))
+    assert target.accelerators == (
+        Accelerator("cuda", ("8.7",), "8.7", "12.2"),
+        Accelerator("cuda", ("8.6",), "8.6", "12.2"),
+    )
+    assert load_target("jetson-orin").accelerators == ()
+    # an engine for the processor runs without them
+    assert target.requirements == load_target("jetson-orin").requirements
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('archs = ["8.7"]', 'archs = ["sm_87"]', "accelerator.archs[] is 'sm_87'"),
+        ('archs = ["8.7"]', "", "accelerator.archs should be list, found nothing"),
+        ('driver = "12.2"', 'driver = "r535"', "accelerator.driver is 'r535'"),
+        ('kind = "cuda"', "", "accelerator.kind should be a string"),
+        ("[[accelerator]]", "[accelerator]", "target.accelerator should be list"),
+    ],
+)
+def test_an_accelerator_with_a_mistake_names_the_field(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GPU
+    (tmp_path / "mine.toml").write_text((FOLDER / "jetson-orin.toml").read_text() + GPU.replace(old, new))
+    with pytest.raises(TargetError) as raised:
+        load_target(str(tmp_path / "mine.toml"))
+    assert said in raised.value.message
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\0")
     with pytest.raises(TargetError, match="cannot be read"):
@@ -155,39 +194,40 @@ def test_what_is_built_for_another_processor_does_not() -> None:
     here = host_capabilities()
     other = "raspberry-pi-4" if here.arch == "x86_64" else "x86-64-v2"
     assert any("built for" in reason for reason in why_not_here(load_target(other)))
-    picky = replace(load_target(HOST), features=("no-such-feature",))
+    host = load_target(HOST)
+    picky = replace(host, cpu=replace(host.cpu, features=("no-such-feature",)))
     assert why_not_here(picky) == ("the device's processor lacks no-such-feature",)
 
 
 def test_each_x86_level_includes_the_one_before() -> None:
-    levels = [set(load_target(f"x86-64-v{level}").features) for level in (2, 3, 4)]
+    levels = [set(load_target(f"x86-64-v{level}").cpu.features) for level in (2, 3, 4)]
     assert levels[0] < levels[1] < levels[2]
 
 
 def test_a_device_without_amx_is_not_sent_what_needs_it() -> None:
     newer, older = load_target("x86-64-v4-amx"), load_target("x86-64-v4-bf16")
     device = replace(host_capabilities(), arch="x86_64", os="linux", glibc="2.36", engines={"tvm": "1"})
-    assert mismatches(newer.requirements, "tvm", "", replace(device, features=newer.features)) == ()
-    assert mismatches(older.requirements, "tvm", "", replace(device, features=newer.features)) == ()
-    assert mismatches(newer.requirements, "tvm", "", replace(device, features=older.features)) == (
+    assert mismatches(newer.requirements, "tvm", "", replace(device, features=newer.cpu.features)) == ()
+    assert mismatches(older.requirements, "tvm", "", replace(device, features=newer.cpu.features)) == ()
+    assert mismatches(newer.requirements, "tvm", "", replace(device, features=older.cpu.features)) == (
         "the device's processor lacks amx_bf16, amx_tile",
     )
 
 
 def test_a_machine_with_amx_multiplies_bfloat16_by_it() -> None:
-    features = load_target("x86-64-v4-amx").features
+    features = load_target("x86-64-v4-amx").cpu.features
     host = host_target(replace(read_host(), arch="x86_64", os="linux", features=features))
-    assert bf16_feature(host) == "amx_bf16"
-    assert {"+amx-tile", "+amx-bf16"} <= set(host.attrs)
+    assert BF16.feature(host.cpu) == "amx_bf16"
+    assert {"+amx-tile", "+amx-bf16"} <= set(host.cpu.attrs)
     fewer = tuple(feature for feature in features if feature != "avx512_bf16")
-    assert bf16_feature(replace(host, features=fewer)) is None  # pairs are needed beside the tiles
+    assert BF16.feature(replace(host.cpu, features=fewer)) is None  # pairs are needed beside the tiles
 
 
 def test_a_raspberry_pi_5_runs_what_is_for_a_4_and_not_the_other_way_round() -> None:
     four, five = load_target("raspberry-pi-4"), load_target("raspberry-pi-5")
     device = replace(host_capabilities(), arch="aarch64", os="linux", glibc="2.36", engines={"tvm": "1"})
-    assert mismatches(four.requirements, "tvm", "", replace(device, features=five.features)) == ()
-    assert mismatches(five.requirements, "tvm", "", replace(device, features=four.features)) != ()
+    assert mismatches(four.requirements, "tvm", "", replace(device, features=five.cpu.features)) == ()
+    assert mismatches(five.requirements, "tvm", "", replace(device, features=four.cpu.features)) != ()
 
 
 @pytest.mark.parametrize(("arch", "os"), [("riscv64", "linux"), ("x86_64", "darwin"), ("armv7l", "linux")])

@@ -25,8 +25,8 @@ from onnx.backend.test.runner import Runner
 
 from benchmarks.conformance.cases import Case, load_case
 from benchmarks.conformance.outcome import CONVERSION, OUT, PASSED, PEER, REFUSED, WRONG, Outcome
-from neo.compiler.pipeline import DEFAULT_TOLERANCE
 from neo.contract.parity import compare
+from neo.contract.precision import FP32
 from neo.contract.strings import STRING, dtype_name
 from neo.contract.tensors import DTYPES, TensorSpec
 from neo.engines import ENGINES
@@ -114,7 +114,7 @@ def answer(case: Case, conversion: Conversion, model: Path, engine: str, folder:
             outputs = loaded.run([sample.inputs[spec.name] for spec in loaded.inputs])
             named = dict(zip((spec.name for spec in loaded.outputs), outputs, strict=True))
             parity = compare(sample.outputs, named)
-            if not DEFAULT_TOLERANCE.accepts(parity):
+            if not FP32.tolerance.accepts(parity):
                 raise ParityError(f"its answers differ by {parity.max_abs:.3g} ({parity.max_rel:.3g} of the largest)")
         for given, wanted in case.values:
             expect(case, wanted, loaded.run(list(given[: len(loaded.inputs)])))

@@ -41,6 +41,7 @@ Examples:
 )
 @click.option("--name", help="Name of the bundle. [default: from the file name]")
 @click.option("--version", help="Version of the bundle. [default: the next whole number]")
+@click.option("--replace", is_flag=True, help="Replace a bundle that has this name, version and target already.")
 @click.option("--framework", help=f"{', '.join(FRONTENDS)}. [default: recognised from the file]")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=DTYPE[DIMS]", help="As in x=float32[1,3,224,224].")
 @click.option("--outputs", help="Names of the outputs of a frozen TensorFlow graph, as in scores,boxes.")
@@ -99,6 +100,7 @@ def compile_command(  # one parameter per option
     engine: str,
     name: str | None,
     version: str | None,
+    replace: bool,
     framework: str | None,
     inputs: tuple[str, ...],
     outputs: str | None,
@@ -119,9 +121,10 @@ def compile_command(  # one parameter per option
     as_json: bool,
 ) -> None:
     """Compile MODEL, a trained model's file or folder, or what --module builds, into one signed bundle per target."""
-    from neo.compiler.pipeline import DEFAULT_TOLERANCE, run
+    from neo.compiler.pipeline import run
     from neo.compiler.request import CompileRequest
     from neo.contract.parity import Tolerance
+    from neo.contract.precision import FP32
     from neo.settings import key_path
     from neo.trust.keys import operator_signer
 
@@ -135,6 +138,7 @@ def compile_command(  # one parameter per option
         engine=engine,
         name=name,
         version=version,
+        replace=replace,
         framework=framework,
         inputs=tuple(parse_input(text) for text in inputs),
         dims=dict(parse_dim(text) for text in dims),
@@ -146,7 +150,7 @@ def compile_command(  # one parameter per option
         postprocess=postprocess,
         trust_pickle=trust_pickle,
         threads=threads,
-        tolerance=None if tolerance is None else Tolerance(DEFAULT_TOLERANCE.max_abs, tolerance),
+        tolerance=None if tolerance is None else Tolerance(FP32.tolerance.max_abs, tolerance),
         precision=precision,
         tune_s=tune_s,
     )

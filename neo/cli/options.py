@@ -44,17 +44,10 @@ def open_store(path: Path | None, *, create: bool = False) -> Store:
 
     Raises StoreError for a folder that is no store: what only reads leaves no files behind.
     """
-    from neo.errors import StoreError
     from neo.settings import store_path
     from neo.store import Store
 
-    root = path or store_path()
-    if not create and not is_store(root):
-        raise StoreError(
-            f"there is no store in {root}",
-            hint="neo compile MODEL makes one and puts a bundle in; --store, or NEO_STORE, names another folder",
-        )
-    return Store(root)
+    return Store(path or store_path(), create=create)
 
 
 def is_store(root: Path) -> bool:

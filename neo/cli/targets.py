@@ -30,7 +30,7 @@ def targets_command(name: str | None, as_json: bool) -> None:
         for column in ("target", "processor", "what it is"):
             table.add_column(column)
         for target in targets:
-            table.add_row(target.name, f"{target.arch} {target.mcpu}", target.description)
+            table.add_row(target.name, f"{target.cpu.arch} {target.cpu.mcpu}", target.description)
         console.print(table)
 
     emit({"targets": [target.to_json() for target in targets]}, as_json, human)

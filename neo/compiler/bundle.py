@@ -1,41 +1,115 @@
-"""A folder of files -> a bundle in the store, signed."""
+"""Folders of files -> bundles in the store, signed."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import Signer
 
-from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
+from neo.contract.fields import dump_object
+from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, REPORT_PATH, Manifest
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageManifest
+from neo.errors import StoreError
 from neo.store import Store
-from neo.store.bundles import Bundle, bundle_entries, parse_image
+from neo.store.bundles import Bundle, parse_image
+from neo.store.layout import list_entry
 from neo.trust import Statement, sign_statement
 from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
 
 
-def write_bundle(store: Store, manifest: Manifest, folder: Path) -> Bundle:
-    """Put every file of folder and the manifest into the store, and list the bundle under its reference.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A bundle whose files are in the store, and which nobody sees yet."""
 
-    The index entry comes last: a bundle is there as a whole or not at all. Raises DiskFull, StoreError, and
-    BundleError for what no device would take (too many files, a name that is no path).
-    """
+    #: with the version "" if the next number is to be taken, which is known when it is listed
+    manifest: Manifest
+    #: the files, titled
+    layers: tuple[Descriptor, ...]
+    #: what report.json will say beside the reference; empty for no report
+    report: Mapping[str, Any]
+
+
+def stage(store: Store, manifest: Manifest, folder: Path, report: Mapping[str, Any] | None = None) -> Draft:
+    """Put every file of folder into the store. manifest, report: as ``Draft`` has them. Raises DiskFull, StoreError."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     layers = tuple(store.put_file(path, FILE_TYPE).titled(path.relative_to(folder).as_posix()) for path in files)
-    image = ImageManifest(BUNDLE_TYPE, store.put(manifest.to_bytes(), CONFIG_TYPE), layers)
-    parse_image(image.to_bytes())
-    descriptor = store.put_manifest(image)
-    annotations = {REF_NAME: manifest.reference, CREATED: datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    store.add_to_index(
-        Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations, artifact_type=BUNDLE_TYPE)
-    )
-    return Bundle(descriptor, image, manifest)
+    return Draft(manifest, layers, report or {})
+
+
+def publish(
+    store: Store, drafts: Iterable[Draft], signer: Signer | None = None, *, replace_listed: bool = False
+) -> tuple[Bundle, ...]:
+    """Number, sign and list the bundles, all in one step: whatever fails or is killed before, none of them is listed.
+
+    replace_listed: a bundle that is listed under the same reference gives way; otherwise StoreError is raised. Raises
+    DiskFull, StoreError, and BundleError for what no device would take (too many files, a name that is no path).
+    """
+    bundles: list[Bundle] = []
+    with store.changing_index() as entries:
+        for draft in drafts:
+            manifest = draft.manifest
+            if not manifest.version:
+                manifest = replace(manifest, version=next_version(entries, manifest.name, manifest.target))
+            if not replace_listed:
+                refuse_listed(entries, [manifest.reference], store)
+            bundle = _write(store, replace(draft, manifest=manifest))
+            created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            annotations = {REF_NAME: manifest.reference, CREATED: created}
+            list_entry(entries, replace(bundle.descriptor, annotations=annotations, artifact_type=BUNDLE_TYPE))
+            if signer is not None:
+                _, signature = _sign(store, bundle, signer)
+                list_entry(entries, signature)
+            bundles.append(bundle)
+    return tuple(bundles)
 
 
 def sign_bundle(store: Store, bundle: Bundle, signer: Signer) -> Descriptor:
-    """Put the signed statement about the bundle beside it, as an OCI referrer; -> the envelope's descriptor."""
+    """Put the signed statement about a listed bundle beside it, as an OCI referrer; -> the envelope's descriptor."""
+    envelope, entry = _sign(store, bundle, signer)
+    store.add_to_index(entry)
+    return envelope
+
+
+def next_version(entries: Sequence[Descriptor], name: str, target: str) -> str:
+    """The whole number after the highest one that this model has for this target; "1" for a new model."""
+    pattern = re.compile(re.escape(name) + r":([0-9]{1,9})-" + re.escape(target))
+    matches = (pattern.fullmatch(reference) for reference in references(entries))
+    return str(1 + max((int(match[1]) for match in matches if match), default=0))
+
+
+def refuse_listed(entries: Sequence[Descriptor], wanted: Collection[str], store: Store) -> None:
+    """Raises StoreError if one of the wanted references is among the entries."""
+    taken = sorted(references(entries).intersection(wanted))
+    if taken:
+        raise StoreError(
+            f"{', '.join(taken)} is in {store.root} already",
+            hint="leave out --version for the next number, or replace the bundle with --replace",
+        )
+
+
+def references(entries: Sequence[Descriptor]) -> frozenset[str]:
+    """Of all bundles among the entries of an index."""
+    return frozenset(e.annotations.get(REF_NAME, "") for e in entries if e.artifact_type == BUNDLE_TYPE)
+
+
+def _write(store: Store, draft: Draft) -> Bundle:
+    layers = list(draft.layers)
+    if draft.report:
+        report = dump_object({"reference": draft.manifest.reference, **draft.report})
+        layers.append(store.put(report, FILE_TYPE).titled(REPORT_PATH))
+    config = store.put(draft.manifest.to_bytes(), CONFIG_TYPE)
+    image = ImageManifest(BUNDLE_TYPE, config, tuple(layers))
+    parse_image(image.to_bytes())
+    return Bundle(store.put_manifest(image), image, draft.manifest)
+
+
+def _sign(store: Store, bundle: Bundle, signer: Signer) -> tuple[Descriptor, Descriptor]:
+    """-> the envelope, and the entry of the index that refers to the bundle."""
     statement = Statement(bundle.descriptor.digest, bundle.descriptor.size, bundle.manifest.reference)
     envelope = store.put(sign_statement(statement, signer), ENVELOPE_TYPE)
     image = ImageManifest(
@@ -44,13 +118,4 @@ def sign_bundle(store: Store, bundle: Bundle, signer: Signer) -> Descriptor:
         (envelope,),
         subject=Descriptor(bundle.descriptor.media_type, bundle.descriptor.digest, bundle.descriptor.size),
     )
-    entry = store.put_manifest(image)
-    store.add_to_index(Descriptor(entry.media_type, entry.digest, entry.size, artifact_type=SIGNATURE_TYPE))
-    return envelope
-
-
-def next_version(store: Store, name: str, target: str) -> str:
-    """The whole number after the highest one that this model has for this target; "1" for a new model."""
-    pattern = re.compile(re.escape(name) + r":([0-9]{1,9})-" + re.escape(target))
-    matches = (pattern.fullmatch(entry.annotations.get(REF_NAME, "")) for entry in bundle_entries(store))
-    return str(1 + max((int(match[1]) for match in matches if match), default=0))
+    return envelope, replace(store.put_manifest(image), artifact_type=SIGNATURE_TYPE)

@@ -12,8 +12,9 @@ from neo.compiler.request import AUTO
 from neo.contract.device import Target
 from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
 from neo.contract.parity import Tolerance
+from neo.contract.precision import FP32, PRECISIONS, Precision
 from neo.engines import ENGINES
-from neo.engines.base import FP32, PRECISIONS, BuildRequest, BuiltEngine, check_computes, computes
+from neo.engines.base import BuildRequest, BuiltEngine, check_computes
 from neo.engines.confined import build_engine
 from neo.errors import DiskFull, EngineError, NeoError, ParityError
 from neo.frontends.base import Conversion
@@ -26,7 +27,7 @@ class Candidate:
     """folder: engine/ and golden.npz. measurement: None where it was not run here. error: why it is out."""
 
     engine: str
-    precision: str
+    precision: Precision
     folder: Path
     built: BuiltEngine | None = None
     measurement: Measurement | None = None
@@ -35,7 +36,7 @@ class Candidate:
     @property
     def label(self) -> str:
         """For people and as a key: "tvm", "tvm-bf16"."""
-        return self.engine if self.precision == FP32 else f"{self.engine}-{self.precision}"
+        return self.engine if self.precision == FP32 else f"{self.engine}-{self.precision.name}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -44,9 +45,9 @@ class Candidate:
         }
 
 
-def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, str], ...]:
-    """The engines to build, each with its precision. engine: "auto" or one of ENGINES. precision: "auto" or one of
-    PRECISIONS.
+def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, Precision], ...]:
+    """The engines to build, each with its precision. engine: "auto" or one of ENGINES. precision: "auto" or a name
+    of PRECISIONS.
 
     Raises EngineError if the target has none of these.
     """
@@ -54,15 +55,15 @@ def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, str],
     if not engines:
         raise EngineError(f"target {target.name} has no {engine} engine", hint=f"it has: {', '.join(target.engines)}")
     if precision != AUTO:
-        check_computes(target, precision)
+        check_computes(target, PRECISIONS[precision])
     found = tuple(
         (name, kind)
-        for kind in PRECISIONS
+        for kind in PRECISIONS.values()
         for name in engines
-        if kind in ENGINES[name].precisions and precision in (AUTO, kind) and computes(target, kind)
+        if kind in ENGINES[name].precisions and precision in (AUTO, kind.name) and kind.runs_on(target.cpu)
     )
     if not found:
-        able = [name for name, recipe in ENGINES.items() if precision in recipe.precisions]
+        able = [name for name, recipe in ENGINES.items() if PRECISIONS[precision] in recipe.precisions]
         raise EngineError(
             f"the {' and '.join(engines)} engine does not compute in {precision}", hint=f"use --engine {able[0]}"
         )
@@ -70,7 +71,13 @@ def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, str],
 
 
 def build_candidate(
-    kind: tuple[str, str], target: Target, conversion: Conversion, model: Path, folder: Path, *, tune_s: float = 0.0
+    kind: tuple[str, Precision],
+    target: Target,
+    conversion: Conversion,
+    model: Path,
+    folder: Path,
+    *,
+    tune_s: float = 0.0,
 ) -> Candidate:
     """Build one engine in one precision into folder; what goes wrong is in the candidate. tune_s: as BuildRequest has
     it.
@@ -126,7 +133,7 @@ def explain(candidates: list[Candidate], chosen: Candidate, here: tuple[str, ...
 def _accuracy_cost(measured: Measurement, candidates: list[Candidate]) -> str:
     said = f"its answers differ from the source's by up to {measured.parity.max_rel:.1e} of the largest output"
     full = [c.measurement.parity.max_rel for c in candidates if c.precision == FP32 and c.measurement is not None]
-    return f"{said}, in {FP32} by {max(full):.1e}" if full else said
+    return f"{said}, in {FP32.name} by {max(full):.1e}" if full else said
 
 
 def _judge(candidate: Candidate, measured: Measurement | NeoError | None, tolerance: Tolerance) -> Candidate:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from neo.compiler.bundle import next_version, sign_bundle, write_bundle
+from neo.compiler.bundle import Draft, publish, refuse_listed, stage
 from neo.compiler.candidates import Candidate, build_candidate, choose, explain, kinds, measure_candidates
 from neo.compiler.request import AUTO, CompileRequest
 from neo.compiler.search import check_search
 from neo.contract.device import Target, parse_name
-from neo.contract.fields import ContractError, dump_object
-from neo.contract.manifest import REPORT_PATH, Manifest
+from neo.contract.fields import ContractError
+from neo.contract.manifest import Manifest
 from neo.contract.parity import Parity, Tolerance
+from neo.contract.precision import FP32, PRECISIONS
 from neo.engines import ENGINES
-from neo.engines.base import BF16, PRECISIONS
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.graph.confined import rewrite_confined
@@ -27,13 +27,7 @@ from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
-from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
-
-# fp32 on another processor sums in another order; a wrong model is off by far more
-DEFAULT_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
-# bf16 keeps 8 bits of every input and weight; trained networks lose about one percent of the largest output
-BF16_TOLERANCE = Tolerance(max_abs=1e-5, max_rel=5e-2)
 
 Progress = Callable[[str], None]
 """Called with a few words when a step begins."""
@@ -70,7 +64,7 @@ class CompiledBundle:
 
 
 def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[CompiledBundle, ...]:
-    """One bundle per target. Raises NeoError; then the store has no bundle of this call."""
+    """One bundle per target, all listed in one step at the end. Raises NeoError; then none of them is listed."""
     targets = [load_target(name) for name in request.targets]  # a typing error costs no minute of converting
     if request.engine not in (AUTO, *ENGINES):
         raise UsageError(f"unknown engine {request.engine!r}", hint=f"choose one of: {AUTO}, {', '.join(ENGINES)}")
@@ -83,6 +77,7 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
     for what, name in (("--name", request.name), ("--version", request.version)):
         if name is not None:
             _check_name(what, name)
+    _check_reference(request, targets)
     if request.tune_s:
         check_search(request.tune_s, targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
     processing = read_processing(request.preprocess, request.postprocess)
@@ -103,7 +98,27 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
         ]
         choices = [_choose_engine(job, dict(seconds), progress) for job in jobs]
         progress("writing the bundles")
-        return tuple(_write(choice) for choice in choices)
+        drafts = [_stage(choice) for choice in choices]
+        bundles = publish(request.store, drafts, request.signer, replace_listed=request.replace)
+        return tuple(_compiled(choice, bundle) for choice, bundle in zip(choices, bundles, strict=True))
+
+
+def _check_reference(request: CompileRequest, targets: Sequence[Target]) -> None:
+    """What is refused at the end is refused before the work, where it can be known."""
+    if request.version is None:
+        return
+    wanted = [f"{_name_of(request)}:{request.version}-{target.name}" for target in targets]
+    if len(set(wanted)) < len(wanted):
+        raise UsageError(
+            f"two bundles would be {', '.join(name for name in wanted if wanted.count(name) > 1)}",
+            hint="name every target once",
+        )
+    if not request.replace:
+        refuse_listed(request.store.index().manifests, wanted, request.store)
+
+
+def _name_of(request: CompileRequest) -> str:
+    return request.name or default_name(request.model or Path((request.module or "").rpartition(":")[2]))
 
 
 def _check_name(what: str, name: str) -> None:
@@ -187,8 +202,7 @@ class _Job:
     @property
     def tolerance(self) -> Tolerance:
         own = self.conversion.tolerance
-        usual = BF16_TOLERANCE if self.request.precision == BF16 else DEFAULT_TOLERANCE
-        asked = self.request.tolerance or usual
+        asked = self.request.tolerance or PRECISIONS.get(self.request.precision, FP32).tolerance
         return asked if own is None else asked.widest(own)
 
 
@@ -209,7 +223,7 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
     here = why_not_here(target)
     tune_s = 0.0 if here else request.tune_s
     for kind in kinds(request.engine, request.precision, target):
-        name = "-".join(kind)
+        name = f"{kind[0]}-{kind[1].name}"
         search = f", measuring kernels for up to {tune_s:g} s" if tune_s and ENGINES[kind[0]].tunes else ""
         progress(f"building {name} for {target.name}{search}")
         start = time.perf_counter()
@@ -220,7 +234,7 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
     if not here:
         with _timed(seconds, "measure"):
             progress(f"measuring {', '.join(candidate.label for candidate in candidates)}")
-            threads = request.threads or min(target.cores, available_cores())
+            threads = request.threads or min(target.cpu.cores, available_cores())
             candidates = measure_candidates(candidates, threads, job.tolerance)
     chosen = choose(candidates)
     notes = [*job.conversion.notes, *explain(candidates, chosen, here)]
@@ -233,20 +247,19 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
     return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
 
 
-def _write(choice: _Choice) -> CompiledBundle:
+def _stage(choice: _Choice) -> Draft:
     job, chosen = choice.job, choice.chosen
     if chosen.built is None:
         raise EngineError(f"{chosen.engine} was chosen but not built")
     request, target = job.request, job.target
-    name = request.name or default_name(request.model or Path((request.module or "").rpartition(":")[2]))
     manifest = Manifest(
-        name=name,
-        version=request.version or next_version(request.store, name, target.name),
+        name=_name_of(request),
+        version=request.version or "",
         target=target.name,
         requires=replace(target.requirements, engines=dict(chosen.built.needs)),
         engine=chosen.engine,
         engine_version=chosen.built.version,
-        precision=chosen.precision,
+        precision=chosen.precision.name,
         source=job.conversion.framework,
         inputs=job.conversion.inputs,
         outputs=job.conversion.outputs,
@@ -255,7 +268,6 @@ def _write(choice: _Choice) -> CompiledBundle:
     )
     parity = job.conversion.parity
     report = {
-        "reference": manifest.reference,
         "source": job.conversion.framework,
         "golden_outputs_from": job.conversion.reference,
         "processing": None if job.processing is None else job.processing.summary(),
@@ -266,13 +278,13 @@ def _write(choice: _Choice) -> CompiledBundle:
         "notes": list(choice.notes),
         "seconds": choice.seconds,
     }
-    with translating_os_errors(chosen.folder):
-        (chosen.folder / REPORT_PATH).write_bytes(dump_object(report))
-    bundle = write_bundle(request.store, manifest, chosen.folder)
-    if request.signer is not None:
-        sign_bundle(request.store, bundle, request.signer)
-    measured = parity if chosen.measurement is None else chosen.measurement.parity
-    return CompiledBundle(bundle, choice.candidates, measured, choice.seconds, choice.notes)
+    return stage(request.store, manifest, chosen.folder, report)
+
+
+def _compiled(choice: _Choice, bundle: Bundle) -> CompiledBundle:
+    measured = choice.chosen.measurement
+    parity = choice.job.conversion.parity if measured is None else measured.parity
+    return CompiledBundle(bundle, choice.candidates, parity, choice.seconds, choice.notes)
 
 
 @contextmanager

@@ -90,8 +90,14 @@ def get_size(obj: dict[str, Any], key: str, what: str) -> int:
     return value
 
 
-def get_list(obj: dict[str, Any], key: str, read: Callable[[Any], T], what: str) -> tuple[T, ...]:
-    return tuple(read(item) for item in get(obj, key, list, what))
+def get_list(
+    obj: dict[str, Any], key: str, read: Callable[[Any], T], what: str, *, most: int | None = None
+) -> tuple[T, ...]:
+    """most: how many items are read at most; None: as many as the document's size allows."""
+    items = get(obj, key, list, what)
+    if most is not None and len(items) > most:
+        raise ContractError(f"{what}.{key} has {len(items)} items; at most {most} are read")
+    return tuple(read(item) for item in items)
 
 
 def get_strings(obj: dict[str, Any], key: str, what: str) -> tuple[str, ...]:

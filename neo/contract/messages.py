@@ -1,14 +1,20 @@
-"""What travels over MQTT. JSON except Chunk. A message of a broker is untrusted: parsing validates or raises."""
+"""What travels over MQTT. JSON except Chunk. A message of a broker is untrusted: parsing validates or raises.
+
+Every message says the version of its format; the first program that wrote them did not, and that was version 1. A
+message of a later version is refused as NewerFormat.
+"""
 
 from __future__ import annotations
 
 import enum
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from neo.contract.device import parse_name
 from neo.contract.fields import (
+    MAX_JSON_BYTES,
     ContractError,
     as_document,
     as_object,
@@ -20,9 +26,11 @@ from neo.contract.fields import (
     parse_object,
 )
 from neo.contract.oci import Descriptor, parse_digest
+from neo.contract.versions import VERSION_KEY, NewerFormat, require_version
 
 MAX_PAYLOAD_BYTES = 128_000  # AWS IoT's limit is 128 KiB, topic and header included; others allow more
 MAX_WANT_BYTES = 64 << 20
+MESSAGE_VERSION = 1
 
 
 class Phase(enum.Enum):
@@ -41,6 +49,16 @@ class Phase(enum.Enum):
 PHASES = tuple(phase.value for phase in Phase)
 
 
+def _parse(data: bytes, what: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    obj = parse_object(data, what=what, max_bytes=max_bytes)
+    require_version(obj, MESSAGE_VERSION, what)
+    return obj
+
+
+def _dump(value: dict[str, Any]) -> bytes:
+    return dump_object({VERSION_KEY: MESSAGE_VERSION, **value})
+
+
 @dataclass(frozen=True, slots=True)
 class Presence:
     """Somebody came or went. session: a new random id for every start of a program. at: Unix time in seconds, the
@@ -53,7 +71,7 @@ class Presence:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Presence:
-        obj = parse_object(data, what="presence")
+        obj = _parse(data, "presence")
         return cls(
             get(obj, "online", bool, "presence"),
             parse_name(obj.get("session"), "presence.session"),
@@ -61,7 +79,7 @@ class Presence:
         )
 
     def to_bytes(self) -> bytes:
-        return dump_object({"online": self.online, "session": self.session, "at": self.at})
+        return _dump({"online": self.online, "session": self.session, "at": self.at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +91,11 @@ class RollCall:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RollCall:
-        obj = parse_object(data, what="roll call")
+        obj = _parse(data, "roll call")
         return cls(parse_name(obj.get("session"), "roll call.session"), get(obj, "asks", bool, "roll call"))
 
     def to_bytes(self) -> bytes:
-        return dump_object({"session": self.session, "asks": self.asks})
+        return _dump({"session": self.session, "asks": self.asks})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,7 @@ class Assignment:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Assignment:
-        obj = parse_object(data, what="assignment")
+        obj = _parse(data, "assignment")
         return cls(
             parse_name(obj.get("id"), "assignment.id"),
             as_string(obj.get("reference"), "assignment.reference"),
@@ -106,7 +124,7 @@ class Assignment:
         )
 
     def to_bytes(self) -> bytes:
-        return dump_object(
+        return _dump(
             {
                 "id": self.id,
                 "reference": self.reference,
@@ -162,7 +180,7 @@ class DeviceState:
     @classmethod
     def from_bytes(cls, data: bytes) -> DeviceState:
         what = "device state"
-        obj = parse_object(data, what=what)
+        obj = _parse(data, what)
         phase = get(obj, "phase", str, what)
         if phase not in PHASES:
             raise ContractError(f"{what}.phase is {phase[:40]!r}, not one of {', '.join(PHASES)}")
@@ -179,7 +197,7 @@ class DeviceState:
         )
 
     def to_bytes(self) -> bytes:
-        return dump_object(
+        return _dump(
             {
                 "session": self.session,
                 "phase": self.phase,
@@ -205,7 +223,7 @@ class Want:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Want:
-        obj = parse_object(data, what="want", max_bytes=4096)
+        obj = _parse(data, "want", max_bytes=4096)
         length = get_size(obj, "length", "want")
         if not 0 < length <= MAX_WANT_BYTES:
             raise ContractError(f"want.length is {length}; 1 to {MAX_WANT_BYTES} bytes can be asked for at once")
@@ -217,9 +235,7 @@ class Want:
         )
 
     def to_bytes(self) -> bytes:
-        return dump_object(
-            {"device_id": self.device_id, "digest": self.digest, "offset": self.offset, "length": self.length}
-        )
+        return _dump({"device_id": self.device_id, "digest": self.digest, "offset": self.offset, "length": self.length})
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +250,7 @@ class Chunk:
     # magic, flags, sha256, offset
     _HEADER: ClassVar[struct.Struct] = struct.Struct(">4sB32sQ")
     _MAGIC: ClassVar[bytes] = b"NEO1"
+    _LATER: ClassVar[re.Pattern[bytes]] = re.compile(rb"NEO[2-9]")
     MAX_DATA_BYTES: ClassVar[int] = MAX_PAYLOAD_BYTES - 45
 
     @classmethod
@@ -241,6 +258,10 @@ class Chunk:
         if not cls._HEADER.size <= len(payload) <= MAX_PAYLOAD_BYTES:
             raise ContractError(f"a chunk of {len(payload)} bytes")
         magic, flags, sha256, offset = cls._HEADER.unpack_from(payload)
+        if cls._LATER.fullmatch(magic):
+            raise NewerFormat(
+                f"a chunk of a newer neo-edge ({magic.decode()}); this version reads {cls._MAGIC.decode()}"
+            )
         if magic != cls._MAGIC or flags > 1 or offset >= 1 << 63 or (flags and len(payload) > cls._HEADER.size):
             raise ContractError("not a chunk of this protocol version")
         return cls("sha256:" + sha256.hex(), offset, payload[cls._HEADER.size :], bool(flags))

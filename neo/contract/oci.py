@@ -122,20 +122,32 @@ class ImageManifest:
 
 @dataclass(frozen=True, slots=True)
 class ImageIndex:
-    """index.json of a layout: every manifest it holds, named or not."""
+    """index.json of a layout: every manifest it holds, named or not. Or a blob: the variants of one release."""
 
     manifests: tuple[Descriptor, ...] = ()
+    #: "" for index.json
+    artifact_type: str = ""
+    annotations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ImageIndex:
         obj = parse_object(data, what="index.json", max_bytes=64 << 20)
         if obj.get("schemaVersion") != 2:
             raise ContractError("not an OCI image index of schema version 2")
-        return cls(get_list(obj, "manifests", Descriptor.from_json, "index.json"))
+        return cls(
+            get_list(obj, "manifests", Descriptor.from_json, "index.json"),
+            as_string(obj.get("artifactType", ""), "index.json.artifactType"),
+            _annotations(obj),
+        )
 
     def to_bytes(self) -> bytes:
         manifests = [manifest.to_json() for manifest in self.manifests]
-        return dump_object({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests})
+        value: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
+        if self.artifact_type:
+            value["artifactType"] = self.artifact_type
+        if self.annotations:
+            value["annotations"] = self.annotations
+        return dump_object(value)
 
 
 def _annotations(obj: dict[str, Any]) -> dict[str, str]:

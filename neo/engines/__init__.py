@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from neo.engines.base import FP32, PRECISIONS
+from neo.contract.precision import BF16, FP32, Precision
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """build, finish: each a "module:function". build: runs confined, without network. finish: after it in the caller;
-    may download. precisions: those of ``neo.engines.base`` that it can build. tunes: the build searches configurations
+    may download. precisions: those that it can build. tunes: the build searches configurations
     for BuildRequest.tune_s seconds.
     """
 
     build: str
     finish: str | None = None
-    precisions: tuple[str, ...] = (FP32,)
+    precisions: tuple[Precision, ...] = (FP32,)
     tunes: bool = False
 
 
@@ -24,7 +24,7 @@ ENGINES = {
     "tvm": Recipe(
         "neo.engines.tvm.build:build",
         finish="neo.engines.tvm.cpu.codegen.runtime_library:add_runtime_library",
-        precisions=PRECISIONS,
+        precisions=(FP32, BF16),
         tunes=True,
     ),
 }

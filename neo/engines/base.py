@@ -7,47 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neo.contract.device import Target
+from neo.contract.precision import FP32, Precision
 from neo.contract.tensors import TensorSpec
 from neo.errors import EngineError
 
-# what a model is computed in. bf16: convolutions and products read bfloat16 and add up float32; the rest is float32
-FP32, BF16 = "fp32", "bf16"
-PRECISIONS = (FP32, BF16)
-# architecture -> the feature, as ``Target.features`` names it, of processors that multiply bfloat16
-BF16_FEATURES = {"x86_64": "avx512_bf16", "aarch64": "bf16"}
-# of those that multiply whole tiles of it beside that
-AMX_FEATURE = "amx_bf16"
 
-
-def check_computes(target: Target, precision: str) -> None:
-    """Raises EngineError if the target has no instructions for the precision."""
-    if not computes(target, precision):
+def check_computes(target: Target, precision: Precision) -> None:
+    """Raises EngineError if the target's processor has no instructions for the precision."""
+    if not precision.runs_on(target.cpu):
+        needed = [features[0] for features in precision.features.values()]
         raise EngineError(
-            f"target {target.name} does not compute in {precision}",
-            hint=f"use --precision {FP32} or auto, or a target whose features have "
-            + " or ".join(BF16_FEATURES.values()),
+            f"target {target.name} does not compute in {precision.name}",
+            hint=f"use --precision {FP32.name} or auto, or a target whose features have {' or '.join(needed)}",
         )
-
-
-def computes(target: Target, precision: str) -> bool:
-    """Has the target's processor instructions for the precision?"""
-    return precision == FP32 or bf16_feature(target) is not None
-
-
-def bf16_feature(target: Target) -> str | None:
-    """The most that the target's processor has for multiplying bfloat16, as ``Target.features`` names it."""
-    pairs = BF16_FEATURES.get(target.arch)
-    if pairs not in target.features:
-        return None
-    return AMX_FEATURE if AMX_FEATURE in target.features else pairs
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
-    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of PRECISIONS. tune_s:
-    seconds for measuring configurations of kernels, by an engine that has a choice; the target has to be this machine
-    then. tuning: the folder where such measurements are kept; None: none is used, nor kept.
+    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of the engine's
+    Recipe. tune_s: seconds for measuring configurations of kernels, by an engine that has a choice; the target has to
+    be this machine then. tuning: the folder where such measurements are kept; None: none is used, nor kept.
     """
 
     onnx: Path
@@ -55,7 +35,7 @@ class BuildRequest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     folder: Path
-    precision: str = FP32
+    precision: Precision = FP32
     tune_s: float = 0.0
     tuning: Path | None = None
 

@@ -11,6 +11,7 @@ import platformdirs
 
 from neo.contract.device import Target
 from neo.contract.fields import as_object, dump_object, get, get_list, get_strings, parse_object
+from neo.contract.precision import PRECISIONS
 from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
 from neo.engines.base import BuildRequest, BuiltEngine
@@ -35,7 +36,7 @@ def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limi
         "inputs": [spec.to_json() for spec in request.inputs],
         "outputs": [spec.to_json() for spec in request.outputs],
         "folder": str(request.folder.resolve()),
-        "precision": request.precision,
+        "precision": request.precision.name,
         "tune_s": request.tune_s,
         # found here: the confined process has another home
         "tuning": str((request.tuning or tuning_path()).resolve()),
@@ -63,7 +64,7 @@ def answer(scratch: Path) -> dict[str, Any]:
         get_list(obj, "inputs", TensorSpec.from_json, "build request"),
         get_list(obj, "outputs", TensorSpec.from_json, "build request"),
         Path(obj["folder"]),
-        obj["precision"],
+        PRECISIONS[obj["precision"]],
         tune_s=obj["tune_s"],
         tuning=Path(obj["tuning"]),
     )

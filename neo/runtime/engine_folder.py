@@ -31,8 +31,10 @@ from neo.contract.fields import (
 from neo.contract.manifest import parse_path
 from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
+from neo.contract.versions import VERSION_KEY, NewerFormat, read_versioned
 from neo.errors import BundleError
 
+ENGINE_VERSION = 2
 ENGINE_FILE = "engine.json"
 LIBRARY_FILE = "model.so"
 RUNTIME_FILE = "libtvm_runtime.so"
@@ -117,6 +119,7 @@ class EngineFolder:
     def to_bytes(self) -> bytes:
         return dump_object(
             {
+                VERSION_KEY: ENGINE_VERSION,
                 "engine": self.engine,
                 "inputs": [spec.to_json() for spec in self.inputs],
                 "outputs": [spec.to_json() for spec in self.outputs],
@@ -132,25 +135,34 @@ class EngineFolder:
 
     @classmethod
     def read(cls, folder: Path) -> EngineFolder:
-        """Raises BundleError if engine.json is missing or not what this version writes."""
+        """Raises BundleError if engine.json is missing or damaged, NewerFormat if a later version wrote it."""
         try:
-            written = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
-            # older engines have none of them
-            obj = {"segments": [], "kernels": [], "extensions": False, "tiles": False, "steps": [], "workspace": 0}
-            obj |= written
-            return cls(
-                get(obj, "engine", str, ENGINE_FILE),
-                get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
-                get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
-                get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
-                tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
-                get_list(obj, "kernels", KernelCost.from_json, ENGINE_FILE),
-                get(obj, "extensions", bool, ENGINE_FILE),
-                get(obj, "tiles", bool, ENGINE_FILE),
-                get_strings(obj, "steps", ENGINE_FILE),
-                get_size(obj, "workspace", ENGINE_FILE),
-            )
+            obj = parse_object((folder / ENGINE_FILE).read_bytes(), what=ENGINE_FILE, max_bytes=16 << 20)
+            return read_versioned(obj, {1: _read_v1, 2: _read_v2}, ENGINE_FILE, unsaid=1)
         except OSError as error:
             raise BundleError(f"no engine in {folder}: {error.strerror}", hint="give an unpacked bundle") from error
+        except NewerFormat:
+            raise
         except ContractError as error:
             raise BundleError(f"{folder}: {error.message}") from error
+
+
+def _read_v1(obj: dict[str, Any]) -> EngineFolder:
+    """Which did not say its version, and had not all of the fields from the beginning."""
+    absent = {"segments": [], "kernels": [], "extensions": False, "tiles": False, "steps": [], "workspace": 0}
+    return _read_v2(absent | obj)
+
+
+def _read_v2(obj: dict[str, Any]) -> EngineFolder:
+    return EngineFolder(
+        get(obj, "engine", str, ENGINE_FILE),
+        get_list(obj, "inputs", TensorSpec.from_json, ENGINE_FILE),
+        get_list(obj, "outputs", TensorSpec.from_json, ENGINE_FILE),
+        get_list(obj, "weights", WeightEntry.from_json, ENGINE_FILE),
+        tuple(parse_path(name).as_posix() for name in get_strings(obj, "segments", ENGINE_FILE)),
+        get_list(obj, "kernels", KernelCost.from_json, ENGINE_FILE),
+        get(obj, "extensions", bool, ENGINE_FILE),
+        get(obj, "tiles", bool, ENGINE_FILE),
+        get_strings(obj, "steps", ENGINE_FILE),
+        get_size(obj, "workspace", ENGINE_FILE),
+    )

@@ -18,6 +18,7 @@ from neo.contract.inference import check_inputs
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
 from neo.contract.strings import STRING, as_dtype
 from neo.contract.tensors import TensorSpec
+from neo.contract.versions import NewerFormat
 from neo.errors import BundleError, EngineError, InputSpecError, TargetError, UsageError
 from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.extensions import DISTRIBUTION
@@ -120,8 +121,8 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Predicto
 
     Example: ``neo.runtime.load("bundle").predict({"x": array})``
 
-    Raises BundleError if the folder is no bundle, TargetError if it holds code for another processor, EngineError if
-    its engine is not installed or cannot load it.
+    Raises BundleError if the folder is no bundle, NewerFormat if it is one of a later version, TargetError if it holds
+    code for another processor, EngineError if its engine is not installed or cannot load it.
     """
     if not isinstance(folder, str | os.PathLike):
         raise UsageError(f"load takes an unpacked bundle's folder, got {type(folder).__name__}", hint="give its path")
@@ -130,6 +131,8 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Predicto
         manifest = Manifest.from_bytes((folder / CONFIG_PATH).read_bytes())
     except OSError as error:
         raise BundleError(f"no bundle in {folder}: {error.strerror}") from error
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise BundleError(f"{folder}: {error.message}", hint=error.hint) from error
     _check_processor(manifest)

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_PATH, CONFIG_TYPE, Manifest, parse_path
 from neo.contract.oci import MANIFEST_TYPE, REF_NAME, Descriptor, ImageManifest
+from neo.contract.versions import NewerFormat, check_media_type
 from neo.errors import BundleError, StoreError
 from neo.store.durable import replace_file
 from neo.store.layout import Store
@@ -31,12 +32,16 @@ class Bundle:
 
 
 def parse_image(data: bytes) -> ImageManifest:
-    """An OCI manifest as a bundle's: right types, every file inside the folder. Raises BundleError."""
+    """An OCI manifest as a bundle's: right types, every file inside the folder. Raises BundleError, NewerFormat."""
     try:
         image = ImageManifest.from_bytes(data)
+        check_media_type(image.artifact_type, BUNDLE_TYPE, "the bundle")
+        check_media_type(image.config.media_type, CONFIG_TYPE, "the bundle")
         if image.artifact_type != BUNDLE_TYPE or image.config.media_type != CONFIG_TYPE:
             raise BundleError(f"an OCI artifact of type {image.artifact_type!r}, not a neo-edge bundle")
         titles = [parse_path(layer.title) for layer in image.layers]
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise BundleError(f"not a bundle: {error.message}", hint=error.hint) from error
     files = {PurePosixPath(CONFIG_PATH), *titles}
@@ -49,12 +54,17 @@ def parse_image(data: bytes) -> ImageManifest:
 
 
 def open_bundle(store: Store, descriptor: Descriptor) -> Bundle:
-    """Parse the bundle's manifest and config. Raises BundleError, StoreError. Its files are not read."""
+    """Parse the bundle's manifest and config. Its files are not read.
+
+    Raises BundleError, StoreError, and NewerFormat for a bundle of a later version.
+    """
     if descriptor.size > MAX_MANIFEST_BYTES:
         raise BundleError(f"a bundle manifest of {descriptor.size} bytes; at most {MAX_MANIFEST_BYTES} are read")
     image = parse_image(store.read(descriptor))
     try:
         manifest = Manifest.from_bytes(store.read(image.config))
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise BundleError(error.message, hint=error.hint) from error
     return Bundle(descriptor, image, manifest)

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,21 +39,34 @@ LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class Store:
-    """root: the layout's folder, made if missing. Several processes may use one store at a time."""
+    """root: the layout's folder, made if missing. Several processes may use one store at a time.
 
-    def __init__(self, root: Path) -> None:
+    create: False for one that is only read: then nothing is made or written, and StoreError is raised if root is no
+    store.
+    """
+
+    def __init__(self, root: Path, *, create: bool = True) -> None:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._ingest = root / "ingest"
-        with translating_os_errors(root):
-            self._blobs.mkdir(parents=True, exist_ok=True)
-            self._ingest.mkdir(exist_ok=True)
         layout = root / "oci-layout"
-        if not layout.exists():
-            self._make_layout(layout)
+        if create:
+            self._make(layout)
+        elif not _is_file(layout):
+            raise StoreError(
+                f"there is no store in {root}", hint="give its folder with --store; neo compile makes one and fills it"
+            )
         with translating_os_errors(layout, "read"):
             if b"1.0.0" not in layout.read_bytes():
                 raise StoreError(f"{root} is an OCI layout of another version", hint="choose another folder: --store")
+
+    def _make(self, layout: Path) -> None:
+        root = self.root
+        with translating_os_errors(root):
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            self._ingest.mkdir(exist_ok=True)
+        if not layout.exists():
+            self._make_layout(layout)
 
     def path(self, digest: str) -> Path:
         """Where the blob is. Raises StoreError if it is not here."""
@@ -124,19 +137,28 @@ class Store:
             raise StoreError(
                 f"{path} is damaged: {error.message}", hint="choose another folder with --store, or remove this one"
             ) from error
-        return ImageIndex(tuple(self._typed(entry) for entry in index.manifests))
+        return replace(index, manifests=tuple(self._typed(entry) for entry in index.manifests))
 
     def add_to_index(self, entry: Descriptor) -> None:
         """List a manifest. An entry with the same digest or the same reference name is replaced by it."""
-        name = entry.annotations.get(REF_NAME)
-
-        def is_same(other: Descriptor) -> bool:
-            return other.digest == entry.digest or (name is not None and other.annotations.get(REF_NAME) == name)
-
-        self._change_index(lambda entries: [*(e for e in entries if not is_same(e)), entry])
+        with self.changing_index() as entries:
+            list_entry(entries, entry)
 
     def remove_from_index(self, digests: Collection[str]) -> None:
-        self._change_index(lambda entries: [e for e in entries if e.digest not in digests])
+        with self.changing_index() as entries:
+            entries[:] = [entry for entry in entries if entry.digest not in digests]
+
+    @contextmanager
+    def changing_index(self) -> Iterator[list[Descriptor]]:
+        """The entries, to be changed in place: they are written when the block ends, not if it raises.
+
+        Nobody else changes the index meanwhile. Raises DiskFull, StoreError.
+        """
+        with self._locked():
+            index = self.index()
+            entries = list(index.manifests)
+            yield entries
+            replace_file(self.root / "index.json", replace(index, manifests=tuple(entries)).to_bytes())
 
     def materialise(self, manifest: ImageManifest, folder: Path) -> None:
         """Lay the layers out as files of an empty or new folder, as hard links where the file system allows.
@@ -225,15 +247,29 @@ class Store:
         except (StoreError, OSError):
             return entry  # of no use to anybody, and none of our business
 
-    def _change_index(self, change: Callable[[tuple[Descriptor, ...]], list[Descriptor]]) -> None:
-        with self._locked():
-            replace_file(self.root / "index.json", ImageIndex(tuple(change(self.index().manifests))).to_bytes())
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with translating_os_errors(self.root), (self.root / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes
             yield
+
+
+def list_entry(entries: list[Descriptor], entry: Descriptor) -> None:
+    """Add to the entries of an index. One with the same digest or the same reference name is replaced."""
+    name = entry.annotations.get(REF_NAME)
+    entries[:] = [
+        other
+        for other in entries
+        if other.digest != entry.digest and (name is None or other.annotations.get(REF_NAME) != name)
+    ]
+    entries.append(entry)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, say
+        return False
 
 
 def _sha256_of(file: IO[bytes]) -> str:

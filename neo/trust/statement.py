@@ -16,6 +16,7 @@ from securesystemslib.signer import Key, Signer
 
 from neo.contract.fields import ContractError, dump_object, get, get_size, parse_object
 from neo.contract.oci import parse_digest
+from neo.contract.versions import check_media_type
 from neo.errors import TrustError
 
 PAYLOAD_TYPE = "application/vnd.neo-edge.release.v1+json"
@@ -43,11 +44,15 @@ def sign_statement(statement: Statement, signer: Signer) -> bytes:
 
 
 def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
-    """The statement, if one of the keys signed it. Raises TrustError otherwise; nothing of it is used before."""
+    """The statement, if one of the keys signed it. Raises TrustError otherwise; nothing of it is used before.
+
+    Raises NewerFormat for a statement of a later version, whoever signed it.
+    """
     try:
         envelope = Envelope.from_dict(parse_object(envelope_bytes, what="signature"))
     except (ContractError, KeyError, ValueError, TypeError, AttributeError, FormatError) as error:
         raise TrustError(f"the signature cannot be read: {error}") from error
+    check_media_type(str(envelope.payload_type), PAYLOAD_TYPE, "the signature")
     if envelope.payload_type != PAYLOAD_TYPE:
         raise TrustError(f"the signature is about {envelope.payload_type!r}, not about a bundle")
     try:

@@ -31,7 +31,7 @@ PROCESSORS = {
     "raspberry-pi-4": "cortex-a72",
     "raspberry-pi-5": "cortex-a76",
 }
-ARM_TARGETS = tuple(target.name for target in list_targets() if target.arch == "aarch64")
+ARM_TARGETS = tuple(target.name for target in list_targets() if target.cpu.arch == "aarch64")
 
 
 def environment(processor: str) -> dict[str, str]:

@@ -151,7 +151,7 @@ def capabilities(site: Site) -> Capabilities:
 def test_a_pushed_bundle_answers_on_the_device_as_the_model_did_here(site: Site, office: Office) -> None:
     agent = site.start("raspberry-pi-4")
     found = capabilities(site)
-    assert (found.arch, set(found.features)) == ("aarch64", set(load_target("raspberry-pi-4").features))
+    assert (found.arch, set(found.features)) == ("aarch64", set(load_target("raspberry-pi-4").cpu.features))
     assert {"onnxruntime", "tvm"} <= set(found.engines)
     site.push(office.raspberry)
     assert site.distance(office.raspberry) <= 1e-4

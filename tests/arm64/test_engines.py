@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from neo.engines.base import BF16, computes
+from neo.contract.precision import BF16
 from neo.targets import load_target
 from tests.arm64.emulation import ARM_TARGETS, Device
 from tests.engines.conftest import Check, Run, engine, make_check, make_run  # noqa: F401  a fixture
@@ -65,7 +65,7 @@ from tests.engines.test_transpose import test_an_engine_transposes  # noqa: F401
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PLAIN = "aarch64"
-(WITH_BFLOAT16,) = [name for name in ARM_TARGETS if computes(load_target(name), BF16)]
+(WITH_BFLOAT16,) = [name for name in ARM_TARGETS if BF16.runs_on(load_target(name).cpu)]
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from onnx import helper
 
 from neo.contract.manifest import ENGINE_DIR
+from neo.contract.precision import BF16, FP32, Precision
 from neo.contract.tensors import TensorSpec
-from neo.engines.base import BF16, FP32, computes
 from neo.runtime.engine_folder import ALIGNMENT_BYTES, LIBRARY_FILE, RUNTIME_FILE, EngineFolder
 from neo.targets import load_target
 from tests.arm64.emulation import ARM_TARGETS, Device
@@ -67,7 +67,9 @@ class Built:
         return {name: error for name, error in found.items() if not error <= MAX_REL}
 
 
-def build_for(target: str, model: onnx.ModelProto, folder: Path, engine: str = "tvm", precision: str = FP32) -> Built:
+def build_for(
+    target: str, model: onnx.ModelProto, folder: Path, engine: str = "tvm", precision: Precision = FP32
+) -> Built:
     build_engine_here(engine, model, folder, precision, target)
     rng = np.random.default_rng(0)
     inputs: tuple[TensorSpec, ...] = specs(model.graph.input)
@@ -89,7 +91,7 @@ def test_every_kind_of_kernel_answers_as_onnx_runtime(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bfloat16_kernels_answer_as_onnx_runtime(name: str, device_of: DeviceOf, tmp_path: Path) -> None:
     """Inputs and weights are numbers that bfloat16 holds exactly, so that only the sums may differ."""
-    (target,) = [name for name in ARM_TARGETS if computes(load_target(name), BF16)]
+    (target,) = [name for name in ARM_TARGETS if BF16.runs_on(load_target(name).cpu)]
     network = build_for(target, NETWORKS[name](), tmp_path, precision=BF16)
     assert network.differences(network.answer(device_of(target))) == {}
 

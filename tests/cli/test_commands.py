@@ -197,3 +197,10 @@ def test_a_command_line_that_is_wrong_is_one_json_object_too(neo: Neo) -> None:
     failed = json.loads(done.stdout)
     assert (failed["error"], failed["exit_code"]) == ("UsageError", 2)
     assert "--to" in failed["message"]
+
+
+def test_looking_into_a_folder_makes_no_store_there(neo: Neo, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    asked = neo("inspect", "--store", tmp_path / "etc")
+    assert (asked.returncode, "there is no store in" in asked.stderr) == (30, True)
+    assert list((tmp_path / "etc").iterdir()) == []

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from neo.contract.device import Capabilities, Requirements, Target
+from neo.contract.device import Accelerator, AcceleratorNeed, Capabilities, Gpu, Processor, Requirements, Target
 from neo.contract.labels import BY_POSITION, BY_VALUE, OutputLabels
-from neo.contract.manifest import Manifest
+from neo.contract.manifest import MAX_CHUNK_BYTES, Alternative, ChunkTable, Manifest
 from neo.contract.messages import PHASES, Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
 from neo.contract.oci import MANIFEST_TYPE, Descriptor, ImageIndex, ImageManifest
 from neo.contract.parity import Tolerance
@@ -51,8 +51,20 @@ image_manifests = st.builds(
     st.none() | descriptors,
     st.dictionaries(texts, texts, max_size=3),
 )
-image_indexes = st.builds(ImageIndex, st.lists(descriptors, max_size=4).map(tuple))
+image_indexes = st.builds(
+    ImageIndex, st.lists(descriptors, max_size=4).map(tuple), texts, st.dictionaries(texts, texts, max_size=3)
+)
 
+capabilities_of_compute = st.builds("{}.{}".format, st.integers(3, 12), st.integers(0, 9))
+code = {
+    "kind": names,
+    "archs": st.lists(capabilities_of_compute, max_size=3).map(tuple),
+    "ptx": st.just("") | capabilities_of_compute,
+    "driver": st.just("") | versions,
+}
+accelerator_needs = st.builds(AcceleratorNeed, **code, memory_bytes=sizes)
+accelerators = st.builds(Accelerator, **code, memory_mib=sizes)
+gpus = st.builds(Gpu, names, texts, capabilities_of_compute, versions, sizes)
 requirements = st.builds(
     Requirements,
     texts,
@@ -60,10 +72,14 @@ requirements = st.builds(
     st.lists(texts, max_size=4).map(tuple),
     versions,
     st.dictionaries(names, versions.map(">=".__add__), max_size=2),
+    st.lists(accelerator_needs, max_size=2).map(tuple),
 )
 labels = st.builds(
     OutputLabels, texts, st.sampled_from([BY_VALUE, BY_POSITION]), st.lists(texts, max_size=4).map(tuple)
 )
+wanted_versions = st.just("") | versions | versions.map(">=".__add__)
+alternatives = st.builds(Alternative, names, wanted_versions, texts, requirements, names)
+chunk_tables = st.builds(ChunkTable, digests, digests, st.integers(1, MAX_CHUNK_BYTES))
 manifests = st.builds(
     Manifest,
     names,
@@ -71,18 +87,19 @@ manifests = st.builds(
     names,
     requirements,
     names,
-    st.just("") | versions | versions.map(">=".__add__),
+    wanted_versions,
     texts,
     texts,
     st.lists(tensor_specs, max_size=3).map(tuple),
     st.lists(tensor_specs, max_size=3).map(tuple),
     tolerances,
     st.lists(labels, max_size=2).map(tuple),
+    st.dictionaries(texts, texts, max_size=2),
+    st.lists(alternatives, max_size=2).map(tuple),
+    st.lists(chunk_tables, max_size=2).map(tuple),
 )
-targets = st.builds(
-    Target,
-    name=names,
-    description=texts,
+processors = st.builds(
+    Processor,
     arch=texts,
     mcpu=texts,
     features=st.lists(texts, max_size=3).map(tuple),
@@ -93,8 +110,15 @@ targets = st.builds(
     l1d_kib=sizes,
     l2_kib=sizes,
     l3_kib=sizes,
+)
+targets = st.builds(
+    Target,
+    name=names,
+    description=texts,
+    cpu=processors,
     glibc=versions,
     engines=st.lists(texts, max_size=3).map(tuple),
+    accelerators=st.lists(accelerators, max_size=2).map(tuple),
 )
 capabilities = st.builds(
     Capabilities,
@@ -108,6 +132,7 @@ capabilities = st.builds(
     sizes,
     sizes,
     st.dictionaries(texts, texts, max_size=3),
+    st.lists(gpus, max_size=2).map(tuple),
 )
 
 assignments = st.builds(

@@ -11,7 +11,8 @@ import tvm
 from tvm import tirx
 
 from neo.contract.device import Target
-from neo.engines.base import BF16, FP32, BuildRequest, BuiltEngine, computes
+from neo.contract.precision import BF16, FP32, Precision
+from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
@@ -46,7 +47,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 def build_engine_here(
-    engine: str, model: onnx.ModelProto, folder: Path, precision: str = FP32, target: str = HOST
+    engine: str, model: onnx.ModelProto, folder: Path, precision: Precision = FP32, target: str = HOST
 ) -> BuiltEngine:
     """In this process; -> folder/engine is filled."""
     (folder / "graph").mkdir(parents=True)
@@ -109,10 +110,10 @@ def make_check(scratch: Path, target: str, open_engine: Callable[[Path, int], En
     count = 0
 
     def check(
-        engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4, precision: str = FP32
+        engine: str, model: onnx.ModelProto, *, threads: int = 2, max_rel: float = 1e-4, precision: Precision = FP32
     ) -> BuiltEngine:
-        if not computes(load_target(target), precision):
-            pytest.skip(f"the processor of target {target} does not compute in {precision}")
+        if not precision.runs_on(load_target(target).cpu):
+            pytest.skip(f"the processor of target {target} does not compute in {precision.name}")
         nonlocal count
         count += 1
         folder = scratch / str(count)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neo.engines.base import AMX_FEATURE
+from neo.contract.precision import BF16
 from neo.runtime.host import read_host
 
 SOURCE = Path(__file__).with_name("amx_emulator.c")
@@ -48,7 +48,7 @@ class Machine:
 
 def machine_with_amx(folder: Path) -> Machine:
     """folder: for the emulator's library, if this machine needs it."""
-    if AMX_FEATURE in read_host().features:
+    if BF16.features["x86_64"][-1] in read_host().features:
         return Machine(None)
     library = folder / "amx_emulator.so"
     options = ["-O2", "-mfma", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]

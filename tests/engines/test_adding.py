@@ -152,8 +152,8 @@ class ToyBackend(CpuBackend):
 def test_a_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = one("Sigmoid")
     assert "compiled by a toy" not in build_engine_here("tvm", model, tmp_path / "cpu").notes
-    other = backend.BackendRow("no.such.module:Backend", lambda target: target.cores == 0)
-    toy = backend.BackendRow(f"{__name__}:ToyBackend", lambda target: target.cores > 0)
+    other = backend.BackendRow("no.such.module:Backend", lambda target: target.cpu.cores == 0)
+    toy = backend.BackendRow(f"{__name__}:ToyBackend", lambda target: target.cpu.cores > 0)
     monkeypatch.setattr(backend, "BACKENDS", {"other": other, "toy": toy, **backend.BACKENDS})
     notes = build_engine_here("tvm", model, tmp_path / "toy").notes
     assert "compiled by a toy" in notes

@@ -19,7 +19,7 @@ from onnx import helper
 
 from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
-from neo.engines.base import BF16
+from neo.contract.precision import BF16
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.schedules import configurations_of, schedule_module
@@ -58,7 +58,7 @@ def random(*shape: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    if not set(load_target("x86-64-v4-bf16").features) <= set(read_host().features):
+    if not set(load_target("x86-64-v4-bf16").cpu.features) <= set(read_host().features):
         pytest.skip("only the tiles are emulated, and this processor lacks more")
     return machine_with_amx(tmp_path_factory.mktemp("amx"))
 
@@ -267,7 +267,9 @@ def test_a_network_answers_as_its_source_does(answers: Check) -> None:
 def test_a_bundle_answers_as_its_source_does(tmp_path: Path, machine: Machine) -> None:
     onnx.save(network(), tmp_path / "network.onnx")
     store = Store(tmp_path / "store")
-    request = CompileRequest(tmp_path / "network.onnx", store, None, targets=(TARGET,), engine="tvm", precision=BF16)
+    request = CompileRequest(
+        tmp_path / "network.onnx", store, None, targets=(TARGET,), engine="tvm", precision=BF16.name
+    )
     (compiled,) = run(request)
     unpack_bundle(store, compiled.bundle, tmp_path / "bundle")
     assert {"amx_tile", "amx_bf16"} <= set(compiled.bundle.manifest.requires.features)
@@ -352,7 +354,7 @@ def compiled(rows: int, inner: int, columns: int, *, added: tuple[int, ...] | No
     scheduled = schedule_module(module, target, packable_weights(module))
     assert scheduled.tiles
     named = tvm.IRModule({"product": product_of(scheduled.module).with_attr("global_symbol", "product")})
-    pipeline = pipeline_of(unit_of(target), target.cores)
+    pipeline = pipeline_of(unit_of(target), target.cpu.cores)
     return tvm.compile(named, target=llvm_target(target), tir_pipeline=pipeline).mod
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.base import BF16, FP32
+from neo.contract.precision import BF16, FP32, Precision
 from tests.engines.conftest import Check, kernels
 from tests.models import build
 
@@ -105,7 +105,7 @@ def test_attention_of_any_shape(
     joins_heads: bool,
     masked: str,
     threads: int,
-    precision: str,
+    precision: Precision,
 ) -> None:
     model = attention(
         queries,
@@ -194,7 +194,7 @@ def test_a_query_that_may_see_no_key_gets_the_mean(
 
 @pytest.mark.parametrize("precision", [FP32, BF16])
 @pytest.mark.parametrize("constant", ["q", "k", "v"])
-def test_an_operand_may_be_constant(agrees: Check, constant: str, precision: str) -> None:
+def test_an_operand_may_be_constant(agrees: Check, constant: str, precision: Precision) -> None:
     """As learned queries are."""
     shapes = {"q": (1, 2, 24, 32), "k": (1, 2, 40, 32), "v": (1, 2, 40, 32)}
     nodes = [

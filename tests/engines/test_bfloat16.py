@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from onnx import helper
 from tvm import te
 
+from neo.contract.precision import BF16
 from neo.contract.tensors import TensorSpec
-from neo.engines.base import BF16, BuildRequest
+from neo.engines.base import BuildRequest
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.lowering.graph import lower_graph

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from neo.engines.base import BF16, FP32
+from neo.contract.precision import BF16, FP32, Precision
 from tests.engines.conftest import Check
 from tests.models import build
 
@@ -78,6 +78,6 @@ def network(layers: list[tuple[str, int, int]]) -> onnx.ModelProto:
 )
 @given(layers=LAYERS)
 def test_layers_connected_in_any_way(
-    agrees: Check, layers: list[tuple[str, int, int]], precision: str, max_rel: float
+    agrees: Check, layers: list[tuple[str, int, int]], precision: Precision, max_rel: float
 ) -> None:
     agrees("tvm", network(layers), precision=precision, max_rel=max_rel)

@@ -181,7 +181,8 @@ def test_every_row_is_in_one_tile_and_every_tile_fits_the_registers(
     target: str, cell: str, units: int, batch: int, directions: int, reset_first: bool, cores: int
 ) -> None:
     spec = Recurrence(cell, 9, batch, units, (False, True)[:directions], (), reset_first=reset_first and cell == "GRU")
-    machine = replace(load_target(target), cores=cores)
+    made_for = load_target(target)
+    machine = replace(made_for, cpu=replace(made_for.cpu, cores=cores))
     blocking = choose_blocking(spec, machine)
     heights = blocking.heights(batch)
     assert sum(rows * count for rows, count in heights) == batch
@@ -190,7 +191,7 @@ def test_every_row_is_in_one_tile_and_every_tile_fits_the_registers(
         assert group % gates == 0
         for rows, _ in heights:
             sums = rows * gates * blocking.vectors
-            assert sums * blocking.splits(rows, gates) < machine.vector_registers
+            assert sums * blocking.splits(rows, gates) < machine.cpu.vector_registers
     # a loop over one item would be no loop, and there would be no threads to run the region
     assert blocking.spread is not Spread.TILES or directions * blocking.tiles > 1
     assert blocking.spread is not Spread.BLOCKS or spec.blocks > 1
@@ -217,7 +218,8 @@ def test_in_bfloat16_the_recurrence_stays_in_float32() -> None:
 
 
 def test_a_target_with_hardly_any_registers_gets_the_smallest_tile() -> None:
-    tiny = replace(load_target("x86-64-v2"), vector_bits=32, vector_registers=4)
+    target = load_target("x86-64-v2")
+    tiny = replace(target, cpu=replace(target.cpu, vector_bits=32, vector_registers=4))
     blocking = choose_blocking(Recurrence("LSTM", 9, 3, 64, (False,), ()), tiny)
     assert (blocking.gates, blocking.tiles) == ((1,), 3)
 

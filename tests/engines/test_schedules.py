@@ -16,7 +16,7 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.analysis import estimate_tir_flops
 
-from neo.engines.base import BF16, FP32
+from neo.contract.precision import BF16, FP32, Precision
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.schedules.choice import reduction_configurations
 from neo.engines.tvm.cpu.schedules.costs import kernel_costs
@@ -81,7 +81,7 @@ def test_convolutions_of_any_shape(
 @pytest.mark.parametrize("pads", [(0, 0, 1, 1), (1, 2, 0, 0), (0, 3, 0, 1), (2, 2, 2, 2)])
 @pytest.mark.parametrize("precision", [FP32, BF16])
 def test_zeros_on_any_side_of_an_image_and_strides_over_them(
-    agrees: Check, stride: int, pads: tuple[int, int, int, int], precision: str
+    agrees: Check, stride: int, pads: tuple[int, int, int, int], precision: Precision
 ) -> None:
     """A kernel of 3 x 2 that is spread out, over 11 x 14 pixels of which a stride may leave some out."""
     top, left, bottom, right = pads
@@ -202,7 +202,7 @@ def test_matmuls_of_any_shape(agrees: Check, rows: int, inner: int, columns: int
 
 @pytest.mark.parametrize("precision", [FP32, BF16])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_groups_of_few_channels(agrees: Check, channels: int, precision: str) -> None:
+def test_groups_of_few_channels(agrees: Check, channels: int, precision: Precision) -> None:
     """A sum of one pair has nothing to reduce."""
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], group=2), helper.make_node("Relu", ["c"], ["y"])]
     weights = {"w": to_bfloat16(random(48, channels, 1, 1)), "b": random(48)}
@@ -231,7 +231,7 @@ def test_grouped_convolutions_of_any_shape(
     kernel: int,
     stride: int,
     batch: int,
-    precision: str,
+    precision: Precision,
 ) -> None:
     """channels, filters: of each group."""
     pad = kernel // 2
@@ -274,7 +274,7 @@ def test_convolutions_of_lines(
     dilation: int,
     groups: int,
     batch: int,
-    precision: str,
+    precision: Precision,
 ) -> None:
     pad = dilation * (kernel // 2)
     out = (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
@@ -306,7 +306,7 @@ def test_convolutions_of_volumes(
     stride: tuple[int, int],
     depth_dilation: int,
     batch: int,
-    precision: str,
+    precision: Precision,
 ) -> None:
     strides, dilations = (stride[0], stride[1], stride[1]), (depth_dilation, 1, 1)
     reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]

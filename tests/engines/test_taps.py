@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 from tvm import relax
 
-from neo.engines.base import BF16, FP32
+from neo.contract.precision import BF16, FP32, Precision
 from neo.engines.tvm.rewrites.taps import drop_taps
 from neo.targets import load_target
 from tests.engines.conftest import Check, imported, schedule, to_bfloat16
@@ -58,7 +58,9 @@ def taps(model: onnx.ModelProto) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("precision", [FP32, BF16])
 @pytest.mark.parametrize(("dilation", "stride", "groups"), [(6, 1, 1), (6, 2, 1), (7, 1, 2)])
-def test_rows_of_zeros_are_left_out(agrees: Check, dilation: int, stride: int, groups: int, precision: str) -> None:
+def test_rows_of_zeros_are_left_out(
+    agrees: Check, dilation: int, stride: int, groups: int, precision: Precision
+) -> None:
     out = (9 - 1) // stride + 1
     attributes = {"dilations": [dilation] * 2, "pads": [dilation] * 4, "strides": [stride] * 2, "group": groups}
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"], **attributes), helper.make_node("Relu", ["c"], ["y"])]

@@ -16,7 +16,8 @@ from onnx import helper
 from tvm import te, tirx
 
 from neo.contract.device import Target
-from neo.engines.base import BF16, BuildRequest, BuiltEngine, computes
+from neo.contract.precision import BF16
+from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.tvm.build import build as build_tvm
 from neo.engines.tvm.cpu.codegen.runtime_library import add_runtime_library
 from neo.engines.tvm.cpu.lowering.graph import lower_graph
@@ -373,7 +374,7 @@ def test_packed_weights_are_measured_as_they_will_be_passed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not computes(HOST, BF16), reason="this processor does not compute with bfloat16")
+@pytest.mark.skipif(not BF16.runs_on(HOST.cpu), reason="this processor does not compute with bfloat16")
 def test_kernels_of_bfloat16_are_measured_too() -> None:
     model, unit = small_network(), unit_of(HOST)
     module, _ = lower_graph(imported(model, HOST), HOST, llvm_target(HOST), unit)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import sign_bundle, write_bundle
+from neo.compiler.bundle import publish, sign_bundle, stage
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.manifest import Manifest
 from neo.contract.messages import Assignment, Chunk, DeviceState, Live, Presence, Want
@@ -34,7 +34,7 @@ def make_bundle(store: Store, folder: Path, *, signed: bool = True, ballast: byt
     (folder / "engine").mkdir(parents=True)
     (folder / "engine" / "weights.bin").write_bytes(ballast)
     (folder / "report.json").write_text('{"version": 1}')
-    bundle = write_bundle(store, manifest, folder)
+    (bundle,) = publish(store, [stage(store, manifest, folder)], replace_listed=True)
     if signed:
         sign_bundle(store, bundle, CryptoSigner.generate_ed25519())
     return bundle

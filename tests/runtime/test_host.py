@@ -69,8 +69,8 @@ def test_an_x86_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"pni", "avx2", "fma", "amx_tile", "amx_bf16"} <= set(host.features)
     assert "fpu" not in host.features  # it says nothing about which code may run
     target = host_target(host)
-    assert (target.mcpu, target.vector_bits, target.vector_registers) == ("x86-64", 256, 16)
-    assert {"+sse3", "+sse4.1", "+lzcnt", "+sahf", "+amx-tile", "+amx-bf16"} <= set(target.attrs)
+    assert (target.cpu.mcpu, target.cpu.vector_bits, target.cpu.vector_registers) == ("x86-64", 256, 16)
+    assert {"+sse3", "+sse4.1", "+lzcnt", "+sahf", "+amx-tile", "+amx-bf16"} <= set(target.cpu.attrs)
 
 
 def test_a_system_that_does_not_let_us_use_tiles_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +89,8 @@ def test_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert host.features == ("fp", "asimd", "crc32")
     assert (host.l1d_kib, host.l2_kib, host.l3_kib) == (0, 0, 0)  # its kernel does not say
     target = host_target(host)
-    assert (target.mcpu, target.vector_bits, target.vector_registers) == ("generic", 128, 32)
-    assert target.attrs == ("+fp-armv8", "+neon", "+crc")
+    assert (target.cpu.mcpu, target.cpu.vector_bits, target.cpu.vector_registers) == ("generic", 128, 32)
+    assert target.cpu.attrs == ("+fp-armv8", "+neon", "+crc")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
 from neo.contract.tensors import NUMBERS
+from neo.contract.versions import NewerFormat
 from neo.errors import BundleError, EngineError, TargetError
 from neo.runtime import engine_versions, load, load_engine
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder, WeightEntry
@@ -65,11 +66,11 @@ def test_machine_code_for_another_processor_is_not_loaded(tmp_path: Path, change
         assert (reason in caught.value.message) == (engine == "tvm")
 
 
-def test_a_manifest_of_another_version_says_so(tmp_path: Path) -> None:
+def test_a_manifest_of_a_later_version_says_so(tmp_path: Path) -> None:
     bundle = onnxruntime_bundle(tmp_path)
     manifest = bundle / CONFIG_PATH
-    manifest.write_bytes(manifest.read_bytes().replace(b'"schema":1', b'"schema":2'))
-    with pytest.raises(BundleError, match="this version reads 1"):
+    manifest.write_bytes(manifest.read_bytes().replace(b'"schema":2', b'"schema":3'))
+    with pytest.raises(NewerFormat, match="this version reads up to 2"):
         load(bundle)
 
 

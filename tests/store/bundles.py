@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neo.compiler.bundle import write_bundle
+from neo.compiler.bundle import publish, stage
 from neo.contract.device import Requirements
 from neo.contract.manifest import Manifest
 from neo.contract.oci import Descriptor, ImageManifest
@@ -20,6 +20,11 @@ def manifest_of(name: str = "digits", version: str = "1", target: str = "host") 
     spec = TensorSpec("x", "float32", (1, 4))
     requires = Requirements("x86_64", "linux", (), "2.28")
     return Manifest(name, version, target, requires, "onnxruntime", "", "fp32", "onnx", (spec,), (spec,), Tolerance())
+
+
+def write_bundle(store: Store, manifest: Manifest, folder: Path) -> Bundle:
+    (bundle,) = publish(store, [stage(store, manifest, folder)], replace_listed=True)
+    return bundle
 
 
 def add_bundle(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import next_version, sign_bundle, write_bundle
+from neo.compiler.bundle import next_version, sign_bundle
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageIndex, ImageManifest
 from neo.errors import BundleError, StoreError
@@ -17,7 +17,7 @@ from neo.store import Store
 from neo.store.bundles import MAX_MANIFEST_BYTES, bundle_entries, find_bundle, open_bundle, parse_image, signatures_of
 from neo.trust import verify_statement
 from neo.trust.statement import SIGNATURE_TYPE
-from tests.store.bundles import FILES, add_bundle, index_entry, manifest_of
+from tests.store.bundles import FILES, add_bundle, index_entry, manifest_of, write_bundle
 
 needs_skopeo = pytest.mark.skipif(
     shutil.which("skopeo") is None, reason="skopeo is not installed: apt-get install skopeo, or scripts/test-programs"
@@ -157,14 +157,14 @@ def test_an_empty_store_says_how_to_make_a_bundle(store: Store) -> None:
 
 
 def test_versions_count_up_per_model_and_target(store: Store, shelf: dict[str, str], tmp_path: Path) -> None:
-    assert next_version(store, "digits", "host") == "3"
-    assert next_version(store, "digits", "raspberry-pi-4") == "3"
-    assert next_version(store, "digits", "x") == "1"
-    assert next_version(store, "digit", "host") == "1"
-    assert next_version(store, "d.gits", "host") == "1"
+    assert next_version(store.index().manifests, "digits", "host") == "3"
+    assert next_version(store.index().manifests, "digits", "raspberry-pi-4") == "3"
+    assert next_version(store.index().manifests, "digits", "x") == "1"
+    assert next_version(store.index().manifests, "digit", "host") == "1"
+    assert next_version(store.index().manifests, "d.gits", "host") == "1"
     add_bundle(store, tmp_path / "named", version="v7")
     add_bundle(store, tmp_path / "ten", version="10")
-    assert next_version(store, "digits", "host") == "11"
+    assert next_version(store.index().manifests, "digits", "host") == "11"
 
 
 def test_a_signature_is_found_by_the_bundle_it_is_about(store: Store, tmp_path: Path) -> None:

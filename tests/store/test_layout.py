@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from neo.compiler.bundle import write_bundle
 from neo.contract.fields import ContractError
 from neo.contract.oci import INDEX_TYPE, MANIFEST_TYPE, REF_NAME, Descriptor, ImageIndex
 from neo.errors import StoreError
 from neo.store import Store
 from neo.store.bundles import find_bundle, open_bundle
 from neo.store.durable import replace_file, replace_symlink
-from tests.store.bundles import add_bundle, manifest_of
+from tests.store.bundles import add_bundle, manifest_of, write_bundle
 
 
 def entry(number: int, **fields: object) -> Descriptor:
@@ -173,11 +172,10 @@ def test_a_power_cut_at_any_step_leaves_the_old_or_the_new_index(tmp_path: Path)
     script = """
         import os, shutil, sys
         from pathlib import Path
-        from neo.compiler.bundle import write_bundle
         from neo.contract.oci import REF_NAME
         from neo.store import Store
         from neo.store.bundles import find_bundle
-        from tests.store.bundles import add_bundle, manifest_of
+        from tests.store.bundles import add_bundle, manifest_of, write_bundle
 
         root = Path(sys.argv[1])
         add_bundle(Store(root / "start"), root / "files", version="1")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import tvm
 
-from neo.engines.base import FP32, BuildRequest, check_computes
+from neo.contract.device import Target
+from neo.contract.precision import BF16, FP32
+from neo.engines.base import BuildRequest, check_computes
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.codegen.link import link
 from neo.engines.tvm.cpu.codegen.sequence import compile_sequence
@@ -20,11 +23,14 @@ from neo.engines.tvm.cpu.schedules.packing import pack_weights, packable_weights
 from neo.engines.tvm.cpu.schedules.placing import write_in_place
 from neo.engines.tvm.cpu.tuning.cache import cache_at
 from neo.engines.tvm.cpu.tuning.search import Tuner
-from neo.engines.tvm.cpu.units.bfloat16 import unit_of
+from neo.engines.tvm.cpu.units.bfloat16 import Unit, unit_of
 from neo.engines.tvm.cpu.units.llvm import check_processor, llvm_target
 from neo.engines.tvm.ir.recurrence import Recurrence, RecurrenceKernel
 from neo.engines.tvm.planning.stages import AssembledModule, LoweredModule, ScheduledModule
 from neo.runtime.engine_folder import LIBRARY_FILE
+
+#: precision -> what multiplies in it on a target; None: the processor's usual instructions
+MULTIPLIERS: dict[str, Callable[[Target], Unit | None]] = {FP32.name: lambda _: None, BF16.name: unit_of}
 
 
 class CpuBackend:
@@ -34,8 +40,7 @@ class CpuBackend:
         target = request.target
         check_computes(target, request.precision)
         self._target = target
-        # what multiplies bfloat16; None for float32, which every processor multiplies
-        self._unit = None if request.precision == FP32 else unit_of(target)
+        self._unit = MULTIPLIERS[request.precision.name](target)
         self._llvm = llvm_target(target)
         check_processor(target, self._llvm)
         cache = None if request.tuning is None else cache_at(request.tuning)
@@ -67,7 +72,7 @@ class CpuBackend:
         return ScheduledModule(placed.module, weights, (*costs, *twins), scheduled.left, scheduled.tiles)
 
     def assemble(self, scheduled: ScheduledModule) -> AssembledModule:
-        return compile_sequence(scheduled.module, self._llvm, pipeline_of(self._unit, self._target.cores))
+        return compile_sequence(scheduled.module, self._llvm, pipeline_of(self._unit, self._target.cpu.cores))
 
     def link(self, assembled: AssembledModule, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:

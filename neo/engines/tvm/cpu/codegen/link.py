@@ -21,7 +21,7 @@ TIMEOUT_S = 300
 
 def link(code: tvm.runtime.Module, target: Target, library: Path, scratch: Path) -> None:
     """Write library. Raises EngineError with the linker's words."""
-    triple = f"{target.arch}-linux-gnu.{target.glibc}"
+    triple = f"{target.cpu.arch}-linux-gnu.{target.glibc}"
 
     def run_linker(output: str, objects: list[str], _options: object = None, **_: object) -> None:
         options = ["-shared", "-s", "-Wl,-Bsymbolic"]  # calls stay in the library, also where others have such a name

@@ -39,7 +39,7 @@ SHA256 = {
 
 def add_runtime_library(request: BuildRequest) -> None:
     """Into the engine folder that the build has filled."""
-    shutil.copyfile(runtime_library(request.target.arch), request.folder / RUNTIME_FILE)
+    shutil.copyfile(runtime_library(request.target.cpu.arch), request.folder / RUNTIME_FILE)
 
 
 def runtime_library(arch: str) -> Path:

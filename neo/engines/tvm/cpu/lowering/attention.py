@@ -164,8 +164,8 @@ class Attention:
             step = depth * TILE_PAIRS
             wide = -(-keys // step) * step
             return Extents(tall, wide, width, wide // depth)
-        tile = choose_tile(tall, width, rows.lanes, rows.target.operand_registers)
-        vectors = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.operand_registers)
+        tile = choose_tile(tall, width, rows.lanes, rows.target.cpu.operand_registers)
+        vectors = round_up_vectors(keys, tile.rows, rows.lanes, rows.target.cpu.operand_registers)
         return Extents(tall, vectors * rows.lanes, width, -(-keys // depth))
 
     def _pays_in_tiles(self, rows: Rows) -> bool:

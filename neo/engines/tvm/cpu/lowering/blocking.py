@@ -48,12 +48,12 @@ class Blocking:
 
 
 def choose_blocking(spec: Recurrence, target: Target) -> Blocking:
-    vectors = max(1, LANES * FLOAT_BITS // target.vector_bits)
-    choices = [_tile(spec.batch, gates, vectors, target.operand_registers) for gates in spec.groups]
+    vectors = max(1, LANES * FLOAT_BITS // target.cpu.vector_bits)
+    choices = [_tile(spec.batch, gates, vectors, target.cpu.operand_registers) for gates in spec.groups]
     tiles = -(-spec.batch // min(rows for rows, _ in choices))
     spread = _spread(spec, target, tiles)
     # threads to a direction
-    threads = max(1, target.cores // spec.directions)
+    threads = max(1, target.cpu.cores // spec.directions)
     if spread is Spread.TILES and tiles >= threads:
         tiles = min(spec.batch, -(-tiles // threads) * threads)
     return Blocking(tuple(gates for _, gates in choices), tiles, spread, vectors)
@@ -85,10 +85,10 @@ def _spread(spec: Recurrence, target: Target, tiles: int) -> Spread:
     """Tiles are not made lower for the threads' sake: more of them would read the weights more often than they gain,
     and on one thread they are a loss.
     """
-    if target.cores == 1 or spec.step_work * spec.steps < PARALLEL_WORK:
+    if target.cpu.cores == 1 or spec.step_work * spec.steps < PARALLEL_WORK:
         return Spread.NOTHING
     items = tiles * spec.directions
     is_long = spec.directions == 1 and spec.blocks > 1 and spec.step_work >= PARALLEL_STEP_WORK
-    if items < target.cores and is_long:
+    if items < target.cpu.cores and is_long:
         return Spread.BLOCKS
     return Spread.TILES if items > 1 else Spread.NOTHING

@@ -23,15 +23,15 @@ class Rows:
 
     @property
     def lanes(self) -> int:
-        return max(1, self.target.vector_bits // FLOAT_BITS)
+        return max(1, self.target.cpu.vector_bits // FLOAT_BITS)
 
     def round_up(self, rows: int, columns: int) -> int:
         if self.arithmetic.tiles:  # of any height
             return rows
-        return round_up_rows(rows, columns, self.lanes, self.target.operand_registers)
+        return round_up_rows(rows, columns, self.lanes, self.target.cpu.operand_registers)
 
     def round_up_strips(self, rows: int, columns: int, stride: int) -> int:
-        return round_up_strips(rows, columns, self.lanes, self.target.operand_registers, stride)
+        return round_up_strips(rows, columns, self.lanes, self.target.cpu.operand_registers, stride)
 
     def clamp(self, row: Any, rows: int, columns: int) -> Any:
         """The row to read for a row that may be one of those too many."""

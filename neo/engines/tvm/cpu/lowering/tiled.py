@@ -98,6 +98,6 @@ def pays(product: Product, columns: int, target: Target) -> bool:
     """Are tiles faster than pairs? columns: those that are asked for."""
     if product.rows < FEWEST_ROWS:
         return False
-    tile = choose_tile(product.rows, columns, target.vector_bits // FLOAT_BITS, target.operand_registers)
+    tile = choose_tile(product.rows, columns, target.cpu.vector_bits // FLOAT_BITS, target.cpu.operand_registers)
     steps = product.groups * product.rows * columns / tile.lanes * product.runs * product.pairs
     return product.cycles < steps * tile.cost

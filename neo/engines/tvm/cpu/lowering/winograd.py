@@ -141,7 +141,7 @@ def _cost(plan: Plan, channels: int, filters: int, rows: Rows) -> float:
     working = TRANSFORM * vectors + multiplying
     if plan.block is None:
         return working + _moving(plan.tiles * moved, rows.target)
-    blocks, cores = plan.tiles // plan.block, rows.target.cores
+    blocks, cores = plan.tiles // plan.block, rows.target.cpu.cores
     weights = plan.points * channels * filters * FLOAT_BYTES
     again = (blocks - 1) * _fetching(weights, rows.target)
     moving = blocks * _moving(plan.block * moved, rows.target)
@@ -150,16 +150,16 @@ def _cost(plan: Plan, channels: int, filters: int, rows: Rows) -> float:
 
 def _moving(size: int, target: Target) -> float:
     """To write and read so many bytes."""
-    if size <= target.l2_kib * 1024:
+    if size <= target.cpu.l2_kib * 1024:
         return 0.0
-    return size * FAR_BYTE * min(1.0, size / max(1, target.l3_kib * 1024))
+    return size * FAR_BYTE * min(1.0, size / max(1, target.cpu.l3_kib * 1024))
 
 
 def _fetching(size: int, target: Target) -> float:
     """To read so many bytes of weights that were read for the block before."""
-    if size <= target.l2_kib * 1024 // 2:
+    if size <= target.cpu.l2_kib * 1024 // 2:
         return 0.0
-    return size * (CACHED_WEIGHT_BYTE if size <= target.l3_kib * 1024 // 2 else FAR_WEIGHT_BYTE)
+    return size * (CACHED_WEIGHT_BYTE if size <= target.cpu.l3_kib * 1024 // 2 else FAR_WEIGHT_BYTE)
 
 
 def _products(count: int, rows_at_once: int, weights: tuple[int, int, int], rows: Rows) -> float:
@@ -168,7 +168,7 @@ def _products(count: int, rows_at_once: int, weights: tuple[int, int, int], rows
     """
     points, channels, filters = weights
     multiply_adds = points * count * channels * filters / rows.lanes
-    tile = choose_tile(rows_at_once, filters, rows.lanes, rows.target.operand_registers)
+    tile = choose_tile(rows_at_once, filters, rows.lanes, rows.target.cpu.operand_registers)
     return multiply_adds * tile.cost + points * channels * filters * FLOAT_BYTES / WEIGHT_BYTES
 
 

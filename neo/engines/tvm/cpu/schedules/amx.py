@@ -178,7 +178,7 @@ def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
     """
     rows = kernel.product.groups * kernel.product.rows * extent_of(kernel.column)
     lines = rows * sum(buffer.dtype.bits // 8 for buffer in (kernel.output.buffer, *_operands(kernel)))
-    return bool(kernel.product.weights_bytes > min(lines, target.l2_kib * 1024))
+    return bool(kernel.product.weights_bytes > min(lines, target.cpu.l2_kib * 1024))
 
 
 @dataclass(frozen=True, slots=True)

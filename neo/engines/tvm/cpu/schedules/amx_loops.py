@@ -37,7 +37,7 @@ def spread(
     part that it takes. cycles: of all blocks, on one core.
     """
     block, count = blocks
-    parts = CHUNKS * target.cores if cycles >= PARALLEL_CYCLES and target.cores > 1 else 1
+    parts = CHUNKS * target.cpu.cores if cycles >= PARALLEL_CYCLES and target.cpu.cores > 1 else 1
     parts = min(parts, count)
     part = tirx.Var("part", INDEX)
     begin, end = (one * count // parts for one in (part, part + 1))

@@ -45,7 +45,7 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
         if schedule.get(block).name_hint not in (VALUES, schedule.get(last).name_hint):
             schedule.compute_at(block, tiles, preserve_unit_loops=True)
     wide = extent(schedule, schedule.get_loops(biased)[-1])
-    vectors = choose_width(tile.rows, wide // tile.lanes, target.operand_registers)
+    vectors = choose_width(tile.rows, wide // tile.lanes, target.cpu.operand_registers)
     *_, row, columns = schedule.get_loops(biased)
     column_tiles, *inner = schedule.split(columns, [None, vectors, tile.lanes])
     schedule.reorder(column_tiles, row, *inner)
@@ -65,7 +65,7 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
 
 def _tile(schedule: Schedule, values: SBlockRV, target: Target) -> Tile:
     *_, tall, columns, _ = (extent(schedule, loop) for loop in schedule.get_loops(values))
-    return choose_tile(tall, columns, lanes(schedule, values, target), target.operand_registers)
+    return choose_tile(tall, columns, lanes(schedule, values, target), target.cpu.operand_registers)
 
 
 def _rows_and_columns(schedule: Schedule, last: SBlockRV) -> list[LoopRV]:

@@ -59,7 +59,7 @@ def columns_first(schedule: Schedule, nest: Nest, target: Target) -> bool:
         return tile.vectors * tile.lanes * FLOAT_BYTES >= LINE_BYTES
     *rows, columns = nest.loops.spatial
     rows = rows[batch_rank(schedule, nest.reduction) :]
-    cache, step_bytes = target.l2_kib * 1024, elements(schedule, nest.loops.reduction) * FLOAT_BYTES
+    cache, step_bytes = target.cpu.l2_kib * 1024, elements(schedule, nest.loops.reduction) * FLOAT_BYTES
     if not nest.padding and elements(schedule, rows) * step_bytes <= cache // FITTING_INPUTS:
         return True
     return extent(schedule, columns) * step_bytes > cache // 2
@@ -73,7 +73,7 @@ def product_tiles(schedule: Schedule, products: SBlockRV, target: Target, rows: 
     """All that are possible for products of so many rows at a time, the most promising first."""
     loops = known_loops(schedule, products, 0)
     columns = extent(schedule, loops.spatial[-1])
-    tiles = list_tiles(rows, columns, lanes(schedule, products, target), target.operand_registers)
+    tiles = list_tiles(rows, columns, lanes(schedule, products, target), target.cpu.operand_registers)
     return _cheapest_first(tiles, elements(schedule, loops.reduction), target)
 
 
@@ -81,7 +81,7 @@ def tiles_of(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     """All that are possible, the most promising first."""
     *others, columns = [extent(schedule, loop) for loop in nest.loops.spatial]
     width = lanes(schedule, nest.reduction, target)
-    shape = others[-1] if others else 1, columns, width, target.operand_registers
+    shape = others[-1] if others else 1, columns, width, target.cpu.operand_registers
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape, int(schedule.get(nest.reduction).annotations.get(STRIDE, 1)))
     if not shares_columns(schedule, nest.reduction):
@@ -92,7 +92,7 @@ def tiles_of(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
     tiles = _cheapest_first(list_tiles(*shape), steps, target, busy, pitch)
     if math.prod(extent(schedule, loop) for loop in short_steps(schedule, nest.loops.reduction)) < MANY_UNROLLED:
         return tiles
-    return sorted(tiles, key=lambda tile: not _leaves_room(tile, target.operand_registers))
+    return sorted(tiles, key=lambda tile: not _leaves_room(tile, target.cpu.operand_registers))
 
 
 def _leaves_room(tile: Tile, registers: int) -> bool:
@@ -104,7 +104,7 @@ def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0
     """steps: of the reduction. busy: so many multiply-adds have to be on their way, if that is known. pitch: bytes from
     the inputs of a row to those of the next, if that is known.
     """
-    cache = target.l1d_kib * 1024
+    cache = target.cpu.l1d_kib * 1024
     # lines that far apart, of which the cache keeps no more
     most_rows = cache // math.gcd(pitch, WAY_BYTES) if pitch else math.inf
 

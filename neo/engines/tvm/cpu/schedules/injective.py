@@ -74,7 +74,7 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
 def _spread(schedule: Schedule, loop: LoopRV, size: int, target: Target) -> None:
     """To threads, if so many elements are worth it."""
     if size >= PARALLEL_ELEMENTS:
-        threads, _ = schedule.split(loop, [_largest_divisor(extent(schedule, loop), 4 * target.cores), None])
+        threads, _ = schedule.split(loop, [_largest_divisor(extent(schedule, loop), 4 * target.cpu.cores), None])
         schedule.parallel(threads)
 
 

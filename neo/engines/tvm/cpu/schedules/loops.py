@@ -60,7 +60,7 @@ def lanes(schedule: Schedule, block: SBlockRV, target: Target) -> int:
     """How many elements of the block's output one vector register holds."""
     dtype = schedule.get(block).writes[0].source.dtype
     bits = int("".join(filter(str.isdigit, str(dtype))) or 8)
-    return max(1, target.vector_bits // bits)
+    return max(1, target.cpu.vector_bits // bits)
 
 
 def elements(schedule: Schedule, loops: Iterable[LoopRV]) -> int:

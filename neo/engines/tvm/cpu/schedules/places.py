@@ -125,7 +125,7 @@ def zeros(frame: Frame, size: tuple[int, int], dtype: str, target: Target) -> ti
     columns = math.prod(frame.shape[2:-1])
     height, width = size
     beside = [w for w in range(columns) if not frame.left <= w < frame.left + width]
-    vector = choose_lanes(channels, max(1, target.vector_bits // (8 * np.dtype(dtype).itemsize)))
+    vector = choose_lanes(channels, max(1, target.cpu.vector_bits // (8 * np.dtype(dtype).itemsize)))
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({NO_ALIAS: True, IS_SCHEDULED: True, FUSION_PATTERN: OPAQUE, FLOPS: 0})
         whole = T.match_buffer(T.arg("whole", T.handle()), frame.shape, dtype)

@@ -98,7 +98,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         out of the cache what the function works on.
         """
         is_image_twice = isinstance(place, Frame) and self._is_shared(part)
-        return not is_image_twice or bytes_of(part) <= self._target.l2_kib * 1024 // MOST_TWICE
+        return not is_image_twice or bytes_of(part) <= self._target.cpu.l2_kib * 1024 // MOST_TWICE
 
     def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
         """Of the function that writes the part, writing it there. None if it cannot."""

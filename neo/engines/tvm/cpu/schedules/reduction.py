@@ -81,7 +81,7 @@ def schedule_products(
     weights = matrices * elements(schedule, loops.reduction) * columns
     packing = pack_columns(schedule, products, tile.vectors * tile.lanes, packable)
     tiles = _compute_by_tiles(schedule, products, products, tile, order)
-    if weights * FLOAT_BYTES > target.l2_kib * 1024 // 2:
+    if weights * FLOAT_BYTES > target.cpu.l2_kib * 1024 // 2:
         for position in packing:
             fetch_ahead(schedule, tiles, tile, position, matrices)
     return packing

@@ -30,6 +30,7 @@ from neo.contract.fields import (
     get_size,
     parse_object,
 )
+from neo.contract.versions import NewerFormat, read_versioned
 from neo.engines.tvm.cpu.units.configuration import SCHEDULES_VERSION, Configuration
 from neo.errors import StoreError
 from neo.store.durable import replace_file, translating_os_errors
@@ -85,15 +86,15 @@ class Key:
     def of(cls, target: Target) -> Key:
         """The target's name and C library do not matter, nor do features that LLVM is not told of."""
         machine = {
-            "arch": target.arch,
-            "mcpu": target.mcpu,
-            "attrs": sorted(target.attrs),
-            "vector_bits": target.vector_bits,
-            "vector_registers": target.vector_registers,
-            "cores": target.cores,
-            "l1d_kib": target.l1d_kib,
-            "l2_kib": target.l2_kib,
-            "l3_kib": target.l3_kib,
+            "arch": target.cpu.arch,
+            "mcpu": target.cpu.mcpu,
+            "attrs": sorted(target.cpu.attrs),
+            "vector_bits": target.cpu.vector_bits,
+            "vector_registers": target.cpu.vector_registers,
+            "cores": target.cpu.cores,
+            "l1d_kib": target.cpu.l1d_kib,
+            "l2_kib": target.cpu.l2_kib,
+            "l3_kib": target.cpu.l3_kib,
         }
         return cls(machine, _tvm_version(), SCHEDULES_VERSION)
 
@@ -185,6 +186,8 @@ class Cache:
         with _locked(self.own):
             try:
                 before = [old for old in read_documents(path) if old.key == document.key]
+            except NewerFormat:
+                raise
             except (ContractError, StoreError):  # absent, or damaged: it is replaced
                 before = []
             for old in before:
@@ -213,19 +216,27 @@ def cache_at(own: Path) -> Cache:
 
 
 def read_documents(path: Path) -> tuple[Document, ...]:
-    """Raises ContractError if the file is none of ours or damaged, StoreError if it cannot be read."""
+    """Raises ContractError if the file is none of ours or damaged, NewerFormat if a later version wrote it, StoreError
+    if it cannot be read.
+    """
     with translating_os_errors(path, "read"):
         data = path.read_bytes()
     try:
         return _parse(data)
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise ContractError(f"{path}: {error.message}", hint="export it again, or remove it") from error
 
 
 def _parse(data: bytes) -> tuple[Document, ...]:
     obj = parse_object(data, what="the file", max_bytes=MAX_FILE_BYTES)
-    if obj.get("format") != FORMAT:
-        raise ContractError("it is no file of `neo tune export`, or one of another version")
+    if "format" not in obj:
+        raise ContractError("it is no file of `neo tune export`")
+    return read_versioned(obj, {1: _read_v1}, "the file", key="format")
+
+
+def _read_v1(obj: dict[str, Any]) -> tuple[Document, ...]:
     return get_list(obj, "documents", Document.from_json, "the file")
 
 

@@ -11,6 +11,7 @@ import tvm
 from tvm import relax
 
 from neo.contract.device import Target
+from neo.contract.versions import NewerFormat
 from neo.engines.tvm.cpu.schedules import configurations_of, schedule_by
 from neo.engines.tvm.cpu.schedules.packing import Uses
 from neo.engines.tvm.cpu.tuning.bench import Bench
@@ -69,7 +70,7 @@ class Tuner:
         self._clock = clock
         self._seconds = seconds
         self._left_s = seconds
-        self._threads = min(target.cores, available_cores())
+        self._threads = min(target.cpu.cores, available_cores())
         self._bench = Bench(llvm, self._threads, unit=unit)
         known = Known() if cache is None else cache.known(target)
         self._known = dict(known.kernels)
@@ -165,7 +166,7 @@ class Tuner:
             return
         try:
             self._cache.add(Document(Key.of(self._target), {name: measured}))
-        except StoreError as error:
+        except (StoreError, NewerFormat) as error:
             self._cache = None
             self._notes.append(f"what was measured is not kept: {error.message}")
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tvm import tirx
 
 from neo.contract.device import Target
-from neo.engines.base import AMX_FEATURE, BF16_FEATURES, bf16_feature
+from neo.contract.precision import BF16
 from neo.engines.tvm.tvm_private import register_operator
 
 STORAGE = "uint16"
@@ -91,11 +91,11 @@ def _helper(operator: str, lanes: int) -> str:
 
 
 _AVX512 = Unit("avx512bf16", lambda n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}", (4, 8, 16))
-# by the feature that ``bf16_feature`` says
+# by the feature of ``BF16`` that the processor has
 UNITS = {
-    AMX_FEATURE: replace(_AVX512, name="amx", tiles=True),
-    BF16_FEATURES["x86_64"]: _AVX512,
-    BF16_FEATURES["aarch64"]: Unit("bfdot", lambda n: f"llvm.aarch64.neon.bfdot.v{n}f32.v{2 * n}bf16", (2, 4)),
+    "amx_bf16": replace(_AVX512, name="amx", tiles=True),
+    "avx512_bf16": _AVX512,
+    "bf16": Unit("bfdot", lambda n: f"llvm.aarch64.neon.bfdot.v{n}f32.v{2 * n}bf16", (2, 4)),
 }
 
 
@@ -107,7 +107,7 @@ def multiplies_pairs(block: tirx.SBlock) -> bool:
 
 def unit_of(target: Target) -> Unit | None:
     """None if the target's processor does not compute with bfloat16."""
-    feature = bf16_feature(target)
+    feature = BF16.feature(target.cpu)
     return None if feature is None else UNITS[feature]
 
 

@@ -12,9 +12,9 @@ from neo.errors import TargetError
 
 
 def llvm_target(target: Target) -> tvm.target.Target:
-    options = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.mcpu, "num-cores": target.cores}
-    if target.attrs:
-        options["mattr"] = list(target.attrs)
+    options = {"kind": "llvm", "mtriple": target.cpu.triple, "mcpu": target.cpu.mcpu, "num-cores": target.cpu.cores}
+    if target.cpu.attrs:
+        options["mattr"] = list(target.cpu.attrs)
     return tvm.target.Target(options)
 
 
@@ -23,9 +23,9 @@ def check_processor(target: Target, llvm: tvm.target.Target) -> None:
     only.
     """
     cpus = llvm_processors(llvm)
-    if target.mcpu not in cpus:
-        close = difflib.get_close_matches(target.mcpu, cpus, 3)
+    if target.cpu.mcpu not in cpus:
+        close = difflib.get_close_matches(target.cpu.mcpu, cpus, 3)
         raise TargetError(
-            f"target {target.name}: LLVM knows no {target.arch} processor {target.mcpu!r}",
+            f"target {target.name}: LLVM knows no {target.cpu.arch} processor {target.cpu.mcpu!r}",
             hint=f"did you mean {' or '.join(close)}?" if close else "see `neo targets` for examples",
         )
