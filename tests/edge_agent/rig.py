@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,12 @@ from edge_agent.serve.infer import Inference
 from edge_agent.tasks import Work
 from edge_agent.worker.client import Worker, WorkerLimits
 from edge_agent.worker.models import Serving
+from neo.contract.fields import dump_object
+from neo.contract.manifest import CONFIG_TYPE
 from neo.contract.messages import Assignment, Chunk, DeviceState, RollCall, Want
 from neo.link import Connected, Message
 from neo.store import Store
-from tests.edge_agent.devices import TOPICS, make_assignment, make_bundle, sign_bundle
-from tests.edge_agent.test_fetch import capabilities
+from tests.edge_agent.devices import TOPICS, capabilities, make_assignment, make_bundle, sign_bundle
 from tests.edge_agent.workers import LIMITS, command_of
 
 IDENTITY = Identity("dev-1", "me", TOPICS, "http://here")
@@ -107,10 +110,16 @@ class Rig:
         return make_assignment(bundle, sign_bundle(self.operator, bundle, self.signer), "src")
 
     def assign(self, version: str, **of_bundle: Any) -> Assignment:
-        assignment = self.prepare(version, **of_bundle)
-        self.skip(1)
-        self.send("assignment", assignment.to_bytes())
-        return assignment
+        return self._send_assignment(self.prepare(version, **of_bundle))
+
+    def assign_from_the_future(self, version: str) -> Assignment:
+        """A signed bundle whose manifest no agent of today reads."""
+        bundle = make_bundle(self.operator, self.folder, version)
+        manifest = json.loads(bundle.manifest.to_bytes())
+        config = self.operator.put(dump_object({**manifest, "schema": 99, "engines": []}), CONFIG_TYPE)
+        descriptor = self.operator.put_manifest(replace(bundle.image, config=config))
+        bundle = replace(bundle, descriptor=descriptor)
+        return self._send_assignment(make_assignment(bundle, sign_bundle(self.operator, bundle, self.signer), "src"))
 
     def push(self, version: str) -> Assignment:
         """Until it is live."""
@@ -130,6 +139,11 @@ class Rig:
             assert time.monotonic() < deadline, self.states[-3:]
             time.sleep(0.01)
         return self.states[-1]
+
+    def _send_assignment(self, assignment: Assignment) -> Assignment:
+        self.skip(1)  # the agent takes up one in half a second
+        self.send("assignment", assignment.to_bytes())
+        return assignment
 
     def _run(self) -> None:
         try:

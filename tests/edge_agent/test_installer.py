@@ -15,13 +15,7 @@ from neo.contract.messages import Phase
 from neo.errors import DiskFull, StoreError, TransferError
 from tests.edge_agent.devices import make_assignment, make_bundle, sign_bundle
 from tests.edge_agent.rig import Rig
-
-PROGRAM = """
-send_frame(sock, "outputs", {}, {"ready": True})
-while True:
-    receive_frame(sock, "inputs")
-    send_frame(sock, "outputs", {}, {"parity": {}})
-"""
+from tests.edge_agent.workers import PASSES
 
 
 @pytest.mark.parametrize("error", [TransferError("nothing came"), DiskFull("no room"), StoreError("no disk")])
@@ -29,11 +23,11 @@ def test_a_device_that_was_off_the_line_for_a_month_goes_on(
     tmp_path: Path, signer: CryptoSigner, error: Exception
 ) -> None:
     """A month at the longest delay is 9,000 retries; that of the next one is as long as that of the tenth."""
-    rig = Rig(tmp_path, signer, PROGRAM)
+    rig = Rig(tmp_path, signer, PASSES)
     bundle = make_bundle(rig.operator, tmp_path, "1")
     assignment = make_assignment(bundle, sign_bundle(rig.operator, bundle, signer), "src")
     write_record(rig.state_dir / RECORD_FILE, InstallRecord(Phase.FAILED, assignment, error, retries=9_000))  # type: ignore[arg-type]
-    rig = Rig(tmp_path, signer, PROGRAM)
+    rig = Rig(tmp_path, signer, PASSES)
     rig.answers_wants = False
     with rig.running():
         rig.wait_for(lambda state: state.phase == "failed")
@@ -53,7 +47,7 @@ def test_a_device_that_was_off_the_line_for_a_month_goes_on(
 def test_no_phase_is_said_before_it_is_on_the_disk(
     tmp_path: Path, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig(tmp_path, signer, PROGRAM)
+    rig = Rig(tmp_path, signer, PASSES)
     written: list[str] = []
     too_early: list[str] = []
 
@@ -75,7 +69,7 @@ def test_no_phase_is_said_before_it_is_on_the_disk(
 def test_an_assignment_that_comes_during_a_switch_follows_it(
     tmp_path: Path, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig(tmp_path, signer, PROGRAM)
+    rig = Rig(tmp_path, signer, PASSES)
     switch = rig.slots.switch
     later: list[object] = []
 
@@ -96,7 +90,7 @@ def test_an_assignment_that_comes_during_a_switch_follows_it(
 
 
 def test_workers_that_are_not_needed_any_more_are_stopped(tmp_path: Path, signer: CryptoSigner) -> None:
-    rig = Rig(tmp_path, signer, PROGRAM)
+    rig = Rig(tmp_path, signer, PASSES)
     pids = []
     with rig.running():
         for version in ("1", "2"):

@@ -20,13 +20,8 @@ from edge_agent.worker.client import Worker
 from neo.contract.messages import RollCall
 from neo.store import Ingest, Store
 from tests.edge_agent.rig import Rig
+from tests.edge_agent.workers import PASSES
 
-PROGRAM = """
-send_frame(sock, "outputs", {}, {"ready": True})
-while True:
-    receive_frame(sock, "inputs")
-    send_frame(sock, "outputs", {}, {"parity": {}})
-"""
 ANSWER_S = 10.0
 
 
@@ -59,7 +54,7 @@ class SlowDisk:
 def test_a_roll_call_is_answered_during_every_sync_hash_and_clean_up_of_a_push(
     tmp_path: Path, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig(tmp_path, signer, PROGRAM)
+    rig = Rig(tmp_path, signer, PASSES)
     with rig.running():
         rig.push("1")
         while not rig.roll_calls.empty():
