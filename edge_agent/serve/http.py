@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,13 @@ class HttpServer:
             self._path.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        with suppress(OSError):  # closed by stop()
+        try:
             self._server.run()
+        except OSError:
+            if not self._stopped.is_set():  # else closed by stop()
+                raise
+        if not self._stopped.is_set():
+            raise RuntimeError("the server ended although nobody stopped it")
 
     def _make_room(self) -> None:
         """A body that comes a byte at a time would hold its connection for ever: waitress closes silent ones only."""

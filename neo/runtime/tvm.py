@@ -2,14 +2,21 @@
 
 The weights are mapped, not read: pages come from the file when they are first used and the kernel may drop them
 again. The map is copy-on-write because DLPack has no read-only tensors that TVM takes; nothing ever writes to it.
+
+What several engines in one process share: TVM's runtime library, of which the first is loaded and any other refused;
+and a pool of threads for each thread that calls. It is set to the engine's number before a call if another engine
+changed it. It never grows: an engine that needs more calls from a thread of its own, which has a pool of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
+import filecmp
 import math
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +45,30 @@ STEPS = "steps"
 _BIG_CORES_FIRST = 1
 
 
+class _Pool(threading.local):
+    """threads: that the calling thread's pool uses now; 0: not known."""
+
+    threads = 0
+
+
+class _Runtime:
+    """loaded: the library that this module has loaded, None as long as there is none or TVM's own is here."""
+
+    loaded: Path | None = None
+
+
+_pool, _runtime = _Pool(), _Runtime()
+
+
 class TvmEngine:
     """One set of buffers: not for several threads at a time."""
 
-    def __init__(self, description: EngineFolder, module: Any, weights: list[NDArray[Any]]) -> None:
+    def __init__(self, description: EngineFolder, module: Any, weights: list[NDArray[Any]], threads: int) -> None:
         self.inputs: tuple[TensorSpec, ...] = description.inputs
         self.outputs: tuple[TensorSpec, ...] = description.outputs
         self.steps = description.steps
+        self._threads = threads
+        self._caller: ThreadPoolExecutor | None = None
         self._function = module[STEPS]
         self._buffers = [aligned_empty(spec) for spec in description.inputs]
         self._results = [aligned_empty(spec) for spec in description.outputs]
@@ -68,6 +92,14 @@ class TvmEngine:
         """The steps of that range."""
         if not self._arrays:
             raise EngineError("the engine was closed")
+        if _pool.threads == self._threads or _set_threads(self._threads):
+            self._call(first, last)
+        else:
+            if self._caller is None:
+                self._caller = ThreadPoolExecutor(1, "tvm", _set_threads, (self._threads,))
+            self._caller.submit(self._call, first, last).result()
+
+    def _call(self, first: int, last: int) -> None:
         try:
             self._function(self._argument, first, last)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -97,6 +129,9 @@ class TvmEngine:
     def close(self) -> None:
         # the addresses in the table are of nothing then
         self._arrays = []
+        if self._caller is not None:
+            self._caller.shutdown()
+            self._caller = None
 
 
 def open_engine(folder: Path, description: EngineFolder, threads: int, runtime: Path | None = None) -> TvmEngine:
@@ -108,23 +143,46 @@ def open_engine(folder: Path, description: EngineFolder, threads: int, runtime: 
         )
     if not description.steps:
         raise BundleError(f"{folder} was compiled by an earlier version of neo-edge", hint="compile the model again")
-    # the pool is made at the first call and would take half of the cores otherwise: it believes in hyper-threads
-    os.environ["TVM_NUM_THREADS"] = str(threads)
     try:
         _load_runtime_once(runtime or folder / RUNTIME_FILE)
-        tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
+        _set_threads(threads)
         module = tvm_ffi.load_module(str(folder / LIBRARY_FILE))
         weights = [_map_weight(folder, entry) for entry in description.weights]
-        return TvmEngine(description, module, weights)
+        return TvmEngine(description, module, weights, threads)
     except (OSError, RuntimeError, ValueError, AttributeError, MemoryError) as error:
         raise EngineError(f"tvm cannot load {folder / LIBRARY_FILE}: {error}") from error
 
 
 def _load_runtime_once(path: Path) -> None:
-    """Register TVM's runtime with tvm-ffi. A second copy in one process would register every function twice."""
+    """Register TVM's runtime with tvm-ffi. A second copy in one process would register every function twice. Raises
+    EngineError if another one than this is loaded: code and runtime fit each other by version.
+    """
+    first = _runtime.loaded
+    if first is not None:
+        if not _is_same_file(first, path):
+            raise EngineError(
+                f"{path} is another TVM runtime than {first}, which this process has loaded",
+                hint="open the two models in processes of their own, or compile both with one version of neo-edge",
+            )
+        return
     if "tvm" in sys.modules or tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True) is not None:
         return
     ctypes.CDLL(str(path.resolve()), ctypes.RTLD_GLOBAL)
+    _runtime.loaded = path.resolve()
+
+
+def _is_same_file(first: Path, second: Path) -> bool:
+    """Bundles bring equal copies. The first may be gone by now; then nobody can tell."""
+    return not first.exists() or first.samefile(second) or filecmp.cmp(first, second, shallow=False)
+
+
+def _set_threads(threads: int) -> bool:
+    """Of the calling thread's pool. False if it was made with fewer, which it has then."""
+    # the pool is made at its first use and would take half of the cores otherwise: it believes in hyper-threads
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
+    _pool.threads = tvm_ffi.get_global_func("runtime.NumThreads")()
+    return _pool.threads >= threads
 
 
 def _map_weight(folder: Path, entry: WeightEntry) -> NDArray[Any]:

@@ -26,7 +26,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from securesystemslib.signer import CryptoSigner
 
-from neo.contract.device import Requirements
+from neo.contract.device import Capabilities, Requirements
 from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
 from neo.contract.messages import Assignment, DeviceState, Presence
@@ -124,6 +124,16 @@ def sign_bundle(store: Store, bundle: Bundle, signer: CryptoSigner, reference: s
 def make_assignment(bundle: Bundle, envelope: Descriptor, source: str) -> Assignment:
     plain = Descriptor(MANIFEST_TYPE, bundle.descriptor.digest, bundle.descriptor.size)
     return Assignment(secrets.token_hex(8), bundle.manifest.reference, plain, envelope, source, time.time())
+
+
+def capabilities(**changes: object) -> Capabilities:
+    """Of this host, with the onnxruntime engine."""
+    host = read_host()
+    engines = {"onnxruntime": "1.0"}
+    device = Capabilities(
+        "d", "0", host.arch, host.os, host.glibc, host.features, host.cores, host.memory_bytes, 1 << 40, engines
+    )
+    return replace(device, **changes)  # type: ignore[arg-type]
 
 
 def write_public_key(signer: CryptoSigner, path: Path) -> Path:

@@ -11,22 +11,11 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edge_agent.install.fetch import DISK_RESERVE_BYTES, Fetch, FetchRules, parse_chunk
-from neo.contract.device import Capabilities
 from neo.contract.messages import Assignment, Chunk
 from neo.errors import DiskFull, NeoError, TargetError, TrustError
-from neo.runtime.host import read_host
 from neo.store import Store
 from neo.store.bundles import Bundle
-from tests.edge_agent.devices import make_assignment, make_bundle, sign_bundle
-
-
-def capabilities(**changes: object) -> Capabilities:
-    host = read_host()
-    engines = {"onnxruntime": "1.0"}
-    device = Capabilities(
-        "d", "0", host.arch, host.os, host.glibc, host.features, host.cores, host.memory_bytes, 1 << 40, engines
-    )
-    return replace(device, **changes)  # type: ignore[arg-type]
+from tests.edge_agent.devices import capabilities, make_assignment, make_bundle, sign_bundle
 
 
 class Case:

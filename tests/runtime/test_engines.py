@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,3 +102,60 @@ class TestTvm(EngineRuntimeSuite):
         (folder / "engine.json").write_bytes(description.to_bytes())
         with pytest.raises(EngineError, match="numbers only"):
             load_engine(folder, 1)
+
+
+@pytest.mark.slow
+class TestWhatTvmHasOnce:
+    """In processes of their own: here, tests before have loaded a runtime and made a pool."""
+
+    def run(self, bundle: Path, program: str, *more: str) -> list[str]:
+        preface = """
+import sys
+from pathlib import Path
+import numpy as np
+import tvm_ffi
+from neo.errors import EngineError
+from neo.runtime import load
+folder, x = Path(sys.argv[1]), np.ones((2, 4), np.float32)
+def threads(predictor):
+    # of the pool that the call used
+    engine, found = predictor._engine, []
+    function = engine._function
+    def asking(*arguments):
+        found.append(tvm_ffi.get_global_func("runtime.NumThreads")())
+        return function(*arguments)
+    engine._function = asking
+    predictor.predict({"x": x})
+    engine._function = function
+    return found[-1]
+"""
+        command = [sys.executable, "-c", preface + textwrap.dedent(program), str(bundle), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    @pytest.mark.parametrize("counts", ["1 2", "2 1", "1 3 2 1", "4 1"])
+    def test_every_engine_runs_with_its_own_number_of_threads_whichever_came_first(
+        self, tvm_bundle: Path, counts: str
+    ) -> None:
+        program = """
+            engines = [load(folder, int(count)) for count in sys.argv[2:]]
+            print(*[threads(engine) for _ in range(2) for engine in engines])
+        """
+        assert self.run(tvm_bundle, program, *counts.split()) == counts.split() * 2
+
+    def test_a_copy_of_the_runtime_is_taken_and_another_one_is_refused(self, tvm_bundle: Path, tmp_path: Path) -> None:
+        program = """
+            first = load(folder, 1)
+            first.predict({"x": x})
+            load(sys.argv[2], 1).predict({"x": x})
+            library = Path(sys.argv[2]) / "engine" / "libtvm_runtime.so"
+            library.write_bytes(library.read_bytes() + b"another version")
+            try:
+                load(sys.argv[2], 1)
+            except EngineError as error:
+                print("is another TVM runtime" in error.message)
+            print(threads(first))
+        """
+        copy = shutil.copytree(tvm_bundle, tmp_path / "copy")
+        assert self.run(tvm_bundle, program, str(copy)) == ["True", "1"]
