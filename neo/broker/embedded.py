@@ -74,8 +74,8 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         await asyncio.to_thread(self._file.write, self._unwritten)
 
     async def _shutdown_broadcast_loop(self) -> None:
-        """Where amqtt's shutdown has ended the sessions and goes on to its listeners. From Python 3.12 on these wait for
-        every connection, also for one that never said CONNECT.
+        """Where amqtt's shutdown has ended the sessions and goes on to its listeners. From Python 3.12 on these wait
+        for every connection, also for one that never said CONNECT.
         """
         await super()._shutdown_broadcast_loop()
         for connection in self._connections:
