@@ -54,6 +54,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         self._writing: asyncio.Task[None] | None = None
         self._greeted: set[int] = set()
         self._served: dict[int, asyncio.Event] = {}
+        self._connections: set[asyncio.WriteTransport] = set()
 
     @property
     def port(self) -> int:
@@ -71,6 +72,14 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         if self._writing is not None:
             self._writing.cancel()
         await asyncio.to_thread(self._file.write, self._unwritten)
+
+    async def _shutdown_broadcast_loop(self) -> None:
+        """Where amqtt's shutdown has ended the sessions and goes on to its listeners. From Python 3.12 on these wait
+        for every connection, also for one that never said CONNECT.
+        """
+        await super()._shutdown_broadcast_loop()
+        for connection in self._connections:
+            connection.abort()
 
     async def _start_listeners(self) -> None:
         # here, because start() forgets every retained message first, and whoever connects next must find them
@@ -109,11 +118,13 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
     ) -> None:
         """As amqtt's, which leaves a connection open that began with anything but CONNECT, or that does not read."""
+        self._connections.add(writer.transport)
         try:
             await super().stream_connected(reader, writer, listener_name)
         except (OSError, asyncio.IncompleteReadError) as error:
             log.debug("a client went away: %s", error)
         finally:
+            self._connections.discard(writer.transport)
             writer.transport.abort()
 
     async def _initialize_client_session(

@@ -31,6 +31,9 @@ class RetainedFile:
             self.path.touch()
         try:
             self._db = sqlite3.connect(self.path, timeout=0.5, check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+        try:
             # the lock is kept from the first write on: a second broker on the same file is told so
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -41,6 +44,7 @@ class RetainedFile:
             )
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
+            self._db.close()
             raise self._translate(error) from error
 
     def load(self) -> dict[str, Retained]:

@@ -168,7 +168,9 @@ def _translate(error: Exception, settings: Settings) -> NeoError:
         )
     if isinstance(cause, OSError) and cause.errno == errno.EACCES:
         return BrokerError(f"{place} is not open to this user", hint="choose a --port of 1024 or more")
-    if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL):
+    # for an address that is not this machine's asyncio says EADDRNOTAVAIL, from Python 3.13 on no number
+    foreign = isinstance(cause, OSError) and cause.errno in {errno.EADDRNOTAVAIL, None}
+    if isinstance(cause, socket.gaierror) or foreign:
         return UsageError(
             f"{settings.host!r} is no address of this machine", hint="--host 127.0.0.1, or 0.0.0.0 for every interface"
         )
