@@ -22,6 +22,7 @@
      +-- DeviceError                52   a device refused or failed
      |    +-- DeviceIdInUse         53   two agents with one id
      +-- WaitTimeout                54   nobody failed, but it took too long
+     +-- IncompleteInventory        55   the list of devices may lack some, and all of them were asked for
 
 Every error carries ``hint``: what to do next. Errors cross processes and MQTT as JSON and come back as the
 same class.
@@ -141,3 +142,7 @@ class DeviceIdInUse(DeviceError):
 
 class WaitTimeout(NeoError):
     exit_code = 54
+
+
+class IncompleteInventory(NeoError):
+    exit_code = 55

@@ -21,6 +21,7 @@ from typing import Any
 
 from neo.address import PORTS, SYSTEM_TLS, BrokerUrl, Tls
 from neo.errors import BrokerError, MissingDependency
+from neo.supervision import SupervisedThread
 
 try:
     import paho.mqtt.client as mqtt
@@ -31,13 +32,24 @@ except ImportError as missing:
         "talking to a broker needs paho-mqtt, which is not installed", hint="pip install 'neo-edge[mqtt]'"
     ) from missing
 
-__all__ = ["SYSTEM_TLS", "BrokerUrl", "Connected", "Disconnected", "Event", "Link", "Message", "Tls"]
+__all__ = [
+    "SYSTEM_TLS",
+    "BrokerUrl",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "Link",
+    "Message",
+    "SubscriptionRefused",
+    "Tls",
+]
 
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 256 << 10  # twice what anybody here sends; what is larger is dropped
 MAX_PACKET_BYTES = 8 << 20  # past this the connection is given up instead of read on: MQTT allows 256 MB
 MAX_UNREAD = 256  # events in the inbox; then reading from the broker waits
+MAX_EARLY_BYTES = 64 << 20  # of messages before connect() returns; until then nobody reads the inbox
 MAX_QUEUED = 512  # QoS-1 messages waiting for a connection or an acknowledgement
 TCP_TIMEOUT_S = 10.0
 POLL_S = 0.005
@@ -72,6 +84,10 @@ class Message:
 Event = Connected | Disconnected | Message
 
 
+class SubscriptionRefused(BrokerError):
+    """The broker let us in, and then refused a topic filter or closed the connection because of it."""
+
+
 class _Client(mqtt.Client):
     """Bounds what a broker can make the library hold in memory, before it does. Raises BrokerError."""
 
@@ -92,8 +108,10 @@ class Link:
     """A connection to a broker. Call ``connect`` or ``start`` once, then ``publish`` from any thread, then ``stop``.
 
     client_id: unique at the broker; a second client with the same id throws the first one out.
-    subscriptions: topic filters, QoS 1. inbox: where the events go. will: topic and payload that the broker
-    publishes (retained, QoS 1) when the connection breaks without ``stop``.
+    subscriptions: topic filters, QoS 1. watched: topic filters at QoS 0, for what is retained or may be lost: brokers
+    bound the QoS 1 messages that wait for a client and drop the rest of a long burst without a word. inbox: where the
+    events go. will: topic and payload that the broker publishes (retained, QoS 1) when the connection breaks without
+    ``stop``.
     """
 
     def __init__(
@@ -103,24 +121,29 @@ class Link:
         client_id: str,
         subscriptions: Sequence[str],
         inbox: queue.SimpleQueue[Event],
+        watched: Sequence[str] = (),
         will: tuple[str, bytes] | None = None,
         tls: Tls = SYSTEM_TLS,
         keepalive_s: int = 30,
     ) -> None:
         self._url = url
-        self._subscriptions = tuple(subscriptions)
+        self._subscriptions = (*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in watched))
         self._inbox = inbox
         self._ready = threading.Event()
         self._leaving = threading.Event()  # nobody reads the inbox any more, while what is queued still goes out
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
         self._refusal: BrokerError | None = None
+        self._admitted = False  # in this attempt
+        self._early_bytes = 0
         self._first: queue.SimpleQueue[BrokerError | None] | None = None
         self._unsent: collections.deque[mqtt.MQTTMessageInfo] = collections.deque()
         self._unsent_lock = threading.Lock()
         self._client = self._make_client(client_id, will, tls)
         self._keepalive_s = keepalive_s
-        self._thread = threading.Thread(target=self._run, name=f"link-{client_id}", daemon=True)
+        self._thread = SupervisedThread(
+            f"link-{client_id}", self._run, stopping=self._stopping, on_failure=self._tell_failure
+        )
 
     def connect(self, timeout_s: float) -> None:
         """Connect and subscribe; from then on the link reconnects by itself. Raises BrokerError."""
@@ -163,8 +186,8 @@ class Link:
             with self._unsent_lock:
                 self._forget_sent()
                 self._unsent.append(info)
-        else:
-            log.debug("dropped a message for %s: %s", topic, mqtt.error_string(info.rc))
+        elif qos > 0:
+            log.warning("dropped a message for %s: %s", topic, mqtt.error_string(info.rc))
 
     def stop(self) -> None:
         """Send what is queued if the broker takes it within FLUSH_S, then say goodbye: the will does not fire."""
@@ -226,9 +249,17 @@ class Link:
         if (sock := self._client.socket()) is not None:
             sock.close()
 
+    def _tell_failure(self, error: Exception) -> None:
+        """A mistake of ours ended ``_run``, which is about to be started again."""
+        self._ready.clear()
+        failure = BrokerError(f"the link to {self._url} failed: {error!r}")
+        if self._first is not None:
+            self._first.put(failure)
+        self._inbox.put(Disconnected(failure.message))
+
     def _attempt(self) -> BrokerError:
         """One connection from its beginning to its end; -> why it ended."""
-        self._refusal = None
+        self._refusal, self._admitted = None, False
         try:
             self._client.reconnect()
             code = MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -247,6 +278,11 @@ class Link:
             return self._refusal
         if self._ready.is_set():
             return BrokerError(f"lost the connection to {self._url}: {mqtt.error_string(code)}")
+        if self._admitted:
+            return SubscriptionRefused(
+                f"the broker at {self._url} closed the connection when it was asked for {self._filters()}",
+                hint="its access rules must let this user read these topics; see docs/brokers.md",
+            )
         return BrokerError(
             f"the broker at {self._url} closed the connection before it answered",
             hint="is it an MQTT broker? one that wants TLS is reached with mqtts://",
@@ -258,22 +294,26 @@ class Link:
         elif code.is_failure:
             self._refusal = _refused(code, self._url)
         elif self._subscriptions:
-            client.subscribe([(topic, 1) for topic in self._subscriptions])
+            self._admitted = True
+            client.subscribe(list(self._subscriptions))
         else:
             self._announce()
 
     def _on_subscribe(
         self, client: mqtt.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Any
     ) -> None:
-        refused = [topic for topic, code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
+        refused = [topic for (topic, _), code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
         if refused:
-            self._refusal = BrokerError(
+            self._refusal = SubscriptionRefused(
                 f"the broker at {self._url} refuses the subscription to {', '.join(refused)}",
                 hint="its access rules must let this user read that topic; see docs/brokers.md",
             )
             client.disconnect()
         else:
             self._announce()
+
+    def _filters(self) -> str:
+        return ", ".join(topic for topic, _ in self._subscriptions)
 
     def _announce(self) -> None:
         self._ready.set()
@@ -291,9 +331,17 @@ class Link:
             log.warning("dropped a message whose topic is not UTF-8")
             return
         # a flood waits in the broker and in TCP's buffers, not in our memory
-        while self._inbox.qsize() >= MAX_UNREAD and not self._leaving.is_set():
+        while self._is_full(len(message.payload)) and not self._leaving.is_set():
             time.sleep(POLL_S)
         self._inbox.put(Message(topic, bytes(message.payload), message.retain))
+
+    def _is_full(self, size: int) -> bool:
+        if self._inbox.qsize() < MAX_UNREAD:
+            return False
+        if self._first is None or self._early_bytes + size > MAX_EARLY_BYTES:
+            return True
+        self._early_bytes += size  # brokers may send what is retained before they acknowledge the subscription
+        return False
 
     def _forget_sent(self) -> None:
         while self._unsent and self._unsent[0].is_published():

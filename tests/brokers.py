@@ -94,7 +94,7 @@ def mosquitto(folder: Path) -> Iterator[RunningBroker]:
     configuration = folder / "mosquitto.conf"
     configuration.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {folder}/\n"
-        f"autosave_on_changes true\nautosave_interval 1\nuser {os.environ.get('USER', 'root')}\n"
+        f"autosave_on_changes true\nautosave_interval 1\nsys_interval 1\nuser {os.environ.get('USER', 'root')}\n"
     )
     broker = RunningBroker([program, "-c", str(configuration)], BrokerUrl("127.0.0.1", port))
     broker.start()

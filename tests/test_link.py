@@ -139,6 +139,29 @@ def test_a_payload_larger_than_the_limit_is_dropped(broker):
         assert [message.payload for message in messages(inbox)] == [b"small"]
 
 
+def test_a_mistake_in_the_network_thread_is_told_and_the_link_comes_back(broker, monkeypatch, caplog):
+    with linked(broker.url, "a") as (link, inbox):
+        next_event(inbox, Connected)
+
+        def fail(_code: object) -> BrokerError:
+            monkeypatch.undo()
+            raise KeyError("a mistake of ours")
+
+        monkeypatch.setattr(link, "_ending", fail)
+        sock = link._client.socket()
+        assert sock is not None
+        sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        assert "a mistake of ours" in next_event(inbox, Disconnected).reason
+        next_event(inbox, Connected, 20)
+        assert "link-test failed" in caplog.text
+
+
+def test_a_filter_at_qos_0_gets_what_is_published_at_qos_1(broker):
+    with linked(broker.url, watched=["a"]) as (link, inbox):
+        link.publish("a", b"x", qos=1)
+        assert next_event(inbox, Message).payload == b"x"
+
+
 def test_no_broker_says_how_to_start_one():
     url = BrokerUrl("127.0.0.1", free_port())
     with pytest.raises(BrokerError, match="no broker listens") as caught, linked(url):
@@ -163,6 +186,7 @@ def test_an_unknown_host_is_named():
         (b"\x20\x02\x00\x03", "refuses the connection"),
         (b"\x20\x00", "closed the connection|does not speak MQTT"),
         (b"\x20\x02\x00\x00\x90\x03\x00\x01\x80", "refuses the subscription to a"),
+        (b"\x20\x02\x00\x00", "closed the connection when it was asked for a"),
         (b"\x20\x02\x00\x00\x30\x00", "closed the connection|does not speak MQTT"),
     ],
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from neo.errors import BrokerError
 from neo.link import MAX_PACKET_BYTES, MAX_UNREAD, BrokerUrl, Connected, Disconnected, Event, Link, Message
 
 CONNACK = b"\x20\x02\x00\x00"
@@ -118,3 +119,52 @@ def test_stopping_does_not_wait_for_an_inbox_that_nobody_reads() -> None:
         begun = time.monotonic()
         link.stop()
         assert time.monotonic() - begun < WAIT_S
+
+
+def test_messages_before_the_acknowledgement_of_the_subscription_do_not_keep_it_from_being_read() -> None:
+    count = 4 * MAX_UNREAD
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client, contextlib.suppress(OSError):
+                client.recv(4096)
+                client.sendall(CONNACK)
+                subscribe = client.recv(4096)
+                for number in range(count):
+                    client.sendall(publish(b"%d" % number))
+                client.sendall(b"\x90\x03" + subscribe[2:4] + b"\x01")
+                client.recv(4096)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with linked(BrokerUrl("127.0.0.1", server.getsockname()[1])) as (_, inbox):
+            events = [inbox.get(timeout=WAIT_S) for _ in range(count + 1)]
+        thread.join()
+    assert isinstance(events[-1], Connected)
+    assert [int(event.payload) for event in events[:-1] if isinstance(event, Message)] == list(range(count))
+
+
+def test_what_comes_before_the_acknowledgement_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neo.link.MAX_EARLY_BYTES", 1_000_000)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client, contextlib.suppress(OSError):
+                client.recv(4096)
+                client.sendall(CONNACK)
+                client.recv(4096)
+                while True:
+                    client.sendall(publish(b"x" * 10_000))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        link = Link(
+            BrokerUrl("127.0.0.1", server.getsockname()[1]), client_id="victim", subscriptions=["a"], inbox=inbox
+        )
+        with pytest.raises(BrokerError, match="no answer"):
+            link.connect(1)
+        thread.join()
+    assert inbox.qsize() <= MAX_UNREAD + 102  # and the one that stop() lets through

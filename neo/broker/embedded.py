@@ -20,6 +20,7 @@ from amqtt.errors import NoDataError
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import ApplicationMessage, Session
 
+from neo import __version__
 from neo.broker.passwords import is_right
 from neo.broker.retained import Retained, RetainedFile
 from neo.errors import StoreError
@@ -30,6 +31,9 @@ CONNECT_S = 10.0  # for the first packet
 CLOSE_S = 3.0  # for a client to take what was written to it before the connection is cut
 RETRY_S = 5.0  # after a full disk
 GRACE_S = 15  # beyond the keepalive; MQTT 3.1.1 asks for half of it, and our clients use 30 s
+
+VERSION_TOPIC = "$SYS/broker/version"
+REFUSED = 0x80  # in a SUBACK
 
 _ADMITTED = "neo.admitted"
 
@@ -52,7 +56,6 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         self._insider = insider
         self._unwritten: dict[str, Retained | None] = {}
         self._writing: asyncio.Task[None] | None = None
-        self._greeted: set[int] = set()
         self._served: dict[int, asyncio.Event] = {}
         self._connections: set[asyncio.WriteTransport] = set()
 
@@ -60,6 +63,11 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
     def port(self) -> int:
         instance = cast("asyncio.Server", self._servers["default"].instance)
         return int(instance.sockets[0].getsockname()[1])
+
+    @property
+    def lasting_tasks(self) -> tuple[asyncio.Task[Any], ...]:
+        """What has to run for as long as the broker does."""
+        return tuple(task for task in (self._broadcast_task, self._session_monitor_task) if task is not None)
 
     async def listen_inside(self) -> int:
         """Listen on the loopback interface too, without TLS, for the insider; -> port."""
@@ -85,6 +93,9 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         # here, because start() forgets every retained message first, and whoever connects next must find them
         for topic, message in self._file.load().items():
             self._retained_messages[topic] = RetainedApplicationMessage(None, topic, message.payload, message.qos)
+        # as mosquitto says it: clients that rely on the order of its messages must know which broker this is
+        version = f"neo-edge broker {__version__}".encode()
+        self._retained_messages[VERSION_TOPIC] = RetainedApplicationMessage(None, VERSION_TOPIC, version, 0)
         await super()._start_listeners()
 
     async def retain_message(
@@ -100,6 +111,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
             self._unwritten[topic_name] = Retained(bytes(data), qos or 0) if data else None
             if self._writing is None or self._writing.done():
                 self._writing = asyncio.create_task(self._write_retained())
+                self._writing.add_done_callback(_log_failure)
 
     async def _write_retained(self) -> None:
         while self._unwritten:
@@ -162,7 +174,6 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         try:
             await super()._handle_client_session(reader, writer, client_session, handler, server, listener_name)
         finally:
-            self._greeted.discard(id(handler))
             del self._served[id(handler)]
             client_session.transitions.disconnect()  # the session monitor clears away what is disconnected
             left.set()
@@ -199,7 +210,6 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         """In place of amqtt's, which throws away what it has acknowledged but not yet passed on when the client says
         goodbye. Here everything before the goodbye is passed on, then the will.
         """
-        self._greeted.add(id(handler))
         gone = asyncio.ensure_future(handler.wait_disconnect())
         queue = client_session.delivered_message_queue
         publishing = asyncio.create_task(self._pass_on(client_session, handler, queue))
@@ -207,6 +217,8 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
         await asyncio.wait([gone, publishing, subscribing], return_when=asyncio.FIRST_COMPLETED)
         subscribing.cancel()
         queue.put_nowait(cast("ApplicationMessage", None))  # the end of the queue
+        for task in (publishing, subscribing):
+            task.add_done_callback(_log_failure)
         await asyncio.gather(publishing, subscribing, return_exceptions=True)
         if not gone.done():  # a publish or subscription that MQTT forbids
             await handler.handle_connection_closed()
@@ -236,15 +248,34 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no types
             subscription.cancel()
             unsubscription.cancel()
 
+    async def _handle_subscription(
+        self, client_session: Session, handler: BrokerProtocolHandler, subscribe_waiter: asyncio.Future[Any]
+    ) -> None:
+        """As amqtt's, which acknowledges first and then sends what is retained filter by filter; what the client
+        publishes meanwhile comes in between. Here the acknowledgement is the last to be written, so that what a client
+        publishes after it comes back after everything that was retained.
+        """
+        packet = subscribe_waiter.result()
+        codes = [await self.add_subscription(subscription, client_session) for subscription in packet.topics]
+        burst = [
+            asyncio.create_task(
+                handler.mqtt_publish(kept.topic, kept.data, min(qos, kept.qos or qos), retain=True), name="retained"
+            )
+            for (topic_filter, qos), code in zip(packet.topics, codes, strict=True)
+            if code != REFUSED
+            for topic, kept in self._retained_messages.items()
+            if self._matches(topic, topic_filter)
+        ]
+        # the tasks are ready to run, and do so before anything that the client sends in answer is read
+        await handler.mqtt_acknowledge_subscription(packet.packet_id, codes)
+        await asyncio.gather(*burst, return_exceptions=True)  # a client that goes away meanwhile is no failure
+
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session
     ) -> None:
-        """As amqtt's, which greets every client with the retained messages of everybody's subscriptions; here a client
-        gets those of its own, when it subscribes.
+        """Nothing: amqtt greets every client with the retained messages of everybody's subscriptions. A client gets
+        those of its own, from ``_handle_subscription``.
         """
-        handler = self._get_handler(session)
-        if handler is not None and id(handler) in self._greeted:
-            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 class _Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no types
@@ -260,6 +291,11 @@ class _Handler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt has no typ
             await asyncio.wait_for(super().stop(), CLOSE_S)
         except asyncio.TimeoutError:
             log.debug("a client did not take its last bytes")
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("a task of the broker ended: %r", error)
 
 
 def _done(value: Any) -> asyncio.Future[Any]:

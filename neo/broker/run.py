@@ -11,13 +11,15 @@ import secrets
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neo.errors import BrokerError, MissingDependency, NeoError, UsageError
+from neo.supervision import SupervisedThread
 
 if TYPE_CHECKING:
     from neo.broker.embedded import EmbeddedBroker
@@ -59,8 +61,12 @@ def is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_broker(settings: Settings) -> Iterator[Listening]:
-    """Yields when clients can connect. Raises MissingDependency, UsageError, StoreError, BrokerError."""
+def running_broker(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> Iterator[Listening]:
+    """Yields when clients can connect. on_failure: called, from another thread, if the broker ends by itself; the
+    ``with`` block should then end too.
+
+    Raises MissingDependency, UsageError, StoreError, BrokerError; at its end BrokerError if the broker had failed.
+    """
     _check(settings)
     try:
         import neo.broker.embedded  # noqa: F401 - to fail here and not in the thread
@@ -70,18 +76,35 @@ def running_broker(settings: Settings) -> Iterator[Listening]:
         ) from error
     _quieten()
     started: Future[tuple[Listening, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    thread = threading.Thread(target=_thread, args=(settings, started), name="broker", daemon=True)
+    failures: list[Exception] = []
+
+    def fail(error: Exception) -> None:
+        failures.append(error)
+        on_failure()
+
+    leaving = threading.Event()
+    work = partial(_run, settings, started)
+    # not started again: its clients and its port may be in any state, and a supervisor above starts a clean process
+    thread = SupervisedThread("the broker", work, stopping=leaving, on_failure=fail, restart=False)
     thread.start()
     try:
         listening, loop, stopping = started.result()
-    except BaseException:
+    except BaseException:  # a Ctrl-C while it starts, too
         thread.join()
         raise
     try:
         yield listening
     finally:
-        loop.call_soon_threadsafe(stopping.set)
+        leaving.set()
+        with contextlib.suppress(RuntimeError):  # the loop of a broker that failed is closed
+            loop.call_soon_threadsafe(stopping.set)
         thread.join(2 * SHUTDOWN_S)
+        if thread.is_alive():
+            log.error("the broker has not stopped in %g s", 2 * SHUTDOWN_S)
+    if failures:
+        raise BrokerError(
+            f"the broker failed: {failures[0]}", hint="start it again; what was retained is in its folder"
+        ) from failures[0]
 
 
 def _check(settings: Settings) -> None:
@@ -103,14 +126,13 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _thread(settings: Settings, started: Future[Any]) -> None:
+def _run(settings: Settings, started: Future[Any]) -> None:
     try:
         asyncio.run(_serve(settings, started))
-    except BaseException as error:  # it must reach the thread that waits, whatever it is
+    except BaseException as error:  # not narrower: whatever ends a start must reach the thread that waits for it
         if started.done():
-            log.exception("the broker stopped")
-        else:
-            started.set_exception(error)
+            raise
+        started.set_exception(error)
 
 
 async def _serve(settings: Settings, started: Future[Any]) -> None:
@@ -140,11 +162,26 @@ async def _serve(settings: Settings, started: Future[Any]) -> None:
         stopping = asyncio.Event()
         url = f"{'mqtts' if settings.tls_cert else 'mqtt'}://{host}:{broker.port}"
         started.set_result((Listening(url, broker.port, ("127.0.0.1", inside_port, INSIDER, secret)), loop, stopping))
-        await stopping.wait()
         try:
-            await asyncio.wait_for(broker.shutdown(), SHUTDOWN_S)
-        except asyncio.TimeoutError:
-            log.warning("the broker did not close every connection in %g s", SHUTDOWN_S)
+            await _until_stopped(stopping, broker)
+        finally:
+            try:
+                await asyncio.wait_for(broker.shutdown(), SHUTDOWN_S)
+            except asyncio.TimeoutError:
+                log.warning("the broker did not close every connection in %g s", SHUTDOWN_S)
+
+
+async def _until_stopped(stopping: asyncio.Event, broker: EmbeddedBroker) -> None:
+    """Raises BrokerError if one of the broker's own tasks ends before: it would listen on, and deliver nothing."""
+    asked = asyncio.ensure_future(stopping.wait())
+    tasks = broker.lasting_tasks
+    await asyncio.wait([asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        return
+    asked.cancel()
+    ended = next(task for task in tasks if task.done())
+    cause = None if ended.cancelled() else ended.exception()
+    raise BrokerError(f"its task {ended.get_name()} ended: {cause!r}") from cause
 
 
 async def _start(broker: EmbeddedBroker, settings: Settings) -> None:

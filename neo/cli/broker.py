@@ -79,7 +79,7 @@ def broker_command(
     stopping = threading.Event()
     with (
         _stopping_on_signals(stopping),
-        running_broker(Settings(host, port, data_dir, password_file, tls_cert, tls_key)) as listening,
+        running_broker(Settings(host, port, data_dir, password_file, tls_cert, tls_key), stopping.set) as listening,
         contextlib.nullcontext() if no_serve else _serving(listening, fleet, store),
     ):
         ready = {"url": listening.url, "port": listening.port, "data_dir": str(data_dir)}

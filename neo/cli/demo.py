@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @json_option
 def demo_command(framework: str | None, keep: bool, as_json: bool) -> None:
     """Train a digits classifier, compile it, ship it to an agent on this machine and compare the answers."""
+    from neo.demo.processes import naming_who_ended
     from neo.demo.run import choose_framework, run_demo
 
     chosen = choose_framework(framework)
@@ -37,7 +38,7 @@ def demo_command(framework: str | None, keep: bool, as_json: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done = False
     try:
-        with progress_console().status("starting") as status:
+        with progress_console().status("starting") as status, naming_who_ended(started):
             result = run_demo(chosen, folder, status.update, started)
         done = True
     finally:

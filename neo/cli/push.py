@@ -15,7 +15,7 @@ from neo.cli.output import emit, progress_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neo.fleet.push import Progress, PushResult, Watcher
+    from neo.fleet.push import DeviceProgress, PushResult, Watcher
 
 _EXAMPLE = """\b
 Examples:
@@ -38,6 +38,7 @@ Examples:
     "--no-wait", is_flag=True, help="Assign and leave; something else must serve the bundle (neo broker does)."
 )
 @click.option("--force", is_flag=True, help="Assign also to a device that was never seen.")
+@click.option("--partial", is_flag=True, help="With --to all: go on although the list of devices may be incomplete.")
 @store_option
 @json_option
 def push_command(
@@ -50,6 +51,7 @@ def push_command(
     timeout_s: float,
     no_wait: bool,
     force: bool,
+    partial: bool,
     store: Path | None,
     as_json: bool,
 ) -> None:
@@ -57,14 +59,19 @@ def push_command(
 
     REF is a bundle's name (digits:1-host), a unique beginning of it, or its digest.
     """
+    from rich.markup import escape
+
     from neo.fleet.push import PushRequest, push
+    from neo.fleet.request import ALL_DEVICES
     from neo.link import BrokerUrl, Tls
     from neo.settings import broker_url
 
-    request = PushRequest(devices, fleet, timeout_s, not no_wait, force)
+    request = PushRequest(devices, fleet, timeout_s, not no_wait, force, partial)
     url = BrokerUrl.parse(broker or broker_url())
     with _progress_bars() as watch:
         result = push(reference, request, store=open_store(store), url=url, tls=Tls(ca=tls_ca), watch=watch)
+    if ALL_DEVICES in devices and result.doubt:
+        progress_console().print(f"[yellow]warning:[/yellow] devices may be missing, because {escape(result.doubt)}")
     result.raise_failures()
     emit(result.to_json(), as_json, lambda out: _print(result, out))
 
@@ -80,12 +87,13 @@ def _progress_bars() -> Iterator[Watcher]:
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
 
-        def watch(progress: Progress) -> None:
+        def watch(progress: DeviceProgress) -> None:
             if progress.device not in tasks:
                 tasks[progress.device] = bars.add_task(progress.device, total=None, phase="")
                 if not progress.record.online:
                     console.print(f"{progress.device} is offline; waiting for it to come back")
-            phase = progress.phase if progress.record.online else f"{progress.phase} (offline)"
+            stage = progress.stage.value
+            phase = stage if progress.record.online else f"{stage} (offline)"
             total = progress.total_bytes or None
             bars.update(tasks[progress.device], completed=progress.done_bytes, total=total, phase=phase)
 
@@ -93,8 +101,10 @@ def _progress_bars() -> Iterator[Watcher]:
 
 
 def _print(result: PushResult, out: Console) -> None:
+    from neo.fleet.request import Stage
+
     for outcome in result.outcomes:
-        if outcome.phase == "assigned":
+        if outcome.stage is Stage.ASSIGNED:
             out.print(f"[bold]{result.reference}[/bold] is assigned to {outcome.device}")
         else:
             megabytes = outcome.transferred_bytes / 1e6

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.options import json_option
-from neo.cli.output import emit
+from neo.cli.output import emit, progress_console
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from neo.fleet.inventory import DeviceRecord
+    from neo.errors import NeoError
+    from neo.fleet.inventory import Inventory
+    from neo.fleet.records import DeviceRecord
 
 _EXAMPLE = """\b
 Examples:
@@ -33,24 +35,44 @@ Examples:
 @click.option("--tls-ca", type=click.Path(dir_okay=False, path_type=Path), help="PEM certificate of the authority.")
 @click.option("--fleet", default="default", show_default=True)
 @json_option
-def status_command(device: str | None, broker: str | None, tls_ca: Path | None, fleet: str, as_json: bool) -> None:
-    """Show the devices of a fleet, what is live on them, and what is wrong."""
+def status_command(device: str | None, broker: str | None, tls_ca: Path | None, fleet: str, as_json: bool) -> int:
+    """Show the devices of a fleet, what is live on them, and what is wrong.
+
+    Exits with 55 if devices may be missing from the list, and says why.
+    """
+    from rich.markup import escape
+
     from neo.contract.topics import Topics
-    from neo.errors import DeviceError
+    from neo.errors import IncompleteInventory
     from neo.fleet.inventory import read_inventory
     from neo.link import BrokerUrl, Tls
     from neo.settings import broker_url
 
     url = BrokerUrl.parse(broker or broker_url())
-    records = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca))
+    inventory = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca))
+    records = [inventory.records[name] for name in sorted(inventory.records)]
     chosen = [record for record in records if device in (None, record.device)]
     if device is not None and not chosen:
-        known = ", ".join(record.device for record in records)
-        raise DeviceError(
-            f"no device {device!r} is known at {url}", hint=f"known are: {known}" if known else "none has connected yet"
-        )
-    value = {"broker": str(url), "devices": [_to_json(record) for record in chosen]}
+        raise _unknown(f"no device {device!r} is known at {url}", inventory)
+    value = {
+        "broker": str(url),
+        "devices": [_to_json(record) for record in chosen],
+        "complete": inventory.is_complete,
+        "doubt": inventory.doubt,
+    }
     emit(value, as_json, lambda out: _print(chosen, out))
+    if device is not None or inventory.is_complete:
+        return 0
+    progress_console().print(f"[yellow]warning:[/yellow] devices may be missing, because {escape(inventory.doubt)}")
+    return IncompleteInventory.exit_code
+
+
+def _unknown(message: str, inventory: Inventory) -> NeoError:
+    from neo.errors import DeviceError
+
+    known = ", ".join(sorted(inventory.records))
+    hint = f"known are: {known}" if known else "none has connected yet"
+    return DeviceError(message, hint=hint) if inventory.is_complete else inventory.incomplete(message, hint=hint)
 
 
 def _to_json(record: DeviceRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@
     neo/v1/<fleet>/device/<id>/chunk         source -> device  binary
     neo/v1/<fleet>/source/<id>/want          device -> source  what a device is missing
     neo/v1/<fleet>/source/<id>/presence      source -> fleet   retained, also the last will
+    neo/v1/<fleet>/operator/<id>/marker      operator -> itself  "all before this has arrived"
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Topics:
 
     def source(self, source_id: str, leaf: str) -> str:
         return f"neo/v1/{self.fleet}/source/{parse_name(source_id, 'source id')}/{leaf}"
+
+    def operator(self, operator_id: str, leaf: str) -> str:
+        return f"neo/v1/{self.fleet}/operator/{parse_name(operator_id, 'operator id')}/{leaf}"
 
     def devices(self, leaf: str) -> str:
         """A filter for one leaf of all devices."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neo.errors import DeviceError
+from neo.errors import DeviceError, NeoError
 
 START_S = 30.0
 STOP_S = 10.0
@@ -25,6 +27,11 @@ class Started:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr."""
+        return self.log.read_text(encoding="utf-8", errors="replace").strip()[-800:] or "it said nothing"
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to whoever is left after STOP_S."""
         if self.process.poll() is not None:
@@ -35,6 +42,19 @@ class Started:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+@contextlib.contextmanager
+def naming_who_ended(started: Sequence[Started]) -> Iterator[None]:
+    """A process that ended by itself is a better reason than the error that follows from it. Raises DeviceError."""
+    try:
+        yield
+    except NeoError as error:
+        for one in started:
+            if (code := one.process.poll()) is not None:
+                message = f"the {one.name} ended with exit code {code}: {one.last_words}"
+                raise DeviceError(message, hint="neo doctor") from error
+        raise
 
 
 def start(name: str, command: list[str], folder: Path) -> Started:
@@ -78,7 +98,7 @@ def _url_when_ready(started: Started, file: Path) -> str:
     """The url in the JSON that the process writes to file. A process that does not get there is stopped."""
     try:
         return str(json.loads(_wait_for_text(started, file))["url"])
-    except BaseException:
+    except BaseException:  # a Ctrl-C while it starts, too: nobody else knows of the process yet
         started.stop()
         raise
 
@@ -93,5 +113,4 @@ def _wait_for_text(started: Started, file: Path) -> str:
         if started.process.poll() is not None:
             break
         time.sleep(0.05)
-    said = started.log.read_text(encoding="utf-8", errors="replace").strip()[-800:]
-    raise DeviceError(f"the {started.name} did not start: {said or 'it said nothing'}", hint="neo doctor")
+    raise DeviceError(f"the {started.name} did not start: {started.last_words}", hint="neo doctor")

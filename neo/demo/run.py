@@ -192,13 +192,13 @@ def _train(framework: str, folder: Path) -> NDArray[Any]:
 def _wait_until_online(url: BrokerUrl) -> None:
     deadline = time.monotonic() + ONLINE_S
     while time.monotonic() < deadline:
-        if any(record.device == DEVICE_ID and record.online for record in read_inventory(url, Topics())):
+        record = read_inventory(url, Topics()).records.get(DEVICE_ID)
+        if record is not None and record.online:
             return
     raise DeviceError(f"the agent has not announced itself in {ONLINE_S:.0f} s", hint="neo doctor")
 
 
 def _live_digest(url: BrokerUrl) -> str:
-    for record in read_inventory(url, Topics()):
-        if record.device == DEVICE_ID and record.state is not None and record.state.live is not None:
-            return record.state.live.digest
-    return ""
+    record = read_inventory(url, Topics()).records.get(DEVICE_ID)
+    live = record.state.live if record is not None and record.state is not None else None
+    return "" if live is None else live.digest

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from neo.contract.device import parse_name
 from neo.contract.fields import ContractError
@@ -20,9 +21,11 @@ from neo.contract.messages import Chunk, Presence, Want
 from neo.contract.oci import MANIFEST_TYPE, ImageManifest
 from neo.contract.topics import Topics
 from neo.errors import StoreError
+from neo.fleet.transport import Publisher
 from neo.link import BrokerUrl, Connected, Event, Link, Message
 from neo.store import Store
 from neo.store.durable import replace_file
+from neo.supervision import SupervisedThread
 from neo.trust.statement import SIGNATURE_TYPE
 
 log = logging.getLogger(__name__)
@@ -77,25 +80,28 @@ class BlobSource:
         if len(wants) < MAX_WANTS and want not in wants:
             wants.append(want)
 
-    def send(self, link: Link) -> bool:
-        """Send the next chunks, one device after the other, as long as the link takes them; -> is there more?"""
-        while self._wants and link.backlog < MAX_BACKLOG:
+    def send(self, publisher: Publisher) -> bool:
+        """Send the next chunks, one device after the other, as long as they are taken; -> is there more?
+
+        Raises StoreError if the store's index cannot be read.
+        """
+        while self._wants and publisher.backlog < MAX_BACKLOG:
             device_id, wants = self._wants.popitem(last=False)
-            rest = self._answer(link, wants.popleft())
+            rest = self._answer(publisher, wants.popleft())
             if rest is not None:
                 wants.appendleft(rest)
             if wants:
                 self._wants[device_id] = wants
         return bool(self._wants)
 
-    def _answer(self, link: Link, want: Want) -> Want | None:
+    def _answer(self, publisher: Publisher, want: Want) -> Want | None:
         """Send one chunk; -> what is still wanted of it."""
         topic = self._topics.device(want.device_id, "chunk")
         data = self._read(want.digest, want.offset, min(want.length, CHUNK_BYTES))
         if not data:
-            link.publish(topic, Chunk(want.digest, want.offset, b"", absent=True).to_bytes(), qos=1)
+            publisher.publish(topic, Chunk(want.digest, want.offset, b"", absent=True).to_bytes(), qos=1)
             return None
-        link.publish(topic, Chunk(want.digest, want.offset, data).to_bytes(), qos=0)
+        publisher.publish(topic, Chunk(want.digest, want.offset, data).to_bytes(), qos=0)
         left = want.length - len(data)
         if left == 0 or len(data) < CHUNK_BYTES:
             return None
@@ -114,15 +120,22 @@ class BlobSource:
             return b""
 
     def _serves(self, digest: str) -> bool:
+        self.refresh()
+        return digest in self._servable
+
+    def refresh(self) -> None:
+        """Look whether the store's index has changed. Raises StoreError if it cannot be read."""
         try:
             stat = (self._store.root / "index.json").stat()
         except FileNotFoundError:
-            return False
+            self._servable, self._index_stamp = frozenset(), None
+            return
+        except OSError as error:
+            raise StoreError(f"cannot look at {self._store.root / 'index.json'}: {error.strerror or error}") from error
         stamp = (stat.st_ino, stat.st_mtime_ns)
         if stamp != self._index_stamp:
             self._servable = servable_blobs(self._store)
             self._index_stamp = stamp
-        return digest in self._servable
 
 
 def servable_blobs(store: Store) -> frozenset[str]:
@@ -156,10 +169,15 @@ def source_id_of(store: Store) -> str:
 
 @contextlib.contextmanager
 def serving(store: Store, topics: Topics, url: BrokerUrl) -> Iterator[str]:
-    """Serve the store's blobs in a thread for as long as the ``with`` block lasts; -> the source id."""
+    """Serve the store's blobs in a thread for as long as the ``with`` block lasts; -> the source id.
+
+    While the store cannot be read the source is offline, as its presence says, and the reason is logged; it comes back
+    by itself.
+    """
     source_id = source_id_of(store)
     stopping = threading.Event()
-    thread = threading.Thread(target=_serve, args=(store, topics, source_id, url, stopping), name="blob-source")
+    work = partial(_serve, store, topics, source_id, url, stopping)
+    thread = SupervisedThread("the source of blobs", work, stopping=stopping)
     thread.start()
     try:
         yield source_id
@@ -170,6 +188,7 @@ def serving(store: Store, topics: Topics, url: BrokerUrl) -> Iterator[str]:
 
 def _serve(store: Store, topics: Topics, source_id: str, url: BrokerUrl, stopping: threading.Event) -> None:
     source = BlobSource(store, topics, source_id)
+    source.refresh()  # before anybody is told that it is there
     presence = SourcePresence.new(topics, source_id)
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     link = Link(
@@ -181,20 +200,23 @@ def _serve(store: Store, topics: Topics, source_id: str, url: BrokerUrl, stoppin
     )
     link.start()
     more = False
-    while not stopping.is_set():
-        event: Event | None
-        try:
-            event = inbox.get(timeout=0.002 if more else POLL_S)
-        except queue.Empty:
-            event = None
-        if isinstance(event, Connected):
-            link.publish(presence.topic, presence.payload(online=True), retain=True)
-        elif isinstance(event, Message):
-            source.accept(event.payload)
-        more = source.send(link)
-    if link.connected:
-        link.publish(presence.topic, presence.payload(online=False), retain=True)
-    link.stop()
+    try:
+        while not stopping.is_set():
+            event: Event | None
+            try:
+                event = inbox.get(timeout=0.002 if more else POLL_S)
+            except queue.Empty:
+                event = None
+                source.refresh()  # not only when a device asks: it would be told of a source that cannot serve
+            if isinstance(event, Connected):
+                link.publish(presence.topic, presence.payload(online=True), retain=True)
+            elif isinstance(event, Message):
+                source.accept(event.payload)
+            more = source.send(link)
+    finally:
+        if link.connected:
+            link.publish(presence.topic, presence.payload(online=False), retain=True)
+        link.stop()
 
 
 def _image(store: Store, digest: str) -> ImageManifest | None:

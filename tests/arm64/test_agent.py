@@ -21,8 +21,9 @@ from neo.contract.parity import compare
 from neo.contract.topics import Topics
 from neo.demo.run import ask_device
 from neo.errors import DeviceError
-from neo.fleet.inventory import DeviceRecord, read_inventory
+from neo.fleet.inventory import read_inventory
 from neo.fleet.push import PushRequest, push
+from neo.fleet.records import DeviceRecord
 from neo.fleet.source import serving
 from neo.link import BrokerUrl
 from neo.runtime.golden import read_golden
@@ -96,7 +97,7 @@ class Site:
         return agent
 
     def record(self) -> DeviceRecord:
-        records = {record.device: record for record in read_inventory(self.broker, Topics())}
+        records = read_inventory(self.broker, Topics()).records
         return records.get(DEVICE_ID, DeviceRecord(DEVICE_ID))
 
     def wait_for(self, accept: Callable[[DeviceRecord], bool]) -> DeviceRecord:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from neo.broker.embedded import EmbeddedBroker
 from neo.broker.passwords import add_user, read_passwords
 from neo.broker.run import Settings, running_broker
+from neo.cli.__main__ import main
 from neo.errors import BrokerError, StoreError, UsageError
 from neo.link import BrokerUrl, Connected, Disconnected, Link, Message
 from tests.brokers import ROOT, embedded_broker, embedded_command, free_port
@@ -151,6 +155,54 @@ def test_a_broker_with_clients_and_idle_connections_stops_at_once_and_with_exit_
         assert time.monotonic() - started < 5
         next_event(inbox, Disconnected)
         link.stop()
+
+
+@pytest.mark.parametrize("ends", ["_broadcast_task", "_session_monitor_task"])
+def test_a_broker_that_lost_one_of_its_tasks_stops_and_says_so(tmp_path, monkeypatch, ends):
+    brokers = []
+    start = EmbeddedBroker.start
+
+    async def keep(self) -> None:
+        brokers.append((self, asyncio.get_running_loop()))
+        await start(self)
+
+    monkeypatch.setattr(EmbeddedBroker, "start", keep)
+    failed = threading.Event()
+
+    def lose_a_task() -> None:
+        with (
+            running_broker(Settings("127.0.0.1", 0, tmp_path), failed.set) as listening,
+            linked(BrokerUrl("127.0.0.1", listening.port), "a") as (_, inbox),
+        ):
+            ((broker, loop),) = brokers
+            loop.call_soon_threadsafe(getattr(broker, ends).cancel)
+            assert failed.wait(20)
+            next_event(inbox, Disconnected, 20)  # it does not listen on as if nothing were wrong
+
+    with pytest.raises(BrokerError, match=r"the broker failed: its task .* ended"):
+        lose_a_task()
+
+
+def test_the_command_ends_with_an_error_when_its_broker_fails(tmp_path, monkeypatch):
+    async def fail(self) -> None:
+        await asyncio.sleep(0.2)
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr("neo.broker.embedded.EmbeddedBroker._session_monitor", fail, raising=True)
+    with pytest.raises(SystemExit) as caught:
+        main(["broker", "--port", "0", "--data-dir", str(tmp_path), "--no-serve", "--json"])
+    assert caught.value.code == BrokerError.exit_code
+
+
+def test_a_client_that_breaks_off_while_it_gets_retained_messages_disturbs_nobody(broker, caplog):
+    with linked(broker, name="writer") as (writer, _):
+        for number in range(200):
+            writer.publish(f"t/{number}", bytes(50_000), retain=True)
+        with socket.create_connection((broker.host, broker.port)) as sock:
+            sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01z" + b"\x82\x08\x00\x01\x00\x03t/#\x01")
+            sock.recv(1000)
+        with linked(broker, "t/#", name="reader") as (_, inbox):
+            assert len(messages(inbox, 1)) == 200
 
 
 def test_the_command_says_in_one_line_why_it_cannot_start(tmp_path):

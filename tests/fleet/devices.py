@@ -64,6 +64,7 @@ class FakeDevice:
         self._verdict = verdict
         self._asks = asks
         self._finished: set[str] = set()
+        self._last_state = b""
         self._stopping = threading.Event()
         subscriptions = [TOPICS.device(device_id, leaf) for leaf in ("assignment", "chunk")]
         will = (TOPICS.device(device_id, "presence"), Presence(False, self.session, time.time()).to_bytes())
@@ -83,7 +84,8 @@ class FakeDevice:
 
     def say_state(self, phase: str, assignment: str = "", live: Live | None = None, error=None, done: int = 0) -> None:
         state = DeviceState(self.session, phase, assignment, live, done, done, error, "", time.time())
-        self._say("state", state.to_bytes())
+        self._last_state = state.to_bytes()
+        self._say("state", self._last_state)
 
     def _say(self, leaf: str, payload: bytes) -> None:
         self.link.publish(TOPICS.device(self.device_id, leaf), payload, retain=True)
@@ -94,7 +96,10 @@ class FakeDevice:
             if isinstance(event, Connected):
                 self._say("capabilities", make_capabilities(self.device_id, arch=self._arch).to_bytes())
                 self._say("presence", Presence(True, self.session, time.time()).to_bytes())
-                self.say_state("idle")
+                if self._last_state:  # as the agent does: a new connection does not change what it is doing
+                    self._say("state", self._last_state)
+                else:
+                    self.say_state("idle")
             elif isinstance(event, Message) and event.topic.endswith("/assignment") and event.payload and self._asks:
                 assignment = Assignment.from_bytes(event.payload)
                 if assignment.id not in self._finished:  # retained: it comes again with every connection

@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 from neo.contract.messages import DeviceState, Presence
 from neo.contract.topics import Topics
 from neo.errors import BundleError
-from neo.fleet.inventory import LEAVES, DeviceRecord, fold, read_inventory
+from neo.fleet.inventory import read_inventory
+from neo.fleet.observe import Observer
+from neo.fleet.records import DeviceRecord, Leaf
 from neo.link import Message
 from tests.fleet.devices import TOPICS, FakeDevice, make_capabilities
 
 
 def fold_all(messages: list[Message]) -> dict[str, DeviceRecord]:
-    records: dict[str, DeviceRecord] = {}
+    observer = Observer(TOPICS)
     for message in messages:
-        records = fold(records, TOPICS, message)
-    return records
+        observer.observe(message)
+    return dict(observer.records)
 
 
 def about(device: str, leaf: str, payload: bytes) -> Message:
@@ -45,7 +47,7 @@ def test_the_order_of_messages_does_not_matter(messages, rng):
     assert fold_all(messages) == fold_all(shuffled)
 
 
-@given(st.text(max_size=60) | st.sampled_from(LEAVES).map(lambda leaf: TOPICS.device("a", leaf)), st.binary())
+@given(st.text(max_size=60) | st.sampled_from(Leaf).map(lambda leaf: TOPICS.device("a", leaf.value)), st.binary())
 def test_no_message_raises(topic, payload):
     for device, record in fold_all([Message(topic, payload, retained=False)]).items():
         assert device == "a"
@@ -85,8 +87,29 @@ def test_the_inventory_has_devices_that_are_on_and_that_were(broker):
     with FakeDevice(broker.url, "one"), FakeDevice(broker.url, "two", arch="aarch64"):
         pass
     with FakeDevice(broker.url, "two", arch="aarch64"):
-        one, two = read_inventory(broker.url, TOPICS)
+        inventory = read_inventory(broker.url, TOPICS)
+        assert (sorted(inventory.records), inventory.doubt) == (["one", "two"], "")
+        one, two = inventory.records["one"], inventory.records["two"]
         assert (one.device, one.online, two.device, two.online) == ("one", False, "two", True)
         assert two.capabilities is not None
         assert two.capabilities.arch == "aarch64"
-    assert read_inventory(broker.url, Topics("empty")) == ()
+    nobody = read_inventory(broker.url, Topics("empty"))
+    assert (nobody.records, nobody.is_complete) == ({}, True)
+
+
+def test_twenty_thousand_devices_are_folded_without_copying_what_is_known_for_each_message():
+    observer = Observer(TOPICS)
+    view = observer.records
+    kept = observer.observe(about("first", "presence", PAYLOADS["presence"][0]))
+    for number in range(20_000):
+        observer.observe(about(f"d{number}", "presence", PAYLOADS["presence"][0]))
+    # the view from before the first message has them all, and the record of another device is the very same object
+    assert len(view) == 20_001
+    assert kept is not None
+    assert view["first"] is kept.record
+
+
+def test_an_empty_payload_takes_back_what_was_known_and_only_that():
+    presence, state = about("a", "presence", PAYLOADS["presence"][0]), about("a", "state", PAYLOADS["state"][0])
+    record = fold_all([presence, state, about("a", "state", b"")])["a"]
+    assert (record.online, record.state) == (True, None)

@@ -13,6 +13,7 @@ import pytest
 from neo.contract.messages import Assignment, Presence
 from neo.errors import BrokerError, BundleError, DeviceError, StoreError, TrustError, WaitTimeout
 from neo.fleet.push import PushRequest, push
+from neo.fleet.request import Stage
 from neo.fleet.source import serving, source_id_of
 from neo.link import BrokerUrl
 from tests.brokers import ROOT, embedded_broker, free_port
@@ -28,7 +29,7 @@ def test_a_push_serves_the_device_and_ends_when_it_is_live(broker, store, tmp_pa
         result = push("tiny", PushRequest(("dev",), timeout_s=20), store=store, url=broker.url, watch=seen.append)
     result.raise_failures()
     (outcome,) = result.outcomes
-    assert (result.digest, outcome.phase, outcome.error) == (bundle.descriptor.digest, "active", None)
+    assert (result.digest, outcome.stage, outcome.error) == (bundle.descriptor.digest, Stage.ACTIVE, None)
     assert outcome.transferred_bytes == sum(map(len, device.fetched.values()))
     assert {layer.digest for layer in bundle.image.layers} <= set(device.fetched)
     assert seen[-1].finished
@@ -41,8 +42,8 @@ def test_several_devices_at_once_and_the_failure_of_one_names_it(broker, store, 
     with FakeDevice(broker.url, "good"), FakeDevice(broker.url, "bad", verdict=lambda: verdict):
         time.sleep(0.3)
         result = push("tiny", PushRequest(("all",), timeout_s=20), store=store, url=broker.url)
-    phases = {outcome.device: outcome.phase for outcome in result.outcomes}
-    assert phases == {"good": "active", "bad": "failed"}
+    stages = {outcome.device: outcome.stage for outcome in result.outcomes}
+    assert stages == {"good": Stage.ACTIVE, "bad": Stage.FAILED}
     with pytest.raises(DeviceError, match="1 of 2 devices failed: device bad: golden samples differ") as caught:
         result.raise_failures()
     assert caught.value.hint == "compile it again"
@@ -101,7 +102,7 @@ def test_an_offline_device_gets_it_when_it_comes_back(broker, store, tmp_path):
 def test_a_device_never_seen_can_be_forced(broker, store, tmp_path):
     make_bundle(store, tmp_path / "b")
     result = push("tiny", PushRequest(("new",), wait=False, force=True), store=store, url=broker.url)
-    assert [outcome.phase for outcome in result.outcomes] == ["assigned"]
+    assert [outcome.stage for outcome in result.outcomes] == [Stage.ASSIGNED]
     with linked(broker.url, TOPICS.devices("assignment")) as (_, inbox):
         (message,) = messages(inbox)
         assert Assignment.from_bytes(message.payload).manifest.digest == result.digest

@@ -12,12 +12,13 @@ from neo.contract.fields import ContractError
 from neo.contract.messages import Chunk, Presence, Want
 from neo.contract.oci import EMPTY_BYTES, digest_of
 from neo.fleet.source import CHUNK_BYTES, BlobSource, servable_blobs, serving, source_id_of
+from neo.link import Message
 from neo.store import Store
 from neo.store.bundles import signatures_of
 from neo.trust.statement import SIGNATURE_TYPE
 from tests.brokers import embedded_broker
 from tests.fleet.devices import TOPICS, make_bundle
-from tests.test_link import linked, messages
+from tests.test_link import linked, messages, next_event
 
 
 @contextlib.contextmanager
@@ -95,6 +96,37 @@ def test_a_source_says_when_it_comes_and_goes(broker, store):
         with serving(store, TOPICS, broker.url):
             assert [Presence.from_bytes(m.payload).online for m in messages(inbox)] == [True]
         assert [Presence.from_bytes(m.payload).online for m in messages(inbox)] == [False]
+
+
+def next_presence(inbox) -> bool:
+    while True:
+        message = next_event(inbox, Message, 20)
+        if message.topic.endswith("/presence"):
+            return Presence.from_bytes(message.payload).online
+
+
+def test_a_source_whose_index_is_damaged_goes_offline_says_why_and_comes_back(broker, store, tmp_path, caplog):
+    bundle = make_bundle(store, tmp_path / "b")
+    index = store.root / "index.json"
+    whole = index.read_bytes()
+    with asking(broker, source_id_of(store)) as (ask, inbox), serving(store, TOPICS, broker.url):
+        assert next_presence(inbox)
+        index.write_bytes(whole[: len(whole) // 2])
+        assert not next_presence(inbox)
+        with linked(broker.url, TOPICS.source(source_id_of(store), "presence"), name="later") as (_, later):
+            assert not next_presence(later)  # retained: who comes now sees it, too
+        index.write_bytes(whole)
+        assert next_presence(inbox)
+        assert "the source of blobs failed" in caplog.text
+        assert f"{index} is damaged" in caplog.text
+        assert ask(bundle.descriptor.digest, 0, 1 << 20)[0].data == store.read(bundle.descriptor)
+
+
+def test_a_source_whose_index_is_damaged_from_the_start_never_says_that_it_is_online(broker, store, caplog):
+    (store.root / "index.json").write_bytes(b"{")
+    with asking(broker, source_id_of(store)) as (_, inbox), serving(store, TOPICS, broker.url):
+        assert messages(inbox, 1.5) == []
+    assert "is damaged" in caplog.text
 
 
 def test_the_source_id_is_made_once_and_a_broken_one_is_reported(store):

@@ -1,0 +1,111 @@
+"""What is asked of a push, and what comes of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from neo.contract.topics import DEFAULT_FLEET
+from neo.errors import DeviceError, NeoError
+from neo.fleet.records import DeviceRecord
+
+ALL_DEVICES = "all"
+
+
+class Stage(str, enum.Enum):
+    """How far a device is with one assignment: ``ASSIGNED`` until it says something about it, then its phase."""
+
+    ASSIGNED = "assigned"
+    IDLE = "idle"
+    FETCHING = "fetching"
+    TESTING = "testing"
+    SWITCHING = "switching"
+    ACTIVE = "active"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    #: ids, or "all" for every device that was ever seen
+    devices: tuple[str, ...]
+    fleet: str = DEFAULT_FLEET
+    #: how long to wait at most
+    timeout_s: float = 600.0
+    #: until it is live or has failed everywhere
+    wait: bool = True
+    #: also for a device that was never seen
+    force: bool = False
+    #: with "all": go on although the list of devices may be incomplete
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    device: str
+    #: the last one of this assignment
+    stage: Stage
+    seconds: float
+    transferred_bytes: int
+    #: None if the bundle is live there, or nobody waited
+    error: NeoError | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "device": self.device,
+            "phase": self.stage.value,
+            "seconds": round(self.seconds, 3),
+            "transferred_bytes": self.transferred_bytes,
+            "error": None if self.error is None else self.error.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    reference: str
+    digest: str
+    outcomes: tuple[Outcome, ...]
+    #: why the list of devices may lack some, which were then not pushed to; "" if it does not
+    doubt: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        devices = [outcome.to_json() for outcome in self.outcomes]
+        return {
+            "reference": self.reference,
+            "digest": self.digest,
+            "devices": devices,
+            "complete": not self.doubt,
+            "doubt": self.doubt,
+        }
+
+    def raise_failures(self) -> None:
+        """Raises the error of a single failed device as it is; for several, one that names them all. Either carries
+        the whole result in its details.
+        """
+        failed = [outcome for outcome in self.outcomes if outcome.error is not None]
+        errors = [outcome.error for outcome in failed if outcome.error is not None]
+        if not errors:
+            return
+        kind = type(errors[0]) if len({type(error) for error in errors}) == 1 else DeviceError
+        message = "; ".join(error.message for error in errors)
+        if len(self.outcomes) > 1:
+            message = f"{len(failed)} of {len(self.outcomes)} devices failed: {message}"
+        raise kind(message, hint=errors[0].hint, details=self.to_json()) from errors[0]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProgress:
+    """Where one device is."""
+
+    device: str
+    #: all that is known of it
+    record: DeviceRecord
+    stage: Stage
+    done_bytes: int
+    total_bytes: int
+    #: live or failed
+    finished: bool
+
+
+Watcher = Callable[[DeviceProgress], None]
