@@ -21,7 +21,7 @@ from neo.contract.parity import Parity, Tolerance
 from neo.contract.precision import FP32, PRECISIONS
 from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
-from neo.frontends.base import Conversion, ConversionRequest, Sample
+from neo.frontends.base import Conversion, ConversionRequest, Sample, SpecialSample
 from neo.graph.confined import rewrite_confined
 from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
@@ -184,6 +184,12 @@ def _change_layouts(request: CompileRequest, conversion: Conversion, scratch: Pa
         samples=tuple(
             Sample(transposed_arrays(sample.inputs, changed), transposed_arrays(sample.outputs, changed))
             for sample in conversion.samples
+        ),
+        special=tuple(
+            SpecialSample(
+                sample.kind, transposed_arrays(sample.inputs, changed), transposed_arrays(sample.outputs, changed)
+            )
+            for sample in conversion.special
         ),
     )
 
