@@ -15,8 +15,10 @@ from neo.compiler import pipeline
 from neo.compiler.bundle import stage
 from neo.compiler.pipeline import CompiledBundle, default_name, run
 from neo.compiler.request import CompileRequest
+from neo.contract.manifest import REPORT_PATH
 from neo.contract.parity import Tolerance
 from neo.errors import DiskFull, EngineError, NeoError, ParityError, StoreError, TargetError, UsageError
+from neo.isolation import Confinement
 from neo.runtime import load
 from neo.runtime.golden import self_test
 from neo.store import Store
@@ -228,3 +230,15 @@ def test_a_second_bundle_that_cannot_be_written_leaves_no_bundle(
         run(CompileRequest(model, store, None, targets=("host", "aarch64"), engine="onnxruntime"))
     assert len(staged) == 1
     assert bundle_entries(store) == ()
+
+
+@pytest.mark.parametrize(("network", "said"), [("namespace", False), ("filter", False), ("", True)])
+def test_the_report_says_which_confinement_held(
+    tmp_path: Path, store: Store, model: Path, monkeypatch: pytest.MonkeyPatch, network: str, said: bool
+) -> None:
+    held = Confinement(8 << 30, 16 << 30, network, "" if network == "namespace" else "no network namespace: refused")
+    monkeypatch.setattr(pipeline, "confinement_here", lambda: held)
+    (compiled,) = run(CompileRequest(model, store, None, engine="onnxruntime"))
+    report = json.loads((unpacked(store, compiled, tmp_path / "bundle") / REPORT_PATH).read_bytes())
+    assert report["confinement"] == held.to_json()
+    assert any("could have reached the network" in note for note in report["notes"]) == said

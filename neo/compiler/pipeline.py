@@ -23,6 +23,7 @@ from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample, SpecialSample
 from neo.graph.confined import rewrite_confined
+from neo.isolation import confinement_here
 from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
@@ -248,6 +249,9 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
     if job.conversion.why:
         notes.append(job.conversion.why)
+    confinement = confinement_here()
+    if not confinement.network:
+        notes.append(f"the model's code could have reached the network: {confinement.refused}; see neo doctor")
     if request.tune_s and here:
         notes.append(f"kernels that were not measured before stay so: this machine cannot run code for {target.name}")
     return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
@@ -283,6 +287,7 @@ def _stage(choice: _Choice) -> Draft:
         "candidates": {candidate.label: candidate.to_json() for candidate in choice.candidates},
         "notes": list(choice.notes),
         "seconds": choice.seconds,
+        "confinement": confinement_here().to_json(),
     }
     return stage(request.store, manifest, chosen.folder, report)
 
