@@ -25,7 +25,7 @@ from neo.engines.tvm.cpu.schedules.costs import kernel_costs
 from neo.engines.tvm.cpu.schedules.packing import Uses, packable_weights
 from neo.engines.tvm.cpu.tuning.bench import Bench
 from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, Measured, cache_at, documents_to_bytes
-from neo.engines.tvm.cpu.tuning.search import Kernel, Tuner, find_kernels
+from neo.engines.tvm.cpu.tuning.search import TunableKernel, Tuner, find_kernels
 from neo.engines.tvm.cpu.tuning.signature import operands, signature
 from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Candidate, same, search
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
@@ -64,7 +64,7 @@ def lowered(model: onnx.ModelProto, target: Target = HOST) -> tuple[tvm.IRModule
     return module, packable_weights(module)
 
 
-def kernels_of(model: onnx.ModelProto, target: Target = HOST) -> list[Kernel]:
+def kernels_of(model: onnx.ModelProto, target: Target = HOST) -> list[TunableKernel]:
     module, uses = lowered(model, target)
     return find_kernels(module, target, uses, kernel_costs(module))
 

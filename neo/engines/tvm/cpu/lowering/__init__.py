@@ -119,7 +119,7 @@ class Lowering:
     def _rows_of(self, arithmetic: Arithmetic) -> Rows:
         return replace(self._rows, arithmetic=arithmetic)
 
-    def _winograd_of(self, found: Convolution, arithmetic: Arithmetic) -> winograd.Plan | None:
+    def _winograd_of(self, found: Convolution, arithmetic: Arithmetic) -> winograd.Tiling | None:
         """None where a direct convolution with the arithmetic is faster."""
         if found.weights is None or found.kernel[:2] != (winograd.KERNEL, winograd.KERNEL):
             return None
@@ -134,10 +134,10 @@ class Lowering:
         if found.repeats > 1:
             x, found = builder.emit_te(found.repeated, x, primfunc_name_hint="repeated"), found.of_repeated()
         window, is_image = found.window, found.result == found.out
-        plan = self._winograd_of(found, arithmetic) if arithmetic == FLOATS else None
-        if plan is not None and found.weights is not None:
-            transformed = relax.const(winograd.transform_weights(found.weights, plan.m))
-            return _winograd(builder, x, transformed, found, plan)
+        tiling = self._winograd_of(found, arithmetic) if arithmetic == FLOATS else None
+        if tiling is not None and found.weights is not None:
+            transformed = relax.const(winograd.transform_weights(found.weights, tiling.m))
+            return _winograd(builder, x, transformed, found, tiling)
         if found.weights is not None:
             weights = relax.const(found.weights)
         elif not is_image:
@@ -217,32 +217,32 @@ def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) ->
     return x
 
 
-def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, plan: winograd.Plan) -> Any:
+def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, tiling: winograd.Tiling) -> Any:
     """The convolution in one function, or in three."""
     window, out = found.window, found.out
-    if plan.block is not None:
+    if tiling.block is not None:
         return builder.call_te(
-            lambda x, weights: found.shaped(winograd.convolution(x, weights, plan, window, out)),
+            lambda x, weights: found.shaped(winograd.convolution(x, weights, tiling, window, out)),
             x,
             weights,
             primfunc_name_hint="winograd",
             primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},
         )
     inputs = builder.emit_te(
-        lambda x: winograd.transform_input(x, plan, window),
+        lambda x: winograd.transform_input(x, tiling, window),
         x,
         primfunc_name_hint="winograd_input",
         primfunc_attrs={FUSION_PATTERN: OPAQUE},
     )
     products = builder.emit_te(
-        lambda x, weights: winograd.products(x, weights, plan),
+        lambda x, weights: winograd.products(x, weights, tiling),
         inputs,
         weights,
         primfunc_name_hint="winograd_products",
         primfunc_attrs={FUSION_PATTERN: OPAQUE},
     )
     return builder.call_te(
-        lambda product: found.shaped(winograd.transform_output(product, plan, out)),
+        lambda product: found.shaped(winograd.transform_output(product, tiling, out)),
         products,
         primfunc_name_hint="winograd_output",
         primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},

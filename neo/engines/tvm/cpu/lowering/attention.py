@@ -30,7 +30,7 @@ from neo.engines.tvm.ir.indices import axes_of, before_transpose
 from neo.engines.tvm.tvm_private import FUSION_PATTERN, TAKES_EPILOGUE
 
 # names of the blocks that its schedule places; what else there is becomes a part of these
-STEPS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
+BLOCKS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
     f"attention_{name}" for name in ("scores", "biased", "largest", "powers", "total", "values")
 )
 # exp of less is no normal float32, and slow to multiply with
@@ -48,7 +48,7 @@ Lookup = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Operand:
     """factor * base with its dimensions in another order. axes: which dimension of the base each of the view's is."""
 
     base: relax.Expr
@@ -66,7 +66,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ScoreUpdate:
     """Between the first product and the softmax: scores <- scores operator operand; of shapes that broadcast."""
 
     operator: str
@@ -89,10 +89,10 @@ class Extents:
 class Attention:
     """q: [..., S, D]; k: [..., D, T]; v: [..., T, E]. order: which dimension of [..., S, E] each of the output's is."""
 
-    q: View
-    k: View
-    v: View
-    steps: tuple[Step, ...]
+    q: Operand
+    k: Operand
+    v: Operand
+    steps: tuple[ScoreUpdate, ...]
     order: tuple[int, ...]
 
     @classmethod
@@ -179,7 +179,7 @@ class Attention:
         scores = Product(math.prod(lead), queries, whole_tiles(keys), 1, depth // PAIR_CHANNELS)
         return scores.pairs % TILE_PAIRS == 0 and pays(scores, keys, rows.target)
 
-    def _operand(self, builder: Any, step: Step, keys: int, wide: int) -> relax.Expr:
+    def _operand(self, builder: Any, step: ScoreUpdate, keys: int, wide: int) -> relax.Expr:
         """A row as wide as that of the scores."""
         shape = shape_of(step.operand)
         if wide == keys or not shape or shape[-1] == 1:
@@ -299,7 +299,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         return self.lookup_binding(value) if isinstance(value, relax.Var) else value
 
 
-def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[Step, ...]] | None:
+def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[ScoreUpdate, ...]] | None:
     """-> (the product, what is done to it before the softmax)."""
     shape, steps = shape_of(scores), []
     call = lookup(scores)
@@ -311,21 +311,21 @@ def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[Step,
             inner, operand = operand, inner
         if not _has_shape(inner, shape) or constant_of(inner) is not None or not _is_fixed(operand):
             return None
-        steps.append(Step(call.op.name, operand))
+        steps.append(ScoreUpdate(call.op.name, operand))
         call = lookup(inner)
     return (call, tuple(reversed(steps))) if _is_fixed(call, *call.args) else None
 
 
-def _view(value: Any, lookup: Lookup) -> View:
-    view = View(value, tuple(range(len(shape_of(value)))))
+def _view(value: Any, lookup: Lookup) -> Operand:
+    view = Operand(value, tuple(range(len(shape_of(value)))))
     while True:
         call = lookup(view.base)
         factor = _factor(call)
         if name_of(call) == "permute_dims":
             axes = axes_of(call)
-            view = View(call.args[0], tuple(axes[axis] for axis in view.axes), view.factor)
+            view = Operand(call.args[0], tuple(axes[axis] for axis in view.axes), view.factor)
         elif factor is not None:
-            view = View(call.args[0], view.axes, view.factor * factor)
+            view = Operand(call.args[0], view.axes, view.factor * factor)
         else:
             return view
 
@@ -337,7 +337,7 @@ def _factor(call: Any) -> float | None:
     return _scalar(call.args[1])
 
 
-def _stored(builder: Any, view: View) -> View:
+def _stored(builder: Any, view: Operand) -> Operand:
     """The view of what is stored as bfloat16: rounded where it is computed, in front of what gives it another shape."""
     bound: Any = builder.lookup_binding(view.base) if isinstance(view.base, relax.Var) else None
     origin = bound.args[0] if name_of(bound) == "reshape" else view.base
@@ -347,7 +347,7 @@ def _stored(builder: Any, view: View) -> View:
     return replace(view, base=half)
 
 
-def _keys(builder: Any, k: View, rows: Rows, wide: int) -> relax.Var:
+def _keys(builder: Any, k: Operand, rows: Rows, wide: int) -> relax.Var:
     """[..., D, wide] as the arithmetic wants weights; what is behind the keys' own columns counts for nothing."""
     *shape, last = shape_of(k.base)
     depth = rows.arithmetic.depth
@@ -363,12 +363,12 @@ def _keys(builder: Any, k: View, rows: Rows, wide: int) -> relax.Var:
     )
 
 
-def _columns(v: View, rows: Rows) -> int:
+def _columns(v: Operand, rows: Rows) -> int:
     """So many that vectors are whole."""
     return -(-v.shape[-1] // rows.lanes) * rows.lanes
 
 
-def _values(builder: Any, v: View, arithmetic: Arithmetic, extents: Extents) -> relax.Var:
+def _values(builder: Any, v: Operand, arithmetic: Arithmetic, extents: Extents) -> relax.Var:
     """[..., T, width] as the arithmetic wants weights, zeros behind the values and below them."""
 
     def values(base: te.Tensor) -> te.Tensor:
@@ -385,7 +385,7 @@ def _values(builder: Any, v: View, arithmetic: Arithmetic, extents: Extents) -> 
     return builder.emit_te(values, v.base, primfunc_name_hint="values")
 
 
-def _laid_out(view: View, base: te.Tensor, depth: int) -> te.Tensor:
+def _laid_out(view: Operand, base: te.Tensor, depth: int) -> te.Tensor:
     """The view, without its factor. depth: so many of its rows are one number; what they lack is zero."""
     *lead, rows, columns = view.shape
 

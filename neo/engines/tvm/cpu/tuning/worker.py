@@ -53,7 +53,7 @@ class Candidate:
     run: Callable[[int], None]
 
 
-class Kernel:
+class CompiledKernel:
     """description: what ``bench`` wrote. Compiles all candidates together."""
 
     def __init__(self, description: Any, pool_bytes: int) -> None:
@@ -218,7 +218,7 @@ def _aligned(array: NDArray[Any]) -> NDArray[Any]:
 def measure(request: Any) -> Iterator[dict[str, Any]]:
     """What to say about one line of the input."""
     description = tvm.ir.load_json(Path(request["kernel"]).read_text(encoding="utf-8"))
-    kernel = Kernel(description, int(request["pool_bytes"]))
+    kernel = CompiledKernel(description, int(request["pool_bytes"]))
     right: list[int] = []
     wrong: list[int] = []
     expected: list[NDArray[Any]] | None = None
