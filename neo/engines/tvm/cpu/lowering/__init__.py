@@ -1,4 +1,4 @@
-"""Relax operators -> loop nests: which ones we lower ourselves, and how."""
+"""Relax operators -> loop nests (TensorIR): those that we lower ourselves, as rules for LegalizeOps."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from neo.engines.tvm.ir.patterns import FRAME
 from neo.engines.tvm.tvm_private import FUSION_PATTERN, OPAQUE, TAKES_EPILOGUE, tvm_lowers
 
 PRODUCT, PERMUTATION = "relax.matmul", "relax.permute_dims"
-# elements: fewer are moved as fast in passing, by the function before or behind
+# elements: a smaller transpose is fused to the function before or behind it at no cost
 LARGE = 1 << 12
 
 Legalize = Callable[[Any, relax.Call], Any]
 
 
 class Lowering:
-    """unit: what multiplies bfloat16, where the model may be computed so; None: everything is float32."""
+    """The rules for one target. unit: what multiplies bfloat16; None: everything is float32."""
 
     def __init__(self, target: Target, unit: Unit | None) -> None:
         self._rows = Rows(target)
@@ -104,7 +104,7 @@ class Lowering:
         return Pairs(unit=self._unit, tiles=self._unit.tiles and self._pays(product, weights))
 
     def _product_of(self, found: Convolution) -> Product:
-        """As tiles would see it."""
+        """The convolution as AMX would compute it."""
         (_, _, width, channels), (images, height, along, filters) = found.image, found.out
         window, kernel = found.window, found.kernel
         pairs = -(-channels // PAIR_CHANNELS)
@@ -193,7 +193,7 @@ class Lowering:
         return relax.call_tir(function, relax.Tuple([x]), call.ty)
 
     def _widened(self, builder: Any, weights: Any, arithmetic: Arithmetic) -> Any:
-        """Weights as the arithmetic wants them, with columns of zeros behind them where that gives better tiles."""
+        """Weights encoded by the arithmetic, padded with columns of zeros where that gives better tiles."""
         own = int(weights.ty.shape[-1])
         columns = self._rows_of(arithmetic).columns(own)
         known = constant_of(weights, builder)
@@ -208,7 +208,7 @@ class Lowering:
 
 
 def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) -> Any:
-    """What a convolution reads, as images, as the arithmetic wants them."""
+    """The input of a convolution as images, encoded by the arithmetic."""
     if found.depth is not None:
         x = builder.emit_te(found.images, x, primfunc_name_hint="volumes")
     x = as_stored(builder, x, arithmetic)

@@ -21,9 +21,11 @@ Sums = Callable[[int, Any], Scalar]
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """Where the loops are: TensorIR expressions. count: steps that were done. step: the one of the sequence."""
+    """Where the loops are, as TensorIR expressions."""
 
+    #: steps that were done
     count: Any
+    #: which one of the sequence it is
     step: Any
     direction: Any
     block: Any
@@ -38,13 +40,15 @@ class Iteration:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """group: of gates that are summed. gates: how many it has. source: (iteration, unit) -> what the weights multiply.
-    finish: makes of the sums of one row what the next phase, or the next step, reads.
-    """
+    """A product of the state and what is made of its sums."""
 
+    #: of gates that are summed
     group: int
+    #: how many the group has
     gates: int
+    #: (iteration, unit) -> what the weights are multiplied with
     source: Callable[[Iteration, Any], Scalar]
+    #: makes of the sums of one row what the next phase, or the next step, reads
     finish: Callable[[Iteration, Sums], None]
 
 

@@ -68,7 +68,7 @@ def _run(cell: Cell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """From first to before end: TensorIR expressions."""
+    """Indices from first to before end, as TensorIR expressions."""
 
     first: Any
     end: Any

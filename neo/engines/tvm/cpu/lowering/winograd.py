@@ -54,13 +54,13 @@ Matrix = list[list[Fraction]]
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """Outputs = output x ((weights x kernel) * (input x pixels)), for one dimension.
+    """output x ((weights x kernel) * (input x pixels)), for one dimension; a = m + 2."""
 
-    input: [a, a], weights: [a, 3], output: [m, a], with a = m + 2.
-    """
-
+    #: [a, a]
     input: Matrix
+    #: [a, 3]
     weights: Matrix
+    #: [m, a]
     output: Matrix
 
 
@@ -87,12 +87,12 @@ def _product(points: Sequence[Fraction]) -> list[Fraction]:
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """m: the side of a tile of outputs. tiles: how many are computed, maybe a few more than there are. block: how many
-    go through all three steps together; None: all.
-    """
+    """How outputs are cut into tiles of m x m."""
 
     m: int
+    #: how many are computed, maybe a few more than there are
     tiles: int
+    #: tiles that go through all three steps together; None: all
     block: int | None = None
 
     @property

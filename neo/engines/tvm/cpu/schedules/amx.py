@@ -67,23 +67,27 @@ def multiply_in_tiles(
 
 @dataclass(frozen=True, slots=True)
 class _TiledProduct:
-    """inputs: the region of them that a step of the reduction reads. groups, row: its variables over the output, the
-    columns left out. outer, inner: those it reduces over, inner if over neighbours in memory. wide: the buffer of sums.
-    output: what is stored of them where, in the variables places and column. position: of the weights among the
-    parameters.
-    """
+    """A function as loops over AMX tiles need it: a sum of products, and one pass over the sums."""
 
     product: Product
     mark: Mark
+    #: region of the inputs that one step of the reduction reads
     inputs: Any
+    #: block variables over the output: the leading ones
     groups: Sequence[Any]
+    #: the last one before the columns
     row: Any
+    #: block variables that it reduces over, but for the inner ones
     outer: Sequence[Any]
+    #: those of the reduction that go over neighbours in memory
     inner: Sequence[Any]
+    #: buffer of the sums
     wide: Any
+    #: what is stored of the sums, in the variables places and column
     output: tirx.BufferStore
     places: Sequence[Any]
     column: Any
+    #: of the weights among the parameters
     position: int
 
 
@@ -183,22 +187,27 @@ def _reads_weights_once(kernel: _TiledProduct, target: Target) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """Weights for the next columns, by the index-th of so many blocks of rows. columns: which, in blocks of them."""
+    """Prefetching of the next columns' weights, of which every block of rows does a part."""
 
+    #: of the block of rows
     index: Scalar
+    #: how many blocks of rows there are
     blocks: int
+    #: which block of columns comes next
     columns: Scalar
 
 
 @dataclass(frozen=True, slots=True)
 class _SumsBlock:
-    """Of a block of sums: its group and first row, and of the weights the first tile. fetching: None if nothing is
-    fetched for the next block.
-    """
+    """Which sums a block of tiles computes."""
 
+    #: indices of its group
     groups: Sequence[Scalar]
+    #: the first row
     row: Scalar
+    #: the first tile of weights
     tile: Scalar
+    #: None: nothing is prefetched
     fetching: _Fetching | None
 
 

@@ -63,9 +63,11 @@ def attend_in_tiles(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | 
 
 @dataclass(frozen=True, slots=True)
 class _Pointwise:
-    """A block: its variables over what it computes (leading dimensions, row, column), and what it stores."""
+    """A block that computes one element at a time."""
 
+    #: its variables: leading dimensions, row, column
     at: Sequence[Any]
+    #: what it stores
     store: tirx.BufferStore
 
     def value(self, at: Sequence[Scalar], loads: dict[Any, Scalar]) -> Scalar:
@@ -74,10 +76,13 @@ class _Pointwise:
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """inputs, weights: the regions that a step reads, in the variables at, of the output, and step."""
+    """A block that sums up products of pairs."""
 
+    #: its variables over the output
     at: Sequence[Any]
+    #: its variable over the reduction
     step: Any
+    #: regions that one step reads
     inputs: Any
     weights: Any
 
@@ -89,23 +94,28 @@ class _Product:
 
 @dataclass(frozen=True, slots=True)
 class _TiledAttention:
-    """scored: the first product. row_bytes: from one row of queries to the next. keys, width: columns of the scores and
-    of the values; columns: of the output. buffers: of each block, by its name. order: which dimension of the values
-    each variable of last is.
-    """
+    """Attention as loops over AMX tiles need it."""
 
+    #: the first product
     scored: Product
+    #: from one row of queries to the next
     row_bytes: int
+    #: extents of the leading dimensions
     lead: Sequence[int]
+    #: columns of the scores
     keys: int
+    #: columns of the values
     width: int
+    #: name of a block -> the buffer that it writes
     buffers: dict[str, Any]
     scores: _Product
     biased: _Pointwise
     powers: _Pointwise
     values: _Product
     last: _Pointwise
+    #: which dimension of the values each variable of ``last`` is
     order: Sequence[int]
+    #: of the output
     columns: int
 
     @property

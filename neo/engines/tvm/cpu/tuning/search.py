@@ -34,15 +34,16 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class TunableKernel:
-    """A function that a tunable family takes. weights: the parameters that may be packed. candidates: first the one it
-    gets unmeasured. share: of its module's estimated time, 0 to 1, with all its calls.
-    """
+    """A function that a tunable family takes."""
 
     name: str
     function: tvm.tirx.PrimFunc
+    #: parameters that may be packed
     weights: frozenset[int]
+    #: configurations, first the one that it gets unmeasured
     candidates: tuple[Configuration, ...]
     signature: str
+    #: of its module's estimated time, 0 to 1, with all its calls
     share: float
 
 

@@ -47,9 +47,10 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """run: one call with the operands of a turn; turns use other copies of the weights."""
+    """A configuration that can be timed."""
 
     index: int
+    #: one call; every turn uses other copies of the weights
     run: Callable[[int], None]
 
 
