@@ -26,7 +26,7 @@ from neo.engines.tvm.cpu.schedules.costs import kernel_costs
 from neo.engines.tvm.cpu.schedules.packing import Uses, packable_weights
 from neo.engines.tvm.cpu.tuning.bench import Bench
 from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, Measured, cache_at, documents_to_bytes
-from neo.engines.tvm.cpu.tuning.search import Kernel, Tuner, find_kernels
+from neo.engines.tvm.cpu.tuning.search import TunableKernel, Tuner, find_kernels
 from neo.engines.tvm.cpu.tuning.signature import operands, signature
 from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Candidate, same, search
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
@@ -65,7 +65,7 @@ def lowered(model: onnx.ModelProto, target: Target = HOST) -> tuple[tvm.IRModule
     return module, packable_weights(module)
 
 
-def kernels_of(model: onnx.ModelProto, target: Target = HOST) -> list[Kernel]:
+def kernels_of(model: onnx.ModelProto, target: Target = HOST) -> list[TunableKernel]:
     module, uses = lowered(model, target)
     return find_kernels(module, target, uses, kernel_costs(module))
 
@@ -138,18 +138,19 @@ def test_the_first_configuration_is_the_one_that_is_taken_unmeasured() -> None:
 
 
 def test_a_winograd_convolution_has_the_tiles_of_its_products_as_choice() -> None:
+    target = load_target("x86-64-v4")  # whose caches make it one kernel, block by block
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)]
     model = build(nodes, {"x": (1, 64, 56, 56)}, {"y": (1, 64, 56, 56)}, {"w": random(64, 64, 3, 3)})
-    module, uses = lowered(model)
-    (kernel,) = (kernel for kernel in kernels_of(model) if "winograd" in kernel.name)
+    module, uses = lowered(model, target)
+    (kernel,) = (kernel for kernel in kernels_of(model, target) if "winograd" in kernel.name)
     assert len(set(kernel.candidates)) == len(kernel.candidates) > 1
-    found = [schedule_by(candidate, kernel.function, HOST, kernel.weights) for candidate in kernel.candidates]
+    found = [schedule_by(candidate, kernel.function, target, kernel.weights) for candidate in kernel.candidates]
     assert all(found)
     assert found[0] is not None
     variable = module.get_global_var(kernel.name)
-    tvm.ir.assert_structural_equal(found[0][0], schedule_module(module, HOST, uses).module[variable])
+    tvm.ir.assert_structural_equal(found[0][0], schedule_module(module, target, uses).module[variable])
     rows_first = Configuration(kernel.candidates[0].tile, columns_first=False)
-    assert schedule_by(rows_first, kernel.function, HOST, kernel.weights) is None
+    assert schedule_by(rows_first, kernel.function, target, kernel.weights) is None
 
 
 def test_what_has_no_choice_has_no_configurations() -> None:

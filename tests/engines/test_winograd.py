@@ -15,7 +15,7 @@ from tvm.s_tir import Schedule
 from neo.engines.tvm.cpu.codegen.host_passes import pipeline_of
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.lowering.window import Window
-from neo.engines.tvm.cpu.lowering.winograd import POINTS, Plan, choose, convolution, transform_weights, transforms
+from neo.engines.tvm.cpu.lowering.winograd import POINTS, Tiling, choose, convolution, transform_weights, transforms
 from neo.engines.tvm.cpu.schedules.packing import pack
 from neo.engines.tvm.cpu.schedules.winograd import schedule_winograd
 from neo.engines.tvm.cpu.units.llvm import llvm_target
@@ -78,13 +78,13 @@ def test_block_by_block(
     machine, window = load_target(target), Window((1, 1), pads, (1, 1), 1)
     down, along = height + pads[0] + pads[2] - 2, width + pads[1] + pads[3] - 2
     tiles = images * -(-down // m) * -(-along // m)
-    plan = Plan(m, -(-tiles // block) * block, block)
+    tiling = Tiling(m, -(-tiles // block) * block, block)
     size = images, height, width, channels
     x = te.placeholder(size, "float32", "x")
-    w = te.placeholder((plan.points, channels, filters), "float32", "w")
+    w = te.placeholder((tiling.points, channels, filters), "float32", "w")
     bias = te.placeholder((filters,), "float32", "bias")
     shape = images, down, along, filters
-    product = convolution(x, w, plan, window, shape)
+    product = convolution(x, w, tiling, window, shape)
     added = te.compute(shape, lambda *at: tirx.max(product(*at) + bias[at[-1]], tirx.const(0, "float32")))
     schedule = Schedule(te.create_prim_func([x, w, bias, added]))
     packing = schedule_winograd(schedule, machine, frozenset([1]))
@@ -121,5 +121,5 @@ def test_the_variant_of_common_layers(
     shape: tuple[int, ...], filters: int, window: Window, variant: tuple[int, bool] | None
 ) -> None:
     """variant: the side of a tile, and whether block by block."""
-    plan = choose(shape, filters, window, Rows(load_target("x86-64-v4")))
-    assert (plan and (plan.m, plan.block is not None)) == variant
+    tiling = choose(shape, filters, window, Rows(load_target("x86-64-v4")))
+    assert (tiling and (tiling.m, tiling.block is not None)) == variant

@@ -19,8 +19,8 @@ from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.lowering.recurrent import write_recurrence
 from neo.engines.tvm.cpu.schedules import schedule_module
 from neo.engines.tvm.cpu.schedules.costs import kernel_costs
+from neo.engines.tvm.cpu.schedules.in_place import write_in_place
 from neo.engines.tvm.cpu.schedules.packing import pack_weights, packable_weights
-from neo.engines.tvm.cpu.schedules.placing import write_in_place
 from neo.engines.tvm.cpu.tuning.cache import cache_at
 from neo.engines.tvm.cpu.tuning.search import Tuner
 from neo.engines.tvm.cpu.units.bfloat16 import Unit, unit_of
@@ -66,10 +66,10 @@ class CpuBackend:
         configurations = self._tuner.configurations(lowered.module, uses, costs, weights_bytes)
         scheduled = schedule_module(lowered.module, self._target, uses, configurations)
         module, weights = pack_weights(scheduled.module, lowered.weights, uses, scheduled.packings)
-        placed = write_in_place(module, self._target)
+        written = write_in_place(module, self._target)
         counted = {cost.name: cost for cost in costs}
-        twins = (replace(counted[old], name=new) for new, old in placed.twins.items() if old in counted)
-        return ScheduledModule(placed.module, weights, (*costs, *twins), scheduled.left, scheduled.tiles)
+        twins = (replace(counted[old], name=new) for new, old in written.twins.items() if old in counted)
+        return ScheduledModule(written.module, weights, (*costs, *twins), scheduled.left, scheduled.tiles)
 
     def assemble(self, scheduled: ScheduledModule) -> AssembledModule:
         return compile_sequence(scheduled.module, self._llvm, pipeline_of(self._unit, self._target.cpu.cores))

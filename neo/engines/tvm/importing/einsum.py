@@ -14,9 +14,7 @@ from neo.engines.tvm.ir.expressions import permuted, shape_of
 
 @dataclass(frozen=True, slots=True)
 class Summation:
-    """Letters of the dimensions. left, right: of the operands. out: of the result, of which every letter is in an
-    operand, and every letter of an operand in the result or in both operands.
-    """
+    """A product of two operands, as letters of dimensions. Every letter is in the result or in both operands."""
 
     left: str
     right: str

@@ -20,12 +20,13 @@ _Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """specs: of the tensors whose shapes are fixed and known. constants: names of the initializers. strings: names of
-    all tensors that hold strings.
-    """
+    """What is known of a graph's tensors, by name."""
 
+    #: of those with fixed shapes
     specs: dict[str, TensorSpec]
+    #: initializers
     constants: dict[str, onnx.TensorProto]
+    #: those that hold strings
     strings: frozenset[str] = frozenset()
 
     def spec(self, name: str) -> TensorSpec | None:

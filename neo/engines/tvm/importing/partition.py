@@ -25,11 +25,15 @@ LEAST_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """nodes: indices in the graph's order. inputs, outputs: names of the tensors that cross its border."""
+    """Nodes that one engine runs together."""
 
+    #: TVM or ONNXRUNTIME
     engine: str
+    #: indices in the graph, in its order
     nodes: tuple[int, ...]
+    #: names of the tensors that come from outside
     inputs: tuple[str, ...]
+    #: names of the tensors that are read outside
     outputs: tuple[str, ...]
 
 

@@ -26,20 +26,25 @@ HINT = "use --engine onnxruntime"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A segment: its interface, and for TVM the imported module, for ONNX Runtime the model."""
+    """A segment, ready to be built."""
 
+    #: TVM or ONNXRUNTIME
     engine: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    #: the segment as a model of its own
     model: onnx.ModelProto
+    #: the imported model; None for ONNX Runtime
     module: tvm.IRModule | None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """parts: in the order they run; one, of TVM, if it takes the whole model. notes: what runs elsewhere, and why."""
+    """How a model is shared between the engines."""
 
+    #: in the order they run; one, of TVM, if it takes the whole model
     parts: tuple[Part, ...]
+    #: what runs elsewhere, and why
     notes: tuple[str, ...] = ()
 
 

@@ -17,17 +17,21 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class TransposedConvolution:
-    """x: [N, C, H, W]. weights: [C, O, KH, KW]. bias: [O]. The rest as (vertical, horizontal); size is the output's.
-
-    Output u of the uncropped result, u = stride * q + phase, is the sum over t of x[q - t] * weights[phase + stride *
-    t]: for each phase a convolution of x with every stride-th tap.
+    """Of the uncropped result, output stride * q + phase is the sum over t of x[q - t] * weights[phase + stride * t].
+    That is, for each phase, a convolution of x with every stride-th tap.
     """
 
+    #: [N, C, H, W]
     x: Any
+    #: [C, O, KH, KW]
     weights: NDArray[Any]
+    #: [O]
     bias: NDArray[Any] | None
+    #: (vertical, horizontal), as those below
     strides: Pair
+    #: what is cropped at the top and on the left
     begins: Pair
+    #: of the output
     size: Pair
 
     @classmethod

@@ -17,19 +17,20 @@ FLOAT = "float32"
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """cell: a key of GATES. reverse: for each direction, does it run from the last step to the first.
+    """All time steps of an LSTM, GRU or RNN."""
 
-    activations: as ONNX orders them, the same for both directions. clip: what goes into an activation is at most so
-    large; None for no limit. reset_first: the reset gate of a GRU acts on the state, not on its product.
-    """
-
+    #: a key of GATES
     cell: str
     steps: int
     batch: int
     units: int
+    #: for each direction: does it run from the last step to the first?
     reverse: tuple[bool, ...]
+    #: in the order of ONNX, the same for both directions
     activations: tuple[Activation, ...]
+    #: bound of what goes into an activation; None: no bound
     clip: float | None = None
+    #: the reset gate of a GRU acts on the state, not on its product
     reset_first: bool = False
 
     @property

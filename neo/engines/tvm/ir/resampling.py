@@ -37,9 +37,11 @@ METHODS = ("nearest_neighbor", "linear", "cubic")
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """Of one axis. indices: [output, tap], int32. weights: likewise, float32; None: there is one tap, of weight 1."""
+    """The pixels of one axis that every pixel of the result is a weighted sum of."""
 
+    #: [output, tap]
     indices: NDArray[np.int32]
+    #: [output, tap]; None: one tap, of weight 1
     weights: _Array | None
 
     @classmethod

@@ -40,16 +40,15 @@ KERNELS_LAST = {1: "WIO", 2: "HWIO", 3: "DHWIO"}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An operator that can work in either order, on all of its tensors alike.
+    """An operator that can work in either order, on all of its tensors alike."""
 
-    after: the view of the input -> of the output, None where there is none. before: likewise backwards. write: (call,
-    its tensors in that order, the view of the input, that of the output) -> the call in that order. tensors: how many
-    of the arguments have an order; None: all.
-    """
-
+    #: view of the input -> of the output; None: it has none
     after: Callable[[relax.Call, View], View | None]
+    #: view of the output -> of the input; None: it has none
     before: Callable[[relax.Call, View], View | None]
+    #: (call, its tensors in the new order, view of the input, view of the output) -> the call in that order
     write: Callable[[relax.Call, list[Any], View, View], relax.Expr]
+    #: how many of the arguments have an order; None: all
     tensors: int | None = None
 
 

@@ -33,13 +33,15 @@ LEAST, BYTE, SLOW = 1, 64, 8
 
 @dataclass(frozen=True, slots=True)
 class Layouts:
-    """last: what is bound with its channels last. turned: permutations that read channels last. views: of all tensors
-    that could be. rules: of what can work in either order.
-    """
+    """What the minimum cut decides."""
 
+    #: values that are kept with channels last
     last: frozenset[relax.Var]
+    #: permutations that read their input with channels last
     turned: frozenset[relax.Var]
+    #: of every tensor that could have its channels last
     views: dict[relax.Var, View]
+    #: of the operators that work in either order
     rules: dict[relax.Var, Rule]
 
 

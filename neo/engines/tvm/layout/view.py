@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Of a tensor of that rank, whose first dimension is the batch and whose last ``spatial`` ones are pixels: the
-    latter come in front of those between, the channels.
-    """
+    """Where the dimensions of a tensor are once its channels are last: the batch, the pixels, the channels."""
 
     rank: int
+    #: dimensions of pixels; before the move they are the last ones
     spatial: int
 
     @property

@@ -31,11 +31,12 @@ def simplify(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """base * scale + shift, float64. steps: how many operators said so."""
+    """base * scale + shift, in float64."""
 
     base: relax.Expr
     scale: Array
     shift: Array
+    #: how many operators it stands for
     steps: int
 
     @property

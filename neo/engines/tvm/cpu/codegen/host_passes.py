@@ -1,14 +1,14 @@
-"""Passes of ours on TensorIR that is nearly machine code, between TVM's own.
+"""One pass of ours over lowered TensorIR, the last before TVM's builtins become calls.
 
-- Keep a kernel's tile of results on the stack, where LLVM makes registers of it. TVM puts every buffer of a kilobyte
-  and more on its heap: a call for each tile, and then a store and a load for every register. Buffers of scope "local"
-  are tiles that were sized to fit the registers, so they are left alone.
-- Add a product of pairs to its sum in one instruction. A reduction says ``sum = sum + dot(x, w)``; the processor has
-  ``sum = dot_add(sum, x, w)``, which LLVM would not find by itself: it rounds otherwise.
-- Fetch weights before they are needed (``prefetch.py``).
-- Let threads share the steps of parallel loops (``sharing.py``), except in regions that every thread runs for itself:
-  their loops are cut into parts that a thread keeps. TVM puts the temporaries of such a region in front of everything,
-  where all threads would write to the same ones; they are moved back.
+- Register tiles stay on the stack, where LLVM promotes them to registers. TVM allocates every buffer of a kilobyte and
+  more on its heap: a call for each tile, and a store and a load for every register. Buffers of scope "local" are tiles
+  that fit the registers.
+- ``sum + dot(x, w)`` becomes ``dot_add(sum, x, w)``, one instruction. LLVM may not combine them by itself: the
+  instruction rounds differently.
+- Weights are prefetched (``prefetch.py``).
+- Threads share the iterations of parallel loops (``sharing.py``), except in parallel regions, whose loops are divided
+  statically. TVM hoists the temporaries of such a region out of it, where all threads would write to the same memory;
+  they are moved back, so that each thread has its own.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def _added(statement: tirx.Stmt) -> tirx.Stmt:
 
 
 def _rewritten(statement: tirx.Stmt, threads: int, temporaries: tuple[tirx.Stmt, ...] = ()) -> tirx.Stmt:
-    """threads: that share parallel loops. temporaries: for the regions inside. TVM 0.27 has no visitor of statements
-    for Python; these are the kinds that hold others.
+    """threads: that share parallel loops. temporaries: of the parallel regions inside. TVM 0.27 has no visitor of
+    statements in Python; these are the kinds that hold others.
     """
     if isinstance(statement, tirx.SeqStmt):
         parts = list(statement.seq)
@@ -101,7 +101,9 @@ def _is_temporary(statement: tirx.Stmt) -> bool:
 
 
 def pipeline_of(unit: Unit | None, threads: int) -> str:
-    """Under which name it is registered. unit: what multiplies bfloat16, if anything does. threads: of the target."""
+    """Register TVM's pipeline with our pass; -> its name. unit: what multiplies bfloat16, if anything does. threads: of
+    the target.
+    """
     name = f"neo-{'fp32' if unit is None else unit.name}-{threads}"
     helpers = "\n".join([*HELPERS, "" if unit is None else unit.helpers])
 
@@ -109,7 +111,7 @@ def pipeline_of(unit: Unit | None, threads: int) -> str:
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
         body = on_cpu(_rewritten(function.body, threads))
         if is_called_plainly(function):
-            # only now: what is allocated among the statements before it is given back in front of it
+            # only now: buffers are freed at the end of the body, which a return inside it would skip
             body = tirx.SeqStmt([body, tirx.Return(tirx.const(0, "int32"))])
         return function.with_body(with_llvm_source(helpers, body))
 

@@ -1,10 +1,9 @@
-"""Fetching weights before they are needed.
+"""Software prefetching of weights.
 
-Where all rows of some columns come before the next columns, a block of weights is read for the first time by the first
-tile of rows and then again, from the cache, by the others. That first time the multiply-adds would wait for memory:
-weights of a large model are in no cache when their turn comes. So the tiles of rows ask, a little at every step of the
-reduction, for the weights of the next columns. A prefetch never faults, so none has to ask whether there is a next
-block.
+Where all rows of some columns come before the next columns, a block of weights is read from memory by the first tile of
+rows and from the cache by the others; weights of a large model are in no cache when their turn comes, and the
+multiply-adds of that first tile would wait. So the tiles of rows prefetch the weights of the next columns, a little at
+every step of the reduction. A prefetch never faults, so the last block needs no condition.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ def fetching(loop: tirx.Stmt) -> tirx.Stmt:
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """weights: [columns, matrices, elements] in memory; matrix by matrix they are read, and of each, block by block.
-    tile: the loop's variable. rows: tiles of rows that read the same block.
-    """
+    """Packed weights, [columns, matrices, elements], read matrix by matrix and in each block by block."""
 
     weights: Any
+    #: variable of the loop over tiles
     tile: tirx.Var
     columns: int
     matrices: int
     elements: int
+    #: tiles of rows that read the same block
     rows: int
 
     def added(self, body: tirx.Stmt, steps: Sequence[tirx.For]) -> tirx.Stmt:

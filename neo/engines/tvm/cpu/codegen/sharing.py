@@ -1,8 +1,9 @@
-"""How threads share the tiles of a parallel loop: each has its own part, and takes of the others' when it is done.
+"""Work stealing between the threads of a parallel loop.
 
 TVM gives every thread an equal part and waits for the slowest; on a machine with other work to do, or with cores of
-two kinds, that is a long wait. Here every part is cut into chunks, and a counter says which of them is next. A thread
-begins with the same part in every kernel, so that it mostly reads what it wrote itself, which is in its core's cache.
+two kinds, that is a long wait. Here every part is cut into chunks, counted by an atomic counter, and a thread that is
+done with its own part takes chunks of the others'. A thread begins with the same part in every kernel: it mostly reads
+what it wrote itself, which is in its core's cache.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tvm import tirx
 
 from neo.engines.tvm.cpu.units.threads import CHUNKS
 
-# counters of two threads do not lie in one line of the cache
+# each counter has a cache line of its own: no false sharing
 _LINE_INTS = 16
 
 _NEXT = "neo_next_chunk"
@@ -26,8 +27,8 @@ define linkonce_odr i32 @{_NEXT}(ptr %counter) alwaysinline {{
 
 
 def shared(loop: tirx.Stmt, threads: int) -> tirx.Stmt:
-    """A parallel loop with a fixed number of steps, from 0 on, for any number of threads; best for this one. Other
-    loops and statements are left as they are.
+    """A parallel loop from 0 to a constant, correct for any number of threads and best for this one. Other loops and
+    statements are returned as they are.
     """
     is_parallel = isinstance(loop, tirx.For) and loop.kind == tirx.ForKind.PARALLEL
     if not is_parallel or threads < 2 or not isinstance(loop.extent, tirx.IntImm) or not _is_zero(loop.min):

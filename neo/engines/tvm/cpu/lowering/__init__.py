@@ -1,4 +1,4 @@
-"""Relax operators -> loop nests: which ones we lower ourselves, and how."""
+"""Relax operators -> loop nests (TensorIR): those that we lower ourselves, as rules for LegalizeOps."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from neo.engines.tvm.ir.patterns import FRAME
 from neo.engines.tvm.tvm_private import FUSION_PATTERN, OPAQUE, TAKES_EPILOGUE, tvm_lowers
 
 PRODUCT, PERMUTATION = "relax.matmul", "relax.permute_dims"
-# elements: fewer are moved as fast in passing, by the function before or behind
+# elements: a smaller transpose is fused to the function before or behind it at no cost
 LARGE = 1 << 12
 
 Legalize = Callable[[Any, relax.Call], Any]
 
 
 class Lowering:
-    """unit: what multiplies bfloat16, where the model may be computed so; None: everything is float32."""
+    """The rules for one target. unit: what multiplies bfloat16; None: everything is float32."""
 
     def __init__(self, target: Target, unit: Unit | None) -> None:
         self._rows = Rows(target)
@@ -104,7 +104,7 @@ class Lowering:
         return Pairs(unit=self._unit, tiles=self._unit.tiles and self._pays(product, weights))
 
     def _product_of(self, found: Convolution) -> Product:
-        """As tiles would see it."""
+        """The convolution as AMX would compute it."""
         (_, _, width, channels), (images, height, along, filters) = found.image, found.out
         window, kernel = found.window, found.kernel
         pairs = -(-channels // PAIR_CHANNELS)
@@ -119,7 +119,7 @@ class Lowering:
     def _rows_of(self, arithmetic: Arithmetic) -> Rows:
         return replace(self._rows, arithmetic=arithmetic)
 
-    def _winograd_of(self, found: Convolution, arithmetic: Arithmetic) -> winograd.Plan | None:
+    def _winograd_of(self, found: Convolution, arithmetic: Arithmetic) -> winograd.Tiling | None:
         """None where a direct convolution with the arithmetic is faster."""
         if found.weights is None or found.kernel[:2] != (winograd.KERNEL, winograd.KERNEL):
             return None
@@ -134,10 +134,10 @@ class Lowering:
         if found.repeats > 1:
             x, found = builder.emit_te(found.repeated, x, primfunc_name_hint="repeated"), found.of_repeated()
         window, is_image = found.window, found.result == found.out
-        plan = self._winograd_of(found, arithmetic) if arithmetic == FLOATS else None
-        if plan is not None and found.weights is not None:
-            transformed = relax.const(winograd.transform_weights(found.weights, plan.m))
-            return _winograd(builder, x, transformed, found, plan)
+        tiling = self._winograd_of(found, arithmetic) if arithmetic == FLOATS else None
+        if tiling is not None and found.weights is not None:
+            transformed = relax.const(winograd.transform_weights(found.weights, tiling.m))
+            return _winograd(builder, x, transformed, found, tiling)
         if found.weights is not None:
             weights = relax.const(found.weights)
         elif not is_image:
@@ -193,7 +193,7 @@ class Lowering:
         return relax.call_tir(function, relax.Tuple([x]), call.ty)
 
     def _widened(self, builder: Any, weights: Any, arithmetic: Arithmetic) -> Any:
-        """Weights as the arithmetic wants them, with columns of zeros behind them where that gives better tiles."""
+        """Weights encoded by the arithmetic, padded with columns of zeros where that gives better tiles."""
         own = int(weights.ty.shape[-1])
         columns = self._rows_of(arithmetic).columns(own)
         known = constant_of(weights, builder)
@@ -208,7 +208,7 @@ class Lowering:
 
 
 def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) -> Any:
-    """What a convolution reads, as images, as the arithmetic wants them."""
+    """The input of a convolution as images, encoded by the arithmetic."""
     if found.depth is not None:
         x = builder.emit_te(found.images, x, primfunc_name_hint="volumes")
     x = as_stored(builder, x, arithmetic)
@@ -217,32 +217,32 @@ def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) ->
     return x
 
 
-def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, plan: winograd.Plan) -> Any:
+def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, tiling: winograd.Tiling) -> Any:
     """The convolution in one function, or in three."""
     window, out = found.window, found.out
-    if plan.block is not None:
+    if tiling.block is not None:
         return builder.call_te(
-            lambda x, weights: found.shaped(winograd.convolution(x, weights, plan, window, out)),
+            lambda x, weights: found.shaped(winograd.convolution(x, weights, tiling, window, out)),
             x,
             weights,
             primfunc_name_hint="winograd",
             primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},
         )
     inputs = builder.emit_te(
-        lambda x: winograd.transform_input(x, plan, window),
+        lambda x: winograd.transform_input(x, tiling, window),
         x,
         primfunc_name_hint="winograd_input",
         primfunc_attrs={FUSION_PATTERN: OPAQUE},
     )
     products = builder.emit_te(
-        lambda x, weights: winograd.products(x, weights, plan),
+        lambda x, weights: winograd.products(x, weights, tiling),
         inputs,
         weights,
         primfunc_name_hint="winograd_products",
         primfunc_attrs={FUSION_PATTERN: OPAQUE},
     )
     return builder.call_te(
-        lambda product: found.shaped(winograd.transform_output(product, plan, out)),
+        lambda product: found.shaped(winograd.transform_output(product, tiling, out)),
         products,
         primfunc_name_hint="winograd_output",
         primfunc_attrs={FUSION_PATTERN: TAKES_EPILOGUE},

@@ -27,12 +27,13 @@ PAIR_CHANNELS = 2
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Of float32. depth: how many channels of the input one step of the reduction takes. input: the dtype that it is
-    stored in. tiles: the product is meant for tiles of AMX.
-    """
+    """Inputs and weights in float32."""
 
+    #: channels of the input that one step of the reduction takes
     depth: int = 1
+    #: dtype that the input is stored in
     input: str = "float32"
+    #: the product is meant for tiles of AMX
     tiles: bool = False
 
     def product(self, read: Callable[[Scalar], Scalar], step: Scalar, weight: Scalar) -> Scalar:

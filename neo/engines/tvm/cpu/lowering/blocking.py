@@ -29,11 +29,15 @@ class Spread(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Blocking:
-    """gates: of each group, how many are summed at a time. tiles: of the batch's rows. vectors: of LANES units."""
+    """The register tiles of a recurrence."""
 
+    #: of each group: how many are summed at a time
     gates: tuple[int, ...]
+    #: that the batch's rows are cut into
     tiles: int
+    #: what threads share
     spread: Spread
+    #: of LANES units
     vectors: int
 
     def heights(self, batch: int) -> tuple[tuple[int, int], ...]:

@@ -20,10 +20,12 @@ Sums = Callable[[int, Any], Scalar]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the loops are: TensorIR expressions. count: steps that were done. step: the one of the sequence."""
+class Iteration:
+    """Where the loops are, as TensorIR expressions."""
 
+    #: steps that were done
     count: Any
+    #: which one of the sequence it is
     step: Any
     direction: Any
     block: Any
@@ -32,20 +34,22 @@ class Place:
     def unit(self, lane: Any) -> Any:
         return self.block * LANES + lane
 
-    def down(self, rows: Any) -> Place:
+    def down(self, rows: Any) -> Iteration:
         return replace(self, row=self.row + rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """group: of gates that are summed. gates: how many it has. source: (place, unit) -> what the weights multiply.
-    finish: makes of the sums of one row what the next phase, or the next step, reads.
-    """
+    """A product of the state and what is made of its sums."""
 
+    #: of gates that are summed
     group: int
+    #: how many the group has
     gates: int
-    source: Callable[[Place, Any], Scalar]
-    finish: Callable[[Place, Sums], None]
+    #: (iteration, unit) -> what the weights are multiplied with
+    source: Callable[[Iteration, Any], Scalar]
+    #: makes of the sums of one row what the next phase, or the next step, reads
+    finish: Callable[[Iteration, Sums], None]
 
 
 class Cell:
@@ -93,10 +97,10 @@ class Cell:
     def _declare_bias(self) -> None:
         """For the cell that has one of its own."""
 
-    def _advance(self, at: Place, sums: Sums) -> None:
+    def _advance(self, at: Iteration, sums: Sums) -> None:
         raise NotImplementedError
 
-    def _old(self, at: Place, unit: Any) -> Scalar:
+    def _old(self, at: Iteration, unit: Any) -> Scalar:
         """The hidden state before this step."""
         return self._hidden[at.count % 2, at.direction, at.row, unit]
 
@@ -104,13 +108,13 @@ class Cell:
         clipped = x if self.spec.clip is None else clamp(x, self.spec.clip)
         return self.spec.activations[index](clipped)
 
-    def _given(self, at: Place, gate: int, lane: Any) -> Scalar:
+    def _given(self, at: Iteration, gate: int, lane: Any) -> Scalar:
         """What inputs and biases contribute to a gate."""
         spec = self.spec
         column = (at.direction * GATES[spec.cell] + gate) * spec.width + at.unit(lane)
         return self._gates[at.step * spec.batch + at.row, column]
 
-    def _emit(self, at: Place, value: Callable[[Any], Scalar]) -> None:
+    def _emit(self, at: Iteration, value: Callable[[Any], Scalar]) -> None:
         """The new hidden state."""
         with lanes() as lane:
             T.buffer_store(self.y, value(lane), [at.step, at.direction, at.row, at.unit(lane)])
@@ -120,14 +124,14 @@ class Cell:
 
 
 class _Rnn(Cell):
-    def _advance(self, at: Place, sums: Sums) -> None:
+    def _advance(self, at: Iteration, sums: Sums) -> None:
         self._emit(at, lambda lane: self._activate(0, self._given(at, 0, lane) + sums(0, lane)))
 
 
 class _Lstm(Cell):
     """Gates: input, output, forget, cell."""
 
-    def _advance(self, at: Place, sums: Sums) -> None:
+    def _advance(self, at: Iteration, sums: Sums) -> None:
         def gate(which: int, lane: Any) -> Scalar:
             return self._activate(1 if which == 3 else 0, self._given(at, which, lane) + sums(which, lane))
 
@@ -158,34 +162,34 @@ class _Gru(Cell):
             self._update = T.sblock_alloc_buffer(self.spec.state_shape, FLOAT)
             self._kept = T.sblock_alloc_buffer(self.spec.state_shape, FLOAT)
 
-    def _kept_state(self, at: Place, unit: Any) -> Scalar:
+    def _kept_state(self, at: Iteration, unit: Any) -> Scalar:
         return self._kept[at.direction, at.row, unit]
 
-    def _gate(self, at: Place, gate: int, sums: Sums, lane: Any) -> Scalar:
+    def _gate(self, at: Iteration, gate: int, sums: Sums, lane: Any) -> Scalar:
         return self._activate(0, self._given(at, gate, lane) + sums(gate, lane))
 
-    def _advance(self, at: Place, sums: Sums) -> None:
+    def _advance(self, at: Iteration, sums: Sums) -> None:
         def new(lane: Any) -> Scalar:
             product = self._gate(at, 1, sums, lane) * (self._bias[at.direction, at.unit(lane)] + sums(2, lane))
             return self._blend(at, lane, self._gate(at, 0, sums, lane), self._given(at, 2, lane) + product)
 
         self._emit(at, new)
 
-    def _reset(self, at: Place, sums: Sums) -> None:
+    def _reset(self, at: Iteration, sums: Sums) -> None:
         with lanes() as lane:
             T.buffer_store(self._update, self._gate(at, 0, sums, lane), [at.direction, at.row, at.unit(lane)])
         with lanes() as lane:
             kept = self._gate(at, 1, sums, lane) * self._old(at, at.unit(lane))
             T.buffer_store(self._kept, kept, [at.direction, at.row, at.unit(lane)])
 
-    def _advance_reset(self, at: Place, sums: Sums) -> None:
+    def _advance_reset(self, at: Iteration, sums: Sums) -> None:
         def new(lane: Any) -> Scalar:
             update = self._update[at.direction, at.row, at.unit(lane)]
             return self._blend(at, lane, update, self._given(at, 2, lane) + sums(0, lane))
 
         self._emit(at, new)
 
-    def _blend(self, at: Place, lane: Any, update: Scalar, hidden: Scalar) -> Scalar:
+    def _blend(self, at: Iteration, lane: Any, update: Scalar, hidden: Scalar) -> Scalar:
         return (number(1) - update) * self._activate(1, hidden) + update * self._old(at, at.unit(lane))
 
 

@@ -30,23 +30,26 @@ GROUPED = 5
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes as (height, width). order: of the input's dimensions. size: of the input. begin: rows above and columns
-    to the left that are zero. padded: of the input with its zeros. out: of the output. wide: how many columns of it are
-    computed. along: columns of the input from one of the output to the next. shift: how many of the columns to the left
-    are not read. phases: where there is a stride, the padded input has every so many columns side by side, [N, H,
-    phases, W / phases, C], so that those that a tile of outputs reads are neighbours.
-    """
+    """Where an image, its zeros and the outputs lie; sizes as (height, width)."""
 
+    #: of the input's dimensions
     order: Order
     images: int
+    #: of the input
     size: tuple[int, int]
+    #: rows above and columns on the left that are zero
     begin: tuple[int, int]
+    #: of the input with its zeros
     padded: tuple[int, int]
     out: tuple[int, int]
+    #: columns of the output that are computed
     wide: int
     depthwise: bool
+    #: columns of the input from one of the output to the next
     along: int
+    #: columns on the left that are not read
     shift: int = 0
+    #: with a stride the padded input is [N, H, phases, W / phases, C]: what a tile of outputs reads are neighbours
     phases: int = 1
 
     @property

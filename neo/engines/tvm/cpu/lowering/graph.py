@@ -11,7 +11,7 @@ from tvm import relax
 from neo.contract.device import Target
 from neo.engines.tvm.cpu.lowering import Lowering
 from neo.engines.tvm.cpu.lowering.arithmetic import FLOATS, Pairs
-from neo.engines.tvm.cpu.lowering.attention import fuse_attention
+from neo.engines.tvm.cpu.lowering.attention_fusion import fuse_attention
 from neo.engines.tvm.cpu.lowering.halves import store_halves
 from neo.engines.tvm.cpu.lowering.rows import Rows
 from neo.engines.tvm.cpu.units.bfloat16 import Unit

@@ -10,11 +10,11 @@ _MARK = "neo.rows"
 
 @dataclass(frozen=True, slots=True)
 class ImageRows:
-    """Of an image: so many rows of zeros are above it, and so many of its own follow. Output h reads, with row k of the
-    kernel, row stride * h + dilation * k of them.
-    """
+    """Output h reads, with row k of the kernel, row stride * h + dilation * k of the padded image."""
 
+    #: rows of zeros above the image
     begin: int
+    #: rows of the image itself
     count: int
     stride: int
     dilation: int

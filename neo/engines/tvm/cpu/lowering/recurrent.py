@@ -24,7 +24,7 @@ from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in
 
 from neo.contract.device import Target
 from neo.engines.tvm.cpu.lowering.blocking import Blocking, Spread, choose_blocking
-from neo.engines.tvm.cpu.lowering.cells import CELLS, Cell, Phase, Place, lanes
+from neo.engines.tvm.cpu.lowering.cells import CELLS, Cell, Iteration, Phase, lanes
 from neo.engines.tvm.ir.activations import number
 from neo.engines.tvm.ir.recurrence import FLOAT, LANES, Recurrence, RecurrenceKernel
 from neo.engines.tvm.tvm_private import BARRIER, FLOPS, IS_SCHEDULED, NO_ALIAS, PARALLEL_REGION
@@ -68,7 +68,7 @@ def _run(cell: Cell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """From first to before end: TensorIR expressions."""
+    """Indices from first to before end, as TensorIR expressions."""
 
     first: Any
     end: Any
@@ -104,7 +104,7 @@ def _steps(cell: Cell, direction: Any, blocks: _Range, tiles: _Range) -> None:
             with barrier, T.serial(0, blocks.size) as turn, T.serial(0, tiles.size) as tile:
                 # back and forth: what one step read last is still in the cache when the next step begins
                 block = blocks.first + turn + count % 2 * (blocks.size - 1 - 2 * turn)
-                at = Place(count, _step(cell.spec, direction, count), direction, block, 0)
+                at = Iteration(count, _step(cell.spec, direction, count), direction, block, 0)
                 _tile(cell, phase, at, tiles.first + tile)
 
 
@@ -115,7 +115,7 @@ def _step(spec: Recurrence, direction: Any, count: Any) -> Any:
     return count + direction * (spec.steps - 1 - 2 * count)
 
 
-def _tile(cell: Cell, phase: Phase, at: Place, tile: Any) -> None:
+def _tile(cell: Cell, phase: Phase, at: Iteration, tile: Any) -> None:
     """One of the tiles of rows, which have two heights at most."""
     (high, count), *others = cell.blocking.heights(cell.spec.batch)
     if not others:
@@ -129,13 +129,13 @@ def _tile(cell: Cell, phase: Phase, at: Place, tile: Any) -> None:
             _advance(cell, phase, at.down(tile * low + count), low)
 
 
-def _advance(cell: Cell, phase: Phase, at: Place, rows: int) -> None:
+def _advance(cell: Cell, phase: Phase, at: Iteration, rows: int) -> None:
     sums = _sums(cell, phase, at, rows)
     with T.serial(0, rows) as row:
         phase.finish(at.down(row), lambda gate, lane: sums[(row * phase.gates + gate) * LANES + lane])
 
 
-def _sums(cell: Cell, phase: Phase, at: Place, rows: int) -> Any:
+def _sums(cell: Cell, phase: Phase, at: Iteration, rows: int) -> Any:
     """The state times the weights of one block of units: (rows * gates * LANES)."""
     gates = cell.blocking.gates[phase.group]
     sums = T.alloc_buffer((rows * phase.gates * LANES,), FLOAT, scope="local")
@@ -152,7 +152,7 @@ def _sums(cell: Cell, phase: Phase, at: Place, rows: int) -> Any:
 class _Tile:
     """Sums in registers: of rows and of so many gates of one block of units as the blocking says."""
 
-    def __init__(self, cell: Cell, phase: Phase, at: Place, rows: int) -> None:
+    def __init__(self, cell: Cell, phase: Phase, at: Iteration, rows: int) -> None:
         self._phase, self._at, self._rows, self._units = phase, at, rows, cell.spec.units
         self._weights = cell.weights[phase.group]
         self._gates = cell.blocking.gates[phase.group]

@@ -22,13 +22,13 @@ FEWEST_ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """row_bytes: from one row of the inputs to the next. merged: so many of the innermost loops of the reduction go
-    over neighbours in memory. pitch: rows from one line of an image to the next, of which not all are asked for; 0 if
-    all are.
-    """
+    """How the rows of a product lie in memory."""
 
+    #: from one row of the inputs to the next
     row_bytes: int
+    #: so many of the innermost loops of the reduction go over neighbours in memory
     merged: int = 1
+    #: rows from one line of an image to the next, of which not all are asked for; 0: all are
     pitch: int = 0
 
     @property
@@ -49,16 +49,17 @@ def whole_tiles(columns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
-    """A convolution over images that have their zeros around them.
-
-    images: how many. out, kernel: (height, width). pitch: the images' width. pairs: of one pixel. filters: how many.
-    """
+    """A convolution over images that have their zeros around them."""
 
     images: int
+    #: (height, width)
     out: tuple[int, int]
+    #: (height, width)
     kernel: tuple[int, int]
     window: Window
+    #: the images' width
     pitch: int
+    #: of channels in a pixel
     pairs: int
     filters: int
 

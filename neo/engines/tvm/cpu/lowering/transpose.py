@@ -26,23 +26,26 @@ _TURN = "neo_transpose"
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """Of the output. reads, writes: how many elements apart its neighbours are in the input and in the output."""
+    """Of the output."""
 
     size: int
+    #: elements from one index to the next in the input
     reads: int
+    #: and in the output
     writes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Transpose:
-    """shape: of the input. axes: which dimension of the input each of the output's is. width: of the output's last
-    dimension, the input's or more; what is behind the input's is not written. pairs: the input is uint16, its last
-    dimension twice as long, and two neighbours stay together, as one int32 of the output.
-    """
+    """A permutation of dimensions."""
 
+    #: of the input
     shape: tuple[int, ...]
+    #: which dimension of the input each of the output's is
     axes: tuple[int, ...]
+    #: of the output's last dimension, the input's or more; what is behind the input's is not written
     width: int
+    #: the input is uint16 with twice as long a last dimension, and two neighbours become one int32 of the output
     pairs: bool = False
 
     @property

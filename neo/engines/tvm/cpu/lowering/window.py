@@ -31,45 +31,47 @@ CONVOLUTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How the kernel moves over the image, each as (vertical, horizontal). padding: (top, left, bottom, right).
-
-    channels_first: the image is NCHW; the result is NHWC all the same.
-    """
+    """How the kernel moves over the image, each as (vertical, horizontal)."""
 
     strides: tuple[int, int]
+    #: (top, left, bottom, right)
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]
     groups: int
+    #: the image is NCHW; the result is NHWC all the same
     channels_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How the kernel of a volume moves through the images of it: so many taps and results."""
+    """How the kernel of a volume moves along its third dimension."""
 
+    #: of the kernel
     taps: int
     stride: int
+    #: padding in front
     begin: int
     dilation: int
+    #: how many results there are
     out: int
 
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A convolution as one over images.
-
-    window: over the images. image: their shape, [N, H, W, C], or [N, C, H, W] if the window says so. kernel: the shape
-    of the weights, [KH, KW, C / groups, O]. weights: themselves, where they are known. out: [N, H', W', O]. result: the
-    shape of the lines, images or volumes that these are. depth: of a volume, of which every result is that of an image
-    with the channels of several.
-    """
+    """A convolution of lines, images or volumes, as one of images."""
 
     window: Window
+    #: [N, H, W, C], or [N, C, H, W] if the window has channels first
     image: tuple[int, ...]
+    #: shape of the weights, [KH, KW, C / groups, O]
     kernel: tuple[int, ...]
+    #: None: not known now
     weights: NDArray[Any] | None
+    #: [N, H', W', O]
     out: tuple[int, ...]
+    #: shape of the lines, images or volumes that the output is
     result: tuple[int, ...]
+    #: of a volume: every result is that of an image with the channels of several
     depth: Depth | None = None
 
     def images(self, x: te.Tensor) -> te.Tensor:

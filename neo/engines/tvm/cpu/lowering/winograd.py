@@ -54,13 +54,13 @@ Matrix = list[list[Fraction]]
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """Outputs = output x ((weights x kernel) * (input x pixels)), for one dimension.
+    """output x ((weights x kernel) * (input x pixels)), for one dimension; a = m + 2."""
 
-    input: [a, a], weights: [a, 3], output: [m, a], with a = m + 2.
-    """
-
+    #: [a, a]
     input: Matrix
+    #: [a, 3]
     weights: Matrix
+    #: [m, a]
     output: Matrix
 
 
@@ -86,13 +86,13 @@ def _product(points: Sequence[Fraction]) -> list[Fraction]:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """m: the side of a tile of outputs. tiles: how many are computed, maybe a few more than there are. block: how many
-    go through all three steps together; None: all.
-    """
+class Tiling:
+    """How outputs are cut into tiles of m x m."""
 
     m: int
+    #: how many are computed, maybe a few more than there are
     tiles: int
+    #: tiles that go through all three steps together; None: all
     block: int | None = None
 
     @property
@@ -100,7 +100,7 @@ class Plan:
         return (self.m + KERNEL - 1) ** 2
 
 
-def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, depth: int = 1) -> Plan | None:
+def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, depth: int = 1) -> Tiling | None:
     """The fastest way for an input of [N, H, W, C], or None if direct convolution is faster.
 
     depth: how many channels the direct convolution multiplies at a time.
@@ -118,33 +118,36 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, dep
     direct = _products(images * out_height * wide, wide, (KERNEL * KERNEL, channels // depth, filters), rows)
     # read or written once, but for the first time in a while
     image = 2 * images * (height * width * channels + out_height * out_width * filters) * FLOAT_BYTES
-    costs: dict[Plan | None, float] = {
+    costs: dict[Tiling | None, float] = {
         None: direct * (DIRECT if depth == 1 else DIRECT_PAIRS) + _moving(image // depth, rows.target)
     }
     for m in POINTS:
         tiles = images * -(-out_height // m) * -(-out_width // m)
-        for plan in _plans(m, tiles, filters, rows):
-            costs[plan] = _cost(plan, channels, filters, rows) + _moving(image, rows.target)
-    return min(costs, key=lambda plan: costs[plan])
+        for tiling in _tilings(m, tiles, filters, rows):
+            costs[tiling] = _cost(tiling, channels, filters, rows) + _moving(image, rows.target)
+    return min(costs, key=lambda tiling: costs[tiling])
 
 
-def _plans(m: int, tiles: int, filters: int, rows: Rows) -> list[Plan]:
+def _tilings(m: int, tiles: int, filters: int, rows: Rows) -> list[Tiling]:
     blocks = range(min(LARGEST_BLOCK, tiles // 2), 1, -1)
-    return [Plan(m, rows.round_up(tiles, filters)), *(Plan(m, -(-tiles // block) * block, block) for block in blocks)]
+    return [
+        Tiling(m, rows.round_up(tiles, filters)),
+        *(Tiling(m, -(-tiles // block) * block, block) for block in blocks),
+    ]
 
 
-def _cost(plan: Plan, channels: int, filters: int, rows: Rows) -> float:
+def _cost(tiling: Tiling, channels: int, filters: int, rows: Rows) -> float:
     """Of one core, which may have to wait for the last block of another."""
-    vectors = plan.points * plan.tiles * (channels + filters) / rows.lanes
-    moved = plan.points * (channels + filters) * FLOAT_BYTES
-    multiplying = _products(plan.tiles, plan.block or plan.tiles, (plan.points, channels, filters), rows)
+    vectors = tiling.points * tiling.tiles * (channels + filters) / rows.lanes
+    moved = tiling.points * (channels + filters) * FLOAT_BYTES
+    multiplying = _products(tiling.tiles, tiling.block or tiling.tiles, (tiling.points, channels, filters), rows)
     working = TRANSFORM * vectors + multiplying
-    if plan.block is None:
-        return working + _moving(plan.tiles * moved, rows.target)
-    blocks, cores = plan.tiles // plan.block, rows.target.cpu.cores
-    weights = plan.points * channels * filters * FLOAT_BYTES
+    if tiling.block is None:
+        return working + _moving(tiling.tiles * moved, rows.target)
+    blocks, cores = tiling.tiles // tiling.block, rows.target.cpu.cores
+    weights = tiling.points * channels * filters * FLOAT_BYTES
     again = (blocks - 1) * _fetching(weights, rows.target)
-    moving = blocks * _moving(plan.block * moved, rows.target)
+    moving = blocks * _moving(tiling.block * moved, rows.target)
     return (working + again + moving) * (-(-blocks // cores) * cores / blocks)
 
 
@@ -179,16 +182,16 @@ def transform_weights(weights: NDArray[Any], m: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(transformed.reshape(-1, *weights.shape[2:]), np.float32)
 
 
-def convolution(x: te.Tensor, weights: te.Tensor, plan: Plan, window: Window, shape: tuple[int, ...]) -> te.Tensor:
+def convolution(x: te.Tensor, weights: te.Tensor, tiling: Tiling, window: Window, shape: tuple[int, ...]) -> te.Tensor:
     """All three steps, block by block. weights: transformed. -> [N, H', W', O], as shape says"""
-    return transform_output(products(transform_input(x, plan, window), weights, plan), plan, shape)
+    return transform_output(products(transform_input(x, tiling, window), weights, tiling), tiling, shape)
 
 
-def transform_input(x: te.Tensor, plan: Plan, window: Window) -> te.Tensor:
+def transform_input(x: te.Tensor, tiling: Tiling, window: Window) -> te.Tensor:
     """[N, H, W, C] -> [points, tiles, C]"""
     images, height, width, channels = (int(dim) for dim in x.shape)
     top, left, bottom, right = window.padding
-    m = plan.m
+    m = tiling.m
     alpha, matrix = m + 2, transforms(m).input
     down, along = -(-(height + top + bottom - 2) // m), -(-(width + left + right - 2) // m)
     tiles = images * down * along
@@ -196,41 +199,41 @@ def transform_input(x: te.Tensor, plan: Plan, window: Window) -> te.Tensor:
     def pixel(tile: tirx.Var, i: tirx.Var, j: tirx.Var, c: tirx.Var) -> Any:
         h = tile // along % down * m + i - top
         w = tile % along * m + j - left
-        inside = [h >= 0, h < height, w >= 0, w < width, *([tile < tiles] if tiles < plan.tiles else [])]
+        inside = [h >= 0, h < height, w >= 0, w < width, *([tile < tiles] if tiles < tiling.tiles else [])]
         return tirx.if_then_else(tirx.all(*inside), x[tile // (down * along), h, w, c], tirx.const(0, FLOAT))
 
-    pixels = te.compute((plan.tiles, alpha, alpha, channels), pixel, name="winograd_pixels")
+    pixels = te.compute((tiling.tiles, alpha, alpha, channels), pixel, name="winograd_pixels")
     half = te.compute(
-        (plan.tiles, alpha, alpha, channels),
+        (tiling.tiles, alpha, alpha, channels),
         lambda t, i, j, c: _combine(matrix, i, [pixels[t, k, j, c] for k in range(alpha)]),
         name="winograd_input_half",
     )
     return te.compute(
-        (plan.points, plan.tiles, channels),
+        (tiling.points, tiling.tiles, channels),
         lambda p, t, c: _combine(matrix, p % alpha, [half[t, p // alpha, k, c] for k in range(alpha)]),
         name="winograd_input",
     )
 
 
-def products(inputs: te.Tensor, weights: te.Tensor, plan: Plan) -> te.Tensor:
+def products(inputs: te.Tensor, weights: te.Tensor, tiling: Tiling) -> te.Tensor:
     """[points, tiles, C] x [points, C, O] -> [points, tiles, O]"""
     step = te.reduce_axis((0, int(inputs.shape[2])), name="c")
     return te.compute(
-        (plan.points, plan.tiles, int(weights.shape[2])),
+        (tiling.points, tiling.tiles, int(weights.shape[2])),
         lambda p, t, o: te.sum(inputs[p, t, step] * weights[p, step, o], axis=step),
         name="winograd_products",
-        attrs={} if plan.block is None else {BLOCK: plan.block},
+        attrs={} if tiling.block is None else {BLOCK: tiling.block},
     )
 
 
-def transform_output(product: te.Tensor, plan: Plan, shape: tuple[int, ...]) -> te.Tensor:
+def transform_output(product: te.Tensor, tiling: Tiling, shape: tuple[int, ...]) -> te.Tensor:
     """-> [N, H', W', O], as shape says"""
     _, height, width, filters = shape
-    m = plan.m
+    m = tiling.m
     alpha, matrix = m + 2, transforms(m).output
     down, along = -(-height // m), -(-width // m)
     half = te.compute(
-        (plan.tiles, m, alpha, filters),
+        (tiling.tiles, m, alpha, filters),
         lambda t, i, j, o: _combine(matrix, i, [product[k * alpha + j, t, o] for k in range(alpha)]),
         name="winograd_output_half",
     )

@@ -1,7 +1,9 @@
-"""TensorIR functions -> loops that fit the target. One file per family; the first that takes a function has it.
+"""TensorIR functions -> loops that fit the target. One file per family of functions.
 
-A family takes (schedule, target, the parameters it may have in another layout) and answers which of these it wants
-packed how wide, or None if the function is not one of its own. A tunable family takes a configuration too.
+A family is a function (schedule, target, packable) -> packing. It changes the schedule and returns {parameter: width}
+of the parameters, among the packable ones, that it wants packed so many columns at a time; None says that the function
+is not of this family. The first family in ``FAMILIES`` that takes a function has it. A tunable family takes a
+configuration as well.
 """
 
 from __future__ import annotations
@@ -32,26 +34,28 @@ FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_
 # a scheduled function, and {parameter: width} of what it wants packed
 Found = tuple[tvm.tirx.PrimFunc, Mapping[int, int]]
 Family = Callable[[Schedule, Target, frozenset[int]], Mapping[int, int] | None]
-# family -> what it can be told; (schedule, target) -> configurations, first the one that it takes by itself
+# tunable family -> its choices: (schedule, target) -> configurations, first the one that it takes unmeasured
 TUNABLE = {schedule_reduction: reduction_configurations, schedule_winograd: winograd_configurations}
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """module: every function scheduled that a family takes. left: the names of the others, with their plain loops.
-    packings: what callers have to pass in another layout. tiles: does any function use the tiles of AMX?
-    """
+    """What ``schedule_module`` makes of a module."""
 
+    #: with the loops of every function that a family takes
     module: tvm.IRModule
+    #: names of the other functions, which keep their plain loops
     left: tuple[str, ...]
+    #: parameters that callers have to pass in another layout
     packings: Packings
+    #: does any function use the tiles of AMX?
     tiles: bool
 
 
 def schedule_module(
     module: tvm.IRModule, target: Target, packable: Uses, configurations: Mapping[str, Configuration] | None = None
 ) -> Scheduled:
-    """configurations: by function, to be preferred to the families' own choice where they fit the function."""
+    """configurations: name of a function -> what was measured for it; used where it fits the function."""
     functions = dict(module.functions)
     left = []
     tiles = False
@@ -60,7 +64,7 @@ def schedule_module(
         if not isinstance(function, tvm.tirx.PrimFunc):
             continue
         name = variable.name_hint
-        if is_scheduled(function):  # its loops were written for the purpose
+        if is_scheduled(function):  # hand-written loops
             packings[name] = {}
             continue
         weights, configuration = frozenset(packable.get(name, ())), (configurations or {}).get(name)
@@ -106,7 +110,7 @@ def schedule_by(
 def _in_tiles(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[tvm.tirx.PrimFunc, Mapping[int, Packing]] | None:
-    """None if the function is not meant for tiles of AMX, or cannot be written for them."""
+    """None if the function is not marked for AMX, or more is fused to it than its loops can do."""
     attention = attend_in_tiles(function, target)
     return multiply_in_tiles(function, target, packable) if attention is None else (attention, {})
 
@@ -120,6 +124,6 @@ def _attempt(family: Family, function: tvm.tirx.PrimFunc, target: Target, packab
     schedule = Schedule(function)
     try:
         packing = family(schedule, target, packable)
-    except ScheduleError:  # a shape of loops that the family did not foresee: correct, slow loops remain
+    except ScheduleError:  # loops that the family did not foresee: the plain ones, correct and slow, remain
         return None
     return None if packing is None else (skip_zeros(schedule.mod["main"]), packing)

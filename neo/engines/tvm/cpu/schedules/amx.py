@@ -22,7 +22,7 @@ from neo.contract.device import Target
 from neo.engines.tvm.cpu.lowering.tiled import Mark, mark_of, whole_tiles
 from neo.engines.tvm.cpu.schedules.amx_loops import (
     INDEX,
-    Rows,
+    RowPointer,
     Scalar,
     extent_of,
     fitting,
@@ -66,28 +66,32 @@ def multiply_in_tiles(
 
 
 @dataclass(frozen=True, slots=True)
-class _Kernel:
-    """inputs: the region of them that a step of the reduction reads. groups, row: its variables over the output, the
-    columns left out. outer, inner: those it reduces over, inner if over neighbours in memory. wide: the buffer of sums.
-    output: what is stored of them where, in the variables places and column. position: of the weights among the
-    parameters.
-    """
+class _TiledProduct:
+    """A function as loops over AMX tiles need it: a sum of products, and one pass over the sums."""
 
     product: Product
     mark: Mark
+    #: region of the inputs that one step of the reduction reads
     inputs: Any
+    #: block variables over the output: the leading ones
     groups: Sequence[Any]
+    #: the last one before the columns
     row: Any
+    #: block variables that it reduces over, but for the inner ones
     outer: Sequence[Any]
+    #: those of the reduction that go over neighbours in memory
     inner: Sequence[Any]
+    #: buffer of the sums
     wide: Any
+    #: what is stored of the sums, in the variables places and column
     output: tirx.BufferStore
     places: Sequence[Any]
     column: Any
+    #: of the weights among the parameters
     position: int
 
 
-def _read(schedule: Schedule, packable: frozenset[int]) -> _Kernel | None:
+def _read(schedule: Schedule, packable: frozenset[int]) -> _TiledProduct | None:
     blocks = blocks_of(schedule)
     mark = mark_of(schedule.get(blocks[0])) if blocks else None
     if mark is None or any(is_reduction(schedule, other) for other in blocks[1:]):
@@ -110,7 +114,7 @@ def _read(schedule: Schedule, packable: frozenset[int]) -> _Kernel | None:
     last = schedule.get(others[-1]) if others else block
     *places, column = [v for v in last.iter_vars if v.iter_type == tirx.IterVar.DataPar]
     output = last.body if others else _as_it_is(wide, places, column)
-    kernel = _Kernel(product, mark, inputs, groups, row, outer, inner, wide, output, places, column, position)
+    kernel = _TiledProduct(product, mark, inputs, groups, row, outer, inner, wide, output, places, column, position)
     return kernel if isinstance(output, tirx.BufferStore) and _is_one_pass(kernel) else None
 
 
@@ -119,7 +123,7 @@ def _as_it_is(wide: Any, places: Sequence[Any], column: Any) -> tirx.BufferStore
     return tirx.BufferStore(wide, tirx.BufferLoad(wide, at), at)
 
 
-def _is_one_pass(kernel: _Kernel) -> bool:
+def _is_one_pass(kernel: _TiledProduct) -> bool:
     """Has the output a place for every row of sums, and is made of the sums of its own row and column only?"""
     shape, sums = [extent_of(v) for v in kernel.places], [*map(extent_of, kernel.groups), kernel.product.rows]
     if kernel.mark.pitch:
@@ -147,7 +151,7 @@ def _is_one_pass(kernel: _Kernel) -> bool:
     return not elsewhere
 
 
-def _leading(kernel: _Kernel, groups: Sequence[Scalar], row: Scalar) -> tuple[list[Scalar], Scalar | None]:
+def _leading(kernel: _TiledProduct, groups: Sequence[Scalar], row: Scalar) -> tuple[list[Scalar], Scalar | None]:
     """-> (the leading indices of the output that a row of sums is for, under which condition it is for one)."""
     shape, pitch = [extent_of(v) for v in kernel.places], kernel.mark.pitch
     if pitch:
@@ -156,7 +160,7 @@ def _leading(kernel: _Kernel, groups: Sequence[Scalar], row: Scalar) -> tuple[li
     return ([*groups, row] if shape == own else unflatten(flatten([*groups, row], own), shape)), None
 
 
-def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
+def _over_blocks(kernel: _TiledProduct, weights: Any, target: Target) -> tirx.Stmt:
     """All blocks of the output, spread over the threads. A thread configures its tiles for every part that it takes."""
     product = kernel.product
     across = -(-extent_of(kernel.column) // (product.across * TILE_COLUMNS))
@@ -167,12 +171,12 @@ def _over_blocks(kernel: _Kernel, weights: Any, target: Target) -> tirx.Stmt:
     *groups, index = unflatten(row, [*map(extent_of, kernel.groups), product.blocks])
     first_row = fitting(index, product.block_rows, product.rows)
     fetching = _Fetching(row, down, (column + 1) % across) if columns_first and down > 1 else None
-    at = _Place(groups, first_row, column * product.across, fetching)
+    at = _SumsBlock(groups, first_row, column * product.across, fetching)
     body = _widths(kernel, weights, at, column)
     return spread(product, (block, down * across), body, target, cycles=product.cycles)
 
 
-def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
+def _reads_weights_once(kernel: _TiledProduct, target: Target) -> bool:
     """Do all rows of some columns come before the next columns? Weights are then read once, but outputs, and what is
     added to them, not line by line.
     """
@@ -183,26 +187,31 @@ def _reads_weights_once(kernel: _Kernel, target: Target) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """Weights for the next columns, by the index-th of so many blocks of rows. columns: which, in blocks of them."""
+    """Prefetching of the next columns' weights, of which every block of rows does a part."""
 
+    #: of the block of rows
     index: Scalar
+    #: how many blocks of rows there are
     blocks: int
+    #: which block of columns comes next
     columns: Scalar
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Of a block of sums: its group and first row, and of the weights the first tile. fetching: None if nothing is
-    fetched for the next block.
-    """
+class _SumsBlock:
+    """Which sums a block of tiles computes."""
 
+    #: indices of its group
     groups: Sequence[Scalar]
+    #: the first row
     row: Scalar
+    #: the first tile of weights
     tile: Scalar
+    #: None: nothing is prefetched
     fetching: _Fetching | None
 
 
-def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.Stmt:
+def _widths(kernel: _TiledProduct, weights: Any, at: _SumsBlock, column: Scalar) -> tirx.Stmt:
     """The last block of columns may have fewer of them."""
     width = kernel.product.across * TILE_COLUMNS
     count, rest = divmod(extent_of(kernel.column), width)
@@ -212,7 +221,7 @@ def _widths(kernel: _Kernel, weights: Any, at: _Place, column: Scalar) -> tirx.S
     return tirx.IfThenElse(column < count, _block(kernel, weights, at, width), last) if count else last
 
 
-def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt:
+def _block(kernel: _TiledProduct, weights: Any, at: _SumsBlock, columns: int) -> tirx.Stmt:
     product, width = kernel.product, whole_tiles(columns)
     wide = width // TILE_COLUMNS
     sums = on_stack(product.block_rows * width, "sums")
@@ -223,7 +232,7 @@ def _block(kernel: _Kernel, weights: Any, at: _Place, columns: int) -> tirx.Stmt
     )
 
 
-def _reduction(kernel: _Kernel, weights: Any, at: _Place, wide: int) -> tirx.Stmt:
+def _reduction(kernel: _TiledProduct, weights: Any, at: _SumsBlock, wide: int) -> tirx.Stmt:
     product, mark = kernel.product, kernel.mark
     runs, step = [tirx.Var("run", INDEX) for _ in kernel.outer], tirx.Var("step", INDEX)
     values = {
@@ -236,11 +245,11 @@ def _reduction(kernel: _Kernel, weights: Any, at: _Place, wide: int) -> tirx.Stm
     pair = fitting(step, product.depth, product.pairs)
     run = flatten(runs, [extent_of(v) for v in kernel.outer])
 
-    def inputs(upper: int) -> Rows:
+    def inputs(upper: int) -> RowPointer:
         offset = pair * amx.PAIR_BYTES + upper * product.heights[0] * mark.row_bytes
         return tirx.handle_add_byte_offset(tirx.address_of(corner), offset), mark.row_bytes
 
-    def tile(left: int) -> Rows:
+    def tile(left: int) -> RowPointer:
         element = tirx.BufferLoad(weights, [at.tile + left, run, step, number(0), number(0)])
         return tirx.address_of(element), ROW_BYTES
 
@@ -268,7 +277,7 @@ def _fetch_weights(product: Product, weights: Any, fetching: _Fetching | None, t
     return [prefetch.fetch(tirx.handle_add_byte_offset(tirx.buffer_data(weights), place)) for place in places]
 
 
-def _fetch_operands(kernel: _Kernel, at: _Place, turn: Scalar, wide: int) -> list[tirx.Stmt]:
+def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: int) -> list[tirx.Stmt]:
     """What is added to the sums has a line for every row of them, far from each other: some rows at every step."""
     product = kernel.product
     if kernel.mark.pitch:  # rows are not at a constant distance
@@ -285,7 +294,7 @@ def _fetch_operands(kernel: _Kernel, at: _Place, turn: Scalar, wide: int) -> lis
     return [prefetch.fetch(address) for address in addresses]
 
 
-def _operands(kernel: _Kernel) -> list[Any]:
+def _operands(kernel: _TiledProduct) -> list[Any]:
     """Buffers that are as large as the output, and read as it is written."""
     found: list[Any] = []
     own = [v.var for v in (*kernel.places, kernel.column)]
@@ -300,7 +309,7 @@ def _operands(kernel: _Kernel) -> list[Any]:
     return found
 
 
-def _outputs(kernel: _Kernel, at: _Place, columns: int, sums: Any) -> tirx.Stmt:
+def _outputs(kernel: _TiledProduct, at: _SumsBlock, columns: int, sums: Any) -> tirx.Stmt:
     """What is fused to the product, row by row and a vector of columns at a time."""
     product, width = kernel.product, whole_tiles(columns)
     row = tirx.Var("row", INDEX)

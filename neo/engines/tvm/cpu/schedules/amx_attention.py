@@ -17,11 +17,11 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 
 from neo.contract.device import Target
-from neo.engines.tvm.cpu.lowering.attention import BIASED, LARGEST, POWERS, SCORES, STEPS, TOTAL, VALUES
+from neo.engines.tvm.cpu.lowering.attention import BIASED, BLOCKS, LARGEST, POWERS, SCORES, TOTAL, VALUES
 from neo.engines.tvm.cpu.lowering.tiled import mark_of, whole_tiles
 from neo.engines.tvm.cpu.schedules.amx_loops import (
     INDEX,
-    Rows,
+    RowPointer,
     Scalar,
     extent_of,
     fitting,
@@ -62,10 +62,12 @@ def attend_in_tiles(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | 
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """A block: its variables over what it computes (leading dimensions, row, column), and what it stores."""
+class _Pointwise:
+    """A block that computes one element at a time."""
 
+    #: its variables: leading dimensions, row, column
     at: Sequence[Any]
+    #: what it stores
     store: tirx.BufferStore
 
     def value(self, at: Sequence[Scalar], loads: dict[Any, Scalar]) -> Scalar:
@@ -74,10 +76,13 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """inputs, weights: the regions that a step reads, in the variables at, of the output, and step."""
+    """A block that sums up products of pairs."""
 
+    #: its variables over the output
     at: Sequence[Any]
+    #: its variable over the reduction
     step: Any
+    #: regions that one step reads
     inputs: Any
     weights: Any
 
@@ -88,24 +93,29 @@ class _Product:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kernel:
-    """scored: the first product. row_bytes: from one row of queries to the next. keys, width: columns of the scores and
-    of the values; columns: of the output. buffers: of each block, by its name. order: which dimension of the values
-    each variable of last is.
-    """
+class _TiledAttention:
+    """Attention as loops over AMX tiles need it."""
 
+    #: the first product
     scored: Product
+    #: from one row of queries to the next
     row_bytes: int
+    #: extents of the leading dimensions
     lead: Sequence[int]
+    #: columns of the scores
     keys: int
+    #: columns of the values
     width: int
+    #: name of a block -> the buffer that it writes
     buffers: dict[str, Any]
     scores: _Product
-    biased: _Step
-    powers: _Step
+    biased: _Pointwise
+    powers: _Pointwise
     values: _Product
-    last: _Step
+    last: _Pointwise
+    #: which dimension of the values each variable of ``last`` is
     order: Sequence[int]
+    #: of the output
     columns: int
 
     @property
@@ -113,12 +123,12 @@ class _Kernel:
         return self.scored.block_rows * self.keys * (FLOAT_BYTES + HALF_BYTES)
 
 
-def _read(schedule: Schedule) -> _Kernel | None:
+def _read(schedule: Schedule) -> _TiledAttention | None:
     *before, last = blocks_of(schedule)
     blocks = {schedule.get(block).name_hint: block for block in before}
     if VALUES not in blocks or mark_of(schedule.get(blocks[SCORES])) is None:
         return None
-    steps = {name: blocks.pop(name) for name in STEPS}
+    steps = {name: blocks.pop(name) for name in BLOCKS}
     for block in blocks.values():
         schedule.compute_inline(block)
     described = {name: schedule.get(block) for name, block in steps.items()}
@@ -134,7 +144,7 @@ def _read(schedule: Schedule) -> _Kernel | None:
         return None
     *lead, rows, keys, depth = (extent_of(v) for v in described[SCORES].iter_vars)
     width = extent_of(described[VALUES].iter_vars[-2])
-    return _Kernel(
+    return _TiledAttention(
         scored=Product(math.prod(lead), rows, keys, 1, depth),
         row_bytes=mark.row_bytes,
         lead=lead,
@@ -142,10 +152,10 @@ def _read(schedule: Schedule) -> _Kernel | None:
         width=width,
         buffers=buffers,
         scores=scores,
-        biased=_step(described[BIASED]),
-        powers=_step(described[POWERS]),
+        biased=_pointwise(described[BIASED]),
+        powers=_pointwise(described[POWERS]),
         values=values,
-        last=_Step(own, output.body),
+        last=_Pointwise(own, output.body),
         order=order,
         columns=extent_of(output.iter_vars[order.index(len(order) - 1)]),
     )
@@ -156,8 +166,8 @@ def _is_store(block: Any) -> bool:
     return parallel and isinstance(block.body, tirx.BufferStore)
 
 
-def _step(block: Any) -> _Step:
-    return _Step([v.var for v in block.iter_vars], block.body)
+def _pointwise(block: Any) -> _Pointwise:
+    return _Pointwise([v.var for v in block.iter_vars], block.body)
 
 
 def _product(block: Any) -> _Product | None:
@@ -170,7 +180,7 @@ def _product(block: Any) -> _Product | None:
 
 
 class _Writer:
-    def __init__(self, kernel: _Kernel) -> None:
+    def __init__(self, kernel: _TiledAttention) -> None:
         self._kernel, self._tiles = kernel, kernel.scored
         rows, keys = self._tiles.block_rows, kernel.keys
         self._scores = on_stack(rows * keys, "scores")
@@ -232,16 +242,16 @@ class _Writer:
         parts = [loop(index, number(0), number(count), body(index * most, most))] if count else []
         return tirx.stmt_seq(*parts, *([body(number(count * most), rest)] if rest else []))
 
-    def _reduction(self, wide: int, steps: int, inputs: Rows, weights: tuple[Scalar, int]) -> tirx.Stmt:
+    def _reduction(self, wide: int, steps: int, inputs: RowPointer, weights: tuple[Scalar, int]) -> tirx.Stmt:
         """weights: of the first row of pairs, and how many of them there are to a row."""
         tiles, step = self._tiles, tirx.Var("step", INDEX)
         (queries, row_bytes), (corner, row_pairs) = inputs, weights
 
-        def input_rows(upper: int) -> Rows:
+        def input_rows(upper: int) -> RowPointer:
             offset = step * (TILE_PAIRS * PAIR_BYTES) + upper * tiles.heights[0] * row_bytes
             return tirx.handle_add_byte_offset(queries, offset), row_bytes
 
-        def weight_rows(left: int) -> Rows:
+        def weight_rows(left: int) -> RowPointer:
             offset = (step * (TILE_PAIRS * row_pairs) + left * TILE_COLUMNS) * PAIR_BYTES
             return tirx.handle_add_byte_offset(corner, offset), row_pairs * PAIR_BYTES
 

@@ -27,7 +27,7 @@ INDEX, LOCAL = "int64", "local"
 # a TensorIR expression; tvm has no types
 Scalar = Any
 # of the first row of a tile, and how many bytes there are from one row to the next
-Rows = tuple[Scalar, int]
+RowPointer = tuple[Scalar, int]
 
 
 def spread(
@@ -50,7 +50,7 @@ def spread(
 
 
 def multiply_step(
-    product: Product, wide: int, inputs: Callable[[int], Rows], weights: Callable[[int], Rows]
+    product: Product, wide: int, inputs: Callable[[int], RowPointer], weights: Callable[[int], RowPointer]
 ) -> tirx.Stmt:
     """One step of the reduction for a block of wide tiles of columns. inputs, weights: of which tile of the step."""
     grid = itertools.product(range(product.tall), range(wide))

@@ -8,7 +8,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from neo.contract.device import Target
-from neo.engines.tvm.cpu.lowering.attention import STEPS, VALUES
+from neo.engines.tvm.cpu.lowering.attention import BLOCKS, VALUES
 from neo.engines.tvm.cpu.schedules.loops import blocks_of, extent, keep_in_registers, lanes, vectorise_innermost
 from neo.engines.tvm.cpu.schedules.rows import reduce_by_lanes, vectorise_partial
 from neo.engines.tvm.cpu.units.tiles import FLOAT_BYTES, Tile, choose_tile, choose_width
@@ -24,7 +24,7 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
     blocks = {schedule.get(block).name_hint: block for block in before}
     if VALUES not in blocks:
         return None
-    scores, biased, largest, powers, total, values = (blocks.pop(name) for name in STEPS)
+    scores, biased, largest, powers, total, values = (blocks.pop(name) for name in BLOCKS)
     for block in blocks.values():
         schedule.compute_inline(block)
     tile = _tile(schedule, values, target)

@@ -23,14 +23,16 @@ from neo.engines.tvm.cpu.units.tiles import STEPS_UNROLLED
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """padding: blocks that the reduction reads from. loops: the reduction's. last: the end of what is computed tile by
-    tile with the reduction, maybe itself. spread: a block behind that with more outputs than the reduction has.
-    """
+    """A function with one reduction, after everything has been inlined that can be."""
 
+    #: blocks that the reduction reads and that choose between values
     padding: list[SBlockRV]
     reduction: SBlockRV
+    #: of the reduction
     loops: Loops
+    #: the last block that is computed tile by tile with the reduction, maybe itself
     last: SBlockRV
+    #: a block behind that, with more outputs than the reduction has
     spread: SBlockRV | None
 
 

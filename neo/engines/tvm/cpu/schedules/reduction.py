@@ -1,7 +1,9 @@
 """Functions with one reduction (convolution in channels-last layout, matmul, pooling, means) and what is fused to it.
 
-The output is cut into tiles of rows x vectors that stay in registers over the whole reduction; the innermost loop
-runs over contiguous output channels. Bias, activation and residual are computed on the tile while it is in the cache.
+The output is cut into register tiles of rows x vectors, which stay in registers over the whole reduction; the innermost
+loop runs over contiguous output channels. The epilogue (bias, activation, residual) is computed tile by tile, while the
+tile is in the cache.
+
 The register blocking follows Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
 """
 
@@ -60,7 +62,7 @@ def schedule_reduction(
     matrices = elements(schedule, loops.spatial[: order.batch])
     tiles = _compute_by_tiles(schedule, reduction, last, tile, order)
     for block in reversed(padding):
-        # only what the tile needs, into the cache, instead of a pass over memory
+        # only what the tile needs, which stays in the cache, instead of a pass over memory
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         vectorise_innermost(schedule, block, target)
     if order.columns_first:
@@ -72,10 +74,11 @@ def schedule_reduction(
 def schedule_products(
     schedule: Schedule, products: SBlockRV, target: Target, packable: frozenset[int], tile: Tile
 ) -> dict[int, int]:
-    """A batch of matrix products, each with weights of its own, within a loop that other steps belong to as well. tile:
-    one of ``product_tiles``. -> what it wants packed how wide.
+    """A batch of matrix products, each with weights of its own, inside a loop that it shares with other blocks.
+
+    tile: one of ``product_tiles``. -> {parameter: width} of what it wants packed.
     """
-    order = Order(spread=False, columns_first=True, batch=1, inside=1)
+    order = LoopOrder(spread=False, columns_first=True, batch=1, inside=1)
     loops = known_loops(schedule, products, order.inside)
     matrices, _, columns = (extent(schedule, loop) for loop in loops.spatial)
     weights = matrices * elements(schedule, loops.reduction) * columns
@@ -87,8 +90,8 @@ def schedule_products(
     return packing
 
 
-def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: Order) -> LoopRV:
-    """last: the end of what is computed tile by tile with the reduction, maybe itself. -> the loop over tiles"""
+def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: LoopOrder) -> LoopRV:
+    """last: the last block of the epilogue, or the reduction itself. -> the loop over tiles"""
     width = extent(schedule, known_loops(schedule, reduction, order.inside).spatial[-1])
     if last is reduction:
         last = schedule.cache_write(reduction, 0, LOCAL)
@@ -110,25 +113,26 @@ def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, t
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """spread: tiles go to the threads. columns_first: all rows of some columns before the next columns. batch: so many
-    of the outermost dimensions come before that, because both operands change with them. inside: so many loops around
-    all of them, which other blocks belong to as well.
-    """
+class LoopOrder:
+    """In which order tiles of the output are computed."""
 
+    #: threads share the loop over tiles
     spread: bool
+    #: all rows of some columns come before the next columns
     columns_first: bool
+    #: so many of the outermost dimensions come first of all: both operands change with them
     batch: int
+    #: so many loops around it belong to other blocks too
     inside: int = 0
 
 
-def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_first: bool) -> Order:
+def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_first: bool) -> LoopOrder:
     work = elements(schedule, loops.reduction) * elements(schedule, loops.spatial)
-    return Order(work >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
+    return LoopOrder(work >= PARALLEL_WORK, columns_first, batch_rank(schedule, reduction))
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
-    """Give the block two dimensions, as the product before it has: all rows, and columns."""
+    """Collapse the block's leading dimensions into one, as in the product before it: rows x columns."""
     shape = [extent(schedule, loop) for loop in spatial_of(schedule, block)]
 
     def flat(*at: tirx.Var) -> list[Any]:
@@ -141,13 +145,13 @@ def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
 
 
 def _loop_over_tiles(
-    schedule: Schedule, block: SBlockRV, chosen: Tile, order: Order, width: int
+    schedule: Schedule, block: SBlockRV, chosen: Tile, order: LoopOrder, width: int
 ) -> tuple[list[LoopRV], list[LoopRV]]:
     """Cut the block's output into tiles; -> (the loops over tiles, those inside one: rows, vectors, lanes).
 
-    A reduction of the block's own comes between them. width: columns of the reduction. Of several groups that the block
-    puts side by side, each has as many; if that is several tiles, the groups have a loop of their own, for TVM does not
-    find out what a tile needs where one loop counts both.
+    If the block is a reduction, its reduction loops come between them. width: columns of the reduction. The block may
+    put several groups of that width side by side; if a group has several tiles, groups get a loop of their own, because
+    compute_at cannot bound what a tile reads where one loop goes over both.
     """
     spatial = spatial_of(schedule, block, order.inside)
     reduction = schedule.get_loops(block)[order.inside + len(spatial) :]

@@ -1,10 +1,9 @@
-"""Configurations of kernels that were measured: how they are searched, and where they are kept.
+"""Autotuning: configurations of kernels are measured and kept.
 
-configuration  what is chosen for one kernel
 signature      which kernels are the same
-cache          what was measured before: the user's documents and those that come with the package
+cache          what was measured before: the user's documents and those that come with the package; needs no TVM
 search         which of a module's kernels to measure, until the time is over
 bench, worker  the candidates for one kernel, compiled and timed in a process of their own
 
-``configuration`` and ``cache`` do not need TVM.
+What can be chosen for a kernel is in ``units/configuration.py``.
 """

@@ -29,13 +29,15 @@ LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """best: index of the candidate. gain: how many times as fast as the first. microseconds: of one call.
-    out: candidates that crashed or answered otherwise than the first.
-    """
+    """What was measured of one kernel."""
 
+    #: index of the candidate
     best: int
+    #: how many times as fast as the first candidate
     gain: float
+    #: of one call
     microseconds: float
+    #: candidates that crashed or gave another answer than the first
     out: tuple[int, ...]
 
 

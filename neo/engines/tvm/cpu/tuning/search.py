@@ -34,16 +34,17 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
-    """A function that a tunable family takes. weights: the parameters that may be packed. candidates: first the one it
-    gets unmeasured. share: of its module's estimated time, 0 to 1, with all its calls.
-    """
+class TunableKernel:
+    """A function that a tunable family takes."""
 
     name: str
     function: tvm.tirx.PrimFunc
+    #: parameters that may be packed
     weights: frozenset[int]
+    #: configurations, first the one that it gets unmeasured
     candidates: tuple[Configuration, ...]
     signature: str
+    #: of its module's estimated time, 0 to 1, with all its calls
     share: float
 
 
@@ -118,7 +119,7 @@ class Tuner:
             notes.append(f"kernels not measured yet: {len(self._missed)}; the time was over, --tune gives more")
         return tuple(notes)
 
-    def _recall(self, kernel: Kernel) -> Measured | None:
+    def _recall(self, kernel: TunableKernel) -> Measured | None:
         """What is known and fits."""
         measured = self._known.get(kernel.signature)
         if measured is None or measured.configuration in kernel.candidates:
@@ -126,7 +127,7 @@ class Tuner:
         fits = schedule_by(measured.configuration, kernel.function, self._target, kernel.weights) is not None
         return measured if fits else None
 
-    def _search(self, kernel: Kernel, weights_bytes: int) -> Measured | None:
+    def _search(self, kernel: TunableKernel, weights_bytes: int) -> Measured | None:
         """None if the time is over, or the kernel cannot be measured."""
         if self._left_s <= 0:
             self._missed.add(kernel.signature)
@@ -140,7 +141,7 @@ class Tuner:
             self._keep(kernel.signature, measured)
         return measured
 
-    def _measure(self, kernel: Kernel, weights_bytes: int) -> Measured | None:
+    def _measure(self, kernel: TunableKernel, weights_bytes: int) -> Measured | None:
         scheduled = [
             (candidate, schedule_by(candidate, kernel.function, self._target, kernel.weights))
             for candidate in kernel.candidates
@@ -171,7 +172,7 @@ class Tuner:
             self._notes.append(f"what was measured is not kept: {error.message}")
 
 
-def find_kernels(module: tvm.IRModule, target: Target, uses: Uses, costs: Iterable[KernelCost]) -> list[Kernel]:
+def find_kernels(module: tvm.IRModule, target: Target, uses: Uses, costs: Iterable[KernelCost]) -> list[TunableKernel]:
     """The functions of a lowered module that can be configured and whose cost is known."""
     calls = _calls(module)
     work = {cost.name: (cost.flops + FLOPS_PER_BYTE * cost.moved_bytes) * calls[cost.name] for cost in costs}
@@ -185,7 +186,7 @@ def find_kernels(module: tvm.IRModule, target: Target, uses: Uses, costs: Iterab
         candidates = configurations_of(function, target, weights)
         if len(candidates) > 1:
             share = work[name] / total
-            kernels.append(Kernel(name, function, weights, candidates, signature(function, weights), share))
+            kernels.append(TunableKernel(name, function, weights, candidates, signature(function, weights), share))
     return kernels
 
 

@@ -47,13 +47,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """run: one call with the operands of a turn; turns use other copies of the weights."""
+    """A configuration that can be timed."""
 
     index: int
+    #: one call; every turn uses other copies of the weights
     run: Callable[[int], None]
 
 
-class Kernel:
+class CompiledKernel:
     """description: what ``bench`` wrote. Compiles all candidates together."""
 
     def __init__(self, description: Any, pool_bytes: int) -> None:
@@ -218,7 +219,7 @@ def _aligned(array: NDArray[Any]) -> NDArray[Any]:
 def measure(request: Any) -> Iterator[dict[str, Any]]:
     """What to say about one line of the input."""
     description = tvm.ir.load_json(Path(request["kernel"]).read_text(encoding="utf-8"))
-    kernel = Kernel(description, int(request["pool_bytes"]))
+    kernel = CompiledKernel(description, int(request["pool_bytes"]))
     right: list[int] = []
     wrong: list[int] = []
     expected: list[NDArray[Any]] | None = None

@@ -37,19 +37,21 @@ Expression = Any
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A convolution or product as tiles see it.
+    """A convolution or matrix product as AMX sees it.
 
-    groups: of rows: only those of one group are at a constant distance in memory. rows: in each of them. columns: of
-    the weights, in whole tiles. runs, pairs: every sum has so many runs of so many pairs that are neighbours in memory.
-
-    What tiles do not divide is shared out evenly, and the last tile begins where it still fits: rows that two of them
-    have are computed twice; the weights of pairs that two steps have are zero in the later one.
+    Where tiles do not divide rows or pairs, these are shared out evenly and the last tile overlaps the one before: rows
+    of both are computed twice; the weights of pairs that two steps have are zero in the later one.
     """
 
+    #: of rows; rows are at a constant distance in memory only within a group
     groups: int
+    #: of one group
     rows: int
+    #: of the weights, in whole tiles
     columns: int
+    #: every sum has so many runs of pairs
     runs: int
+    #: of one run, neighbours in memory
     pairs: int
 
     @property

@@ -38,13 +38,14 @@ Scalar = Any
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A processor's way to multiply pairs. intrinsic: LLVM's name of (accumulators, pairs, pairs) -> accumulators for
-    so many lanes. lanes: those that it comes in. tiles: it has AMX beside that, for products that are worth it.
-    """
+    """A processor's way to multiply pairs."""
 
     name: str
+    #: lanes -> LLVM's name of (accumulators, pairs, pairs) -> accumulators
     intrinsic: Callable[[int], str]
+    #: numbers of lanes that the instruction comes in
     lanes: tuple[int, ...]
+    #: it has AMX as well, for products that gain by it
     tiles: bool = False
 
     @property

@@ -33,7 +33,7 @@ LOAD_COST = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """rows x vectors x lanes outputs at a time."""
+    """A register tile: rows x vectors x lanes outputs that are computed at a time."""
 
     rows: int
     vectors: int

@@ -1,4 +1,4 @@
-"""Places for results in larger tensors, and functions that write there."""
+"""Parts of larger tensors (subviews), and functions whose output goes there."""
 
 from __future__ import annotations
 
@@ -18,62 +18,64 @@ from neo.engines.tvm.ir.expressions import with_body
 from neo.engines.tvm.tvm_private import FLOPS, FUSION_PATTERN, IS_SCHEDULED, NO_ALIAS, OPAQUE, is_scheduled
 
 
-class NotPlaced(Exception):
-    """A function does more with its output than to write it, or does that in a way that is not understood."""
+class NotRedirected(Exception):
+    """A function does more with its output than to write it, or has loops of a kind that is not expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """From ``begin`` on along an axis of a whole of that shape."""
+    """A range of one axis."""
 
+    #: of the whole tensor
     shape: tuple[int, ...]
     axis: int
+    #: the first index of the axis
     begin: int
 
     def of(self, indices: Sequence[Any]) -> list[Any]:
-        """A place in the part -> in the whole."""
+        """Indices in the part -> in the whole."""
         return [index + self.begin if axis == self.axis else index for axis, index in enumerate(indices)]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An image, [N, H, W, C], within zeros. shape: [N, H', W', C] or, with every so many columns side by side, [N, H',
-    phases, W' / phases, C]. top, left: rows above and columns beside the image.
-    """
+    """An image, [N, H, W, C], within zeros."""
 
+    #: of the whole: [N, H', W', C]; with phases, [N, H', phases, W' / phases, C]
     shape: tuple[int, ...]
+    #: rows of zeros above the image
     top: int
+    #: columns of zeros on its left
     left: int
+    #: column w is at [w % phases, w // phases], so that a convolution with that stride reads neighbours
     phases: int = 1
 
     def of(self, indices: Sequence[Any]) -> list[Any]:
-        """A place in the image -> in the whole."""
+        """Indices in the image -> in the whole."""
         n, h, w, c = indices
         column = [w + self.left] if self.phases == 1 else _phase_and_column(w + self.left, self.phases)
         return [n, h + self.top, *column, c]
 
 
-Place = Slice | Frame
+Subview = Slice | Frame
 
 
 def _phase_and_column(column: Any, phases: int) -> list[Any]:
     return [column % phases, column // phases]
 
 
-def placed(function: tirx.PrimFunc, place: Place, *, twice: bool = False) -> tirx.PrimFunc:
-    """The scheduled function, writing its output, which is its last parameter, at its place in a whole.
+def redirected(function: tirx.PrimFunc, subview: Subview, *, twice: bool = False) -> tirx.PrimFunc:
+    """The scheduled function with the whole tensor as its last parameter, of which it writes the subview.
 
-    twice: and its output as before, behind it.
-
-    Raises NotPlaced.
+    twice: the output as before is a parameter too, behind the whole, and is written as well. Raises NotRedirected.
     """
     *inputs, part = function.params
     if is_scheduled(function):
-        raise NotPlaced
-    whole = tirx.decl_buffer(place.shape, str(part.dtype), "whole")
+        raise NotRedirected
+    whole = tirx.decl_buffer(subview.shape, str(part.dtype), "whole")
 
     def store(old: tirx.BufferStore) -> tirx.Stmt:
-        at = place.of(old.indices)
+        at = subview.of(old.indices)
         if not twice:
             return tirx.BufferStore(whole, old.value, at)
         return tirx.SeqStmt([old, tirx.BufferStore(whole, old.value, at)])
@@ -105,7 +107,7 @@ def _moved(statement: Any, part: Any, outputs: Sequence[Any], store: Callable[[t
         writes = [new for w in s.writes for new in (written if w.source.same_as(part) else [w])]
         parts = moved(s.body), moved(s.init), s.alloc_buffers
         return s_tir.SBlock(s.iter_vars, s.reads, writes, s.name_hint, *parts, annotations=s.annotations)
-    raise NotPlaced
+    raise NotRedirected
 
 
 def _everywhere(buffer: Any) -> tirx.BufferRegion:

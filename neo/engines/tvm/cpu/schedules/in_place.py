@@ -1,9 +1,9 @@
-"""Results that go straight to their place in a larger tensor, instead of being copied there.
+"""Results are written into the larger tensor that they are a part of, instead of being copied there.
 
-The parts of a concatenation, and the image that a convolution wants within zeros, are written by functions of their
-own. Such a function can as well write into the whole: it gets a twin whose output is the whole, of which it fills its
-part, or, where something else reads the part too, both. What is left then, zeros around an image or a part that no
-function of ours writes, is written into the whole by a function more.
+The parts of a concatenation, and the image that a convolution wants within zeros, are computed by functions of their
+own. Such a function gets a twin that writes into the whole tensor; where something else reads the part too, the twin
+writes both. What remains, zeros around an image or a part that none of our functions computes, is written into the
+whole by one more function.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tvm import relax
 
 from neo.contract.device import Target
 from neo.engines.tvm.cpu.schedules import schedule_module
-from neo.engines.tvm.cpu.schedules.places import Frame, NotPlaced, Place, Slice, copy, placed, zeros
+from neo.engines.tvm.cpu.schedules.subviews import Frame, NotRedirected, Slice, Subview, copy, redirected, zeros
 from neo.engines.tvm.ir.expressions import bytes_of, name_of, shape_of
 from neo.engines.tvm.ir.patterns import CONCATENATION, FRAME
 
@@ -28,14 +28,13 @@ MOST_TWICE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """twins: the new functions, each with the name of the one that does the same."""
-
+class WrittenInPlace:
     module: tvm.IRModule
+    #: name of a new function -> of the one that computes the same
     twins: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_in_place(module: tvm.IRModule, target: Target) -> Placed:
+def write_in_place(module: tvm.IRModule, target: Target) -> WrittenInPlace:
     """module: scheduled."""
     main = module["main"]
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
@@ -49,10 +48,6 @@ def write_in_place(module: tvm.IRModule, target: Target) -> Placed:
 
 @relax.expr_functor.mutator
 class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
-    """wholes: of each, where its parts are. parts: those that are written where they are, and of what. written: a whole
-    as far as it is.
-    """
-
     def __init__(self, module: tvm.IRModule, target: Target, calls: Mapping[relax.Var, relax.Call]) -> None:
         super().__init__(module)
         self._module = module
@@ -62,21 +57,26 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         for block in module["main"].body.blocks:
             for variable, users in relax.analysis.udchain(block).items():
                 self._readers[variable] = self._readers.get(variable, 0) + len(users)
-        self._wholes: dict[relax.Var, dict[relax.Var, Place]] = {}
+        # whole -> its parts
+        self._wholes: dict[relax.Var, dict[relax.Var, Subview]] = {}
+        # part that is written in place -> its whole
         self._parts: dict[relax.Var, relax.Var] = {}
+        # whole -> the variable that has what was written of it so far
         self._written: dict[relax.Var, relax.Var] = {}
-        self._twins: dict[tuple[str, Place, bool], relax.GlobalVar] = {}
+        self._twins: dict[tuple[str, Subview, bool], relax.GlobalVar] = {}
 
     def plan(self, whole: relax.Var, says: Mapping[str, object]) -> None:
         """says: what the function that writes the whole says of itself."""
-        places = self._places(whole, says)
-        free = [(part, place) for part, place in places.items() if self._is_free(part) and self._pays(part, place)]
-        own = [part for part, place in free if self._twin(part, place) is not None]
-        if own and len(places) - len(own) <= MOST_COPIES:
-            self._wholes[whole] = places
+        subviews = self._subviews(whole, says)
+        free = [
+            (part, subview) for part, subview in subviews.items() if self._is_free(part) and self._pays(part, subview)
+        ]
+        own = [part for part, subview in free if self._twin(part, subview) is not None]
+        if own and len(subviews) - len(own) <= MOST_COPIES:
+            self._wholes[whole] = subviews
             self._parts |= dict.fromkeys(own, whole)
 
-    def _places(self, whole: relax.Var, says: Mapping[str, object]) -> dict[relax.Var, Place]:
+    def _subviews(self, whole: relax.Var, says: Mapping[str, object]) -> dict[relax.Var, Subview]:
         """Of the parts; {} where there are none, or one twice."""
         if FRAME not in says and CONCATENATION not in says:
             return {}
@@ -85,46 +85,46 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             return {parts[0]: Frame(shape, *(int(number) for number in says[FRAME]))}  # type: ignore[attr-defined]
         axis = int(says[CONCATENATION])  # type: ignore[call-overload]
         ends = itertools.accumulate(shape_of(part)[axis] for part in parts)
-        places = {part: Slice(shape, axis, end - shape_of(part)[axis]) for part, end in zip(parts, ends, strict=True)}
-        return dict(places) if len(places) == len(parts) else {}
+        subviews = {part: Slice(shape, axis, end - shape_of(part)[axis]) for part, end in zip(parts, ends, strict=True)}
+        return dict(subviews) if len(subviews) == len(parts) else {}
 
     def _is_free(self, part: relax.Var) -> bool:
         """Does one function write it, and nowhere else so far?"""
         is_call = isinstance(part, relax.DataflowVar) and part in self._calls
         return is_call and part not in self._wholes and part not in self._parts
 
-    def _pays(self, part: relax.Var, place: Place) -> bool:
+    def _pays(self, part: relax.Var, subview: Subview) -> bool:
         """Is it faster to write it there than to copy it? To write a large image twice, row by row, is not: it drives
         out of the cache what the function works on.
         """
-        is_image_twice = isinstance(place, Frame) and self._is_shared(part)
+        is_image_twice = isinstance(subview, Frame) and self._is_shared(part)
         return not is_image_twice or bytes_of(part) <= self._target.cpu.l2_kib * 1024 // MOST_TWICE
 
-    def _twin(self, part: relax.Var, place: Place) -> relax.GlobalVar | None:
-        """Of the function that writes the part, writing it there. None if it cannot."""
+    def _twin(self, part: relax.Var, subview: Subview) -> relax.GlobalVar | None:
+        """The function that computes the part, writing into the whole. None if it cannot be changed so."""
         name, twice = self._calls[part].args[0].name_hint, self._is_shared(part)
-        if (name, place, twice) not in self._twins:
+        if (name, subview, twice) not in self._twins:
             try:
-                twin = placed(self._module[name], place, twice=twice)
-            except NotPlaced:
+                twin = redirected(self._module[name], subview, twice=twice)
+            except NotRedirected:
                 return None
-            self._twins[name, place, twice] = self.builder_.add_func(twin, f"{name}_placed")
-        return self._twins[name, place, twice]
+            self._twins[name, subview, twice] = self.builder_.add_func(twin, f"{name}_placed")
+        return self._twins[name, subview, twice]
 
     def _is_shared(self, part: relax.Var) -> bool:
         """Does anything read it but its whole?"""
         return self._readers[part] > 1
 
-    def written(self) -> Placed:
+    def written(self) -> WrittenInPlace:
         if not self._wholes:
-            return Placed(self._module)
+            return WrittenInPlace(self._module)
         main = self._module.get_global_var("main")
         self.builder_.update_func(main, self.visit_expr(self._module["main"]))
         passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
         module = tvm.transform.Sequential(passes)(self.builder_.get())
         left = {variable.name_hint for variable in module.functions}
         names = {twin.name_hint: name for (name, *_), twin in self._twins.items()}
-        return Placed(module, {twin: name for twin, name in names.items() if twin in left})
+        return WrittenInPlace(module, {twin: name for twin, name in names.items() if twin in left})
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         variable = binding.var
@@ -136,21 +136,21 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             for part in self._write(whole, twin, arguments, *own):
                 super().visit_var_binding_(relax.VarBinding(variable, part))
         elif variable in self._wholes:
-            for part, place in self._wholes[variable].items():
-                self._write_rest(variable, part, place)
+            for part, subview in self._wholes[variable].items():
+                self._write_rest(variable, part, subview)
             super().visit_var_binding_(relax.VarBinding(variable, self._written[variable]))
         else:
             super().visit_var_binding_(binding)
 
-    def _write_rest(self, whole: relax.Var, part: relax.Var, place: Place) -> None:
+    def _write_rest(self, whole: relax.Var, part: relax.Var, subview: Subview) -> None:
         """What is not written by the functions that write parts."""
         shape, dtype = shape_of(part), str(part.ty.dtype)
-        if isinstance(place, Frame):
+        if isinstance(subview, Frame):
             size = shape[1], shape[2]
-            self._write(whole, self.builder_.add_func(zeros(place, size, dtype, self._target), "zeros"), [])
+            self._write(whole, self.builder_.add_func(zeros(subview, size, dtype, self._target), "zeros"), [])
         elif not whole.same_as(self._parts.get(part)):  # it may be written into another whole
             copied = schedule_module(tvm.IRModule({"copy": copy(shape, dtype)}), self._target, {}).module["copy"]
-            self._write(whole, self.builder_.add_func(placed(copied, place), "copy"), [self.visit_expr(part)])
+            self._write(whole, self.builder_.add_func(redirected(copied, subview), "copy"), [self.visit_expr(part)])
 
     def _write(
         self, whole: relax.Var, twin: relax.GlobalVar, arguments: list[relax.Expr], *others: relax.Type
