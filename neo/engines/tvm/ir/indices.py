@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 
 
 def flatten(at: Sequence[Any], shape: Sequence[int]) -> Any:
@@ -24,6 +24,14 @@ def unflatten(flat: Any, shape: Sequence[int]) -> list[Any]:
         index = flat // math.prod(shape[position + 1 :])
         at.append(index % size if position else index)
     return at
+
+
+def broadcast_place(at: Sequence[Any], shape: Sequence[Any]) -> list[Any]:
+    """Where a tensor of the shape has what is at a place of one that it is broadcast to, as numpy does."""
+    own = at[len(at) - len(shape) :]
+    return [
+        0 if isinstance(size, tirx.IntImm) and int(size) == 1 else index for index, size in zip(own, shape, strict=True)
+    ]
 
 
 def before_transpose(place: Sequence[Any], axes: Sequence[int]) -> list[Any]:

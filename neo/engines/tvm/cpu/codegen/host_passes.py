@@ -20,6 +20,7 @@ from tvm import s_tir, tirx
 
 from neo.engines.tvm.cpu.codegen import prefetch, sharing
 from neo.engines.tvm.cpu.schedules import transpose
+from neo.engines.tvm.cpu.units import extremes  # noqa: F401  # says what its operators become
 from neo.engines.tvm.cpu.units.bfloat16 import UNITS, Unit
 from neo.engines.tvm.ir.expressions import with_body
 

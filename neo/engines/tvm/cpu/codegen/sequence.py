@@ -106,7 +106,8 @@ def compile_sequence(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: st
     }
     functions = {variable: _on_addresses(kernels[name], variable.name_hint) for name, variable in called.items()}
     functions[tvm.ir.GlobalVar(STEPS)] = _call_all(sequence.steps, called, table)
-    code = tvm.tirx.build(tvm.IRModule(functions), target=llvm, pipeline=pipeline)
+    with llvm:  # lowering of operators asks for it
+        code = tvm.tirx.build(tvm.IRModule(functions), target=llvm, pipeline=pipeline)
     steps = tuple(step.kernel or COPY for step in sequence.steps)
     outputs = tuple((str(ty.dtype), tuple(int(size) for size in ty.shape)) for ty in sequence.types)
     return Compiled(code, sequence.constants, steps, workspace, outputs)

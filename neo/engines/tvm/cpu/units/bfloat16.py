@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tvm
-import tvm_ffi
 from numpy.typing import NDArray
 from tvm import tirx
 
 from neo.contract.device import Target
 from neo.engines.base import AMX_FEATURE, BF16_FEATURES, bf16_feature
+from neo.engines.tvm.ir.operators import declare
 
 STORAGE = "uint16"
 PAIR = "int32"
@@ -32,8 +31,6 @@ _UPPER_HALF = -(1 << HALF_BITS)
 
 _ROUND = "tirx.neo_round_bfloat16"
 _ROUND_LANES = (1, 2, 4, 8, 16, 32)
-# the number of TVM's CallEffectKind.Pure
-_PURE = 1
 
 # a TensorIR expression; tvm has no types
 Scalar = Any
@@ -201,12 +198,7 @@ def _vector(dtype: str, lanes: int) -> str:
 
 
 def _register(name: str, arguments: int, lower: Callable[[tirx.Call], Scalar]) -> None:
-    tvm_ffi.get_global_func("ir.RegisterOp")(name, "")
-    operator = tvm.ir.Op.get(name)
-    operator.set_num_inputs(arguments)
-    operator.set_attr("TCallEffectKind", _PURE)
-    operator.set_attr("TVectorizable", value=True)
-    operator.set_attr("TScriptPrinterName", name.removeprefix("tirx."))
+    declare(name, arguments)
     tirx.register_intrin_lowering(name, target="llvm", f=lower)
 
 
