@@ -45,7 +45,8 @@ NOT_ASKED = frozenset([
     "MatMulInteger", "MatMulInteger16", "Not", "OneHot", "Or", "Range", "Shape", "Size", "Xor",
     # that move numbers, and do not look at them
     "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape",
-    "Scatter", "ScatterElements", "ScatterND", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample",
+    "Scatter", "ScatterElements", "ScatterND", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze", "Upsample",
     # of which nobody says what integer becomes of NaN, or where in an image it is
     "AffineGrid", "Cast", "CastLike", "DequantizeLinear", "DynamicQuantizeLinear", "MaxRoiPool", "MaxUnpool",
     "QuantizeLinear", "RoiAlign",
@@ -272,3 +273,9 @@ def test_winograd_spreads_what_is_not_finite_over_its_tile_and_no_further(tmp_pa
         assert not spread[~near].any()
         np.testing.assert_allclose(got[~near], want[~near], rtol=1e-3, atol=1e-3)
     engine.close()
+
+
+@pytest.mark.parametrize("network", ["relu", "relu6", "hard swish", "swish"])
+def test_an_activation_that_keeps_nan_is_still_a_part_of_the_convolution(network: str) -> None:
+    names = kernels(NETWORKS[network]())
+    assert [name.split("_")[0] for name in names] == ["avg", "conv2d1", "conv2d2", "fused", "pad", "transpose"]

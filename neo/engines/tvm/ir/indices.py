@@ -26,12 +26,18 @@ def unflatten(flat: Any, shape: Sequence[int]) -> list[Any]:
     return at
 
 
-def broadcast_place(at: Sequence[Any], shape: Sequence[Any]) -> list[Any]:
-    """Where a tensor of the shape has what is at a place of one that it is broadcast to, as numpy does."""
-    own = at[len(at) - len(shape) :]
-    return [
-        0 if isinstance(size, tirx.IntImm) and int(size) == 1 else index for index, size in zip(own, shape, strict=True)
-    ]
+def broadcast_place(at: Sequence[Any], shape: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+    """Where a tensor of the shape ``own`` has what is at a place of one that it is broadcast to, as numpy does.
+
+    The index itself where both are as large, also where that is 1: fusion goes by what is read at the same place.
+    """
+    behind = len(shape) - len(own)
+    places = zip(at[behind:], shape[behind:], own, strict=True)
+    return [0 if _is_one(size) and not _is_one(whole) else index for index, whole, size in places]
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, tirx.IntImm) and int(size) == 1
 
 
 def before_transpose(place: Sequence[Any], axes: Sequence[int]) -> list[Any]:

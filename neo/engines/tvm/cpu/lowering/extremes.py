@@ -59,11 +59,13 @@ def _binary(combine: Binary) -> Legalize:
     def legalize(builder: Any, call: relax.Call) -> Any:
         if not _is_float(call):
             return call.op.get_attr("FLegalize")(builder, call)
-        shape, name = call.ty.shape, call.op.name.removeprefix("relax.")
+        shape, name = [*call.ty.shape], call.op.name.removeprefix("relax.")
 
         def combined(*operands: Any) -> te.Tensor:
             def value(*at: tirx.Var) -> Scalar:
-                return combine(*(x(*broadcast_place(at, x.shape)) if isinstance(x, te.Tensor) else x for x in operands))
+                return combine(
+                    *(x(*broadcast_place(at, shape, x.shape)) if isinstance(x, te.Tensor) else x for x in operands)
+                )
 
             return te.compute(shape, value, name=name)
 
@@ -198,14 +200,14 @@ def _of_itself(expression: Callable[[Scalar], Scalar]) -> Legalize:
 
 def _multiply(builder: Any, call: relax.Call) -> Any:
     """TVM takes x * 0 for 0."""
-    shape, (x, factor) = call.ty.shape, call.args
+    shape, (x, factor) = [*call.ty.shape], call.args
     known = constant_of(factor, builder)
     if known is None:
         x, known = factor, constant_of(x, builder)
     if known is None or known.ndim or known.any() or not _is_float(x):
         return call.op.get_attr("FLegalize")(builder, call)
     return builder.call_te(
-        lambda x: te.compute(shape, lambda *at: _difference(x(*broadcast_place(at, x.shape))), name="multiply"),
+        lambda x: te.compute(shape, lambda *at: _difference(x(*broadcast_place(at, shape, x.shape))), name="multiply"),
         x,
         primfunc_name_hint="multiply",
     )

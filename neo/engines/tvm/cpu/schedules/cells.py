@@ -11,7 +11,8 @@ from typing import Any
 
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
-from neo.engines.tvm.ir.activations import Scalar, clamp, number
+from neo.engines.tvm.ir.activations import clamp, number
+from neo.engines.tvm.ir.extremes import Scalar
 from neo.engines.tvm.ir.recurrence import FLOAT, GATES, LANES, Blocking, Recurrence
 
 # (gate, lane) -> its sum
