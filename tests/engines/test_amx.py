@@ -67,7 +67,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles also where they do not pay."""
     for module in ("lowering", "lowering.attention"):
-        monkeypatch.setattr(f"neo.engines.tvm.{module}.pays", lambda *_: True)
+        monkeypatch.setattr(f"neo.engines.tvm.cpu.{module}.pays", lambda *_: True)
 
 
 Check = Callable[..., None]

@@ -159,3 +159,11 @@ def test_the_remainder_with_the_divisors_sign_is_refused_of_floats() -> None:
     assert refused_operators(graph, read_facts(graph), known_operators()) == {}
     graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     assert "divisor" in refused_operators(graph, read_facts(graph), known_operators())[0]
+
+
+@pytest.mark.parametrize(("reduction", "said"), [("max", "loses NaN"), ("min", "loses NaN"), ("add", ""), ("none", "")])
+def test_the_extreme_of_what_is_scattered_is_refused(reduction: str, said: str) -> None:
+    node = helper.make_node("ScatterElements", ["x", "at", "x"], ["y"], reduction=reduction)
+    model = build([node], {"x": (2, 3)}, {"y": (2, 3)}, {"at": np.zeros((2, 3), np.int64)})
+    assert said in reasons(model).get(0, "")
+    assert bool(said) == bool(reasons(model))

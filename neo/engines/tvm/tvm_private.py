@@ -98,15 +98,32 @@ def direct_call(function: Any, arguments: Sequence[Any], dtype: str) -> Any:
 # --- operators of TensorIR --------------------------------------------------------------------------------------------
 
 
-def register_operator(name: str, arguments: int, lower: Callable[[Any], Any]) -> None:
-    """A pure, vectorisable TensorIR operator; lower: its call -> the expression that LLVM compiles instead."""
+def declare_operator(name: str, arguments: int) -> None:
+    """A pure, vectorisable TensorIR operator. name: "tirx." and what ``tirx.call_intrin`` calls it. What it becomes,
+    every kind of processor says for itself: ``lower_operator``.
+    """
     tvm_ffi.get_global_func("ir.RegisterOp")(name, "")
     operator = tvm.ir.Op.get(name)
     operator.set_num_inputs(arguments)
     operator.set_attr("TCallEffectKind", _PURE)
-    operator.set_attr("TVectorizable", value=True)
     operator.set_attr("TScriptPrinterName", name.removeprefix("tirx."))
+    allow_vectors(name)
+
+
+def allow_vectors(name: str) -> None:
+    """Loops with the operator are vectorised; TVM cuts those with an unmarked one into single numbers."""
+    tvm.ir.Op.get(name).set_attr("TVectorizable", value=True)
+
+
+def lower_operator(name: str, lower: Callable[[Any], Any]) -> None:
+    """lower: a call of the operator -> the expression that LLVM compiles instead."""
     tirx.register_intrin_lowering(name, target="llvm", f=lower)
+
+
+def register_operator(name: str, arguments: int, lower: Callable[[Any], Any]) -> None:
+    """Declare an operator of one kind of processor, and what it becomes there."""
+    declare_operator(name, arguments)
+    lower_operator(name, lower)
 
 
 # --- TensorIR as text, for which TVM 0.27 has no visitor in Python ----------------------------------------------------

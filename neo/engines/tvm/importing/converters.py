@@ -25,15 +25,20 @@ PAD_MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect", 
 
 
 class Clip(onnx_frontend.Clip):  # type: ignore[misc]  # tvm has no types
-    """TVM's own is two loops over tensors that do not fuse."""
+    """With the operators that have rules for layouts, and keep NaN."""
+
+    @classmethod
+    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        x = bb.normalize(inputs[0])
+        bounds = (relax.const(float(attr[name]), x.ty.dtype) if name in attr else None for name in ("min", "max"))
+        return cls._impl_v13(bb, [x, *bounds], attr, params)
 
     @classmethod
     def _impl_v13(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
-        low, high = (_constant(bound) for bound in (inputs[1], inputs[2]))
-        if low is None or high is None:
-            return super()._impl_v13(bb, inputs, attr, params)
         x = bb.normalize(inputs[0])
-        return clip(x, low, high, x.ty.dtype)
+        low, high = (_bound(bb, given, x, sign) for given, sign in zip(inputs[1:3], (-1, 1), strict=True))
+        x = x if low is None else bb.normalize(relax.op.maximum(x, low))
+        return x if high is None else relax.op.minimum(x, high)
 
 
 class HardSigmoid(onnx_frontend.HardSigmoid):  # type: ignore[misc]
@@ -84,6 +89,45 @@ class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
         for step in (first, relax.op.minimum(relax.op.subtract(unsigned, first), one)):
             x = super()._impl_v11(bb, [bb.normalize(x), bb.normalize(relax.op.astype(step, dtype))], attr, params)
         return x
+
+
+class ThresholdedRelu(onnx_frontend.ThresholdedRelu):  # type: ignore[misc]
+    """x where it is above alpha, else 0: not x * 0, which is NaN for infinities."""
+
+    @classmethod
+    def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
+        x = bb.normalize(inputs[0])
+        alpha, zero = (relax.const(value, x.ty.dtype) for value in (float(attr.get("alpha", 1.0)), 0.0))
+        return relax.op.where(relax.op.greater(x, alpha), x, zero)
+
+
+class ReduceLogSumExp(onnx_frontend.ReduceLogSumExp):  # type: ignore[misc]
+    """log(sum(exp(x))), less the largest before exp and with it again behind log, unless that is infinite: inf - inf
+    is NaN.
+    """
+
+    @classmethod
+    def _impl_v13(cls, bb: Any, inputs: Sequence[Any], attr: Any, _params: Any) -> Any:
+        return cls._reduced(bb, inputs[0], attr.get("axes"), attr)
+
+    @classmethod
+    def _impl_v18(cls, bb: Any, inputs: Sequence[Any], attr: Any, _params: Any) -> Any:
+        axes = constant_of(inputs[1]) if len(inputs) > 1 and inputs[1] is not None else np.zeros(0, np.int64)
+        if axes is None:
+            raise Refused("its axes are computed, not constant")
+        if not axes.size and attr.get("noop_with_empty_axes"):
+            return inputs[0]
+        return cls._reduced(bb, inputs[0], axes.tolist() or None, attr)
+
+    @classmethod
+    def _reduced(cls, bb: Any, x: Any, axes: Sequence[int] | None, attr: Any) -> Any:
+        x = bb.normalize(x)
+        largest = bb.normalize(relax.op.max(x, axes, keepdims=True))
+        zero = relax.const(0, x.ty.dtype)
+        shift = bb.normalize(relax.op.where(relax.op.isinf(largest), zero, largest))
+        powers = relax.op.sum(relax.op.exp(relax.op.subtract(x, shift)), axes, keepdims=True)
+        result = bb.normalize(relax.op.add(relax.op.log(powers), shift))
+        return result if attr.get("keepdims", 1) else relax.op.squeeze(result, axes)
 
 
 class _Fold(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
@@ -175,25 +219,31 @@ CONVERTERS: Mapping[str, Any] = {
     "Min": Min,
     "Pad": Pad,
     "RNN": Rnn,
+    "ReduceLogSumExp": ReduceLogSumExp,
     "Sum": Sum,
+    "ThresholdedRelu": ThresholdedRelu,
 }
-
-
-def clip(x: Any, low: float, high: float, dtype: str) -> Any:
-    """With binary operators: ``relax.clip`` has no rule for layouts, so a convolution before it would keep its own."""
-    return relax.op.minimum(relax.op.maximum(x, relax.const(low, dtype)), relax.const(high, dtype))
 
 
 def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
     dtype = x.ty.dtype
     line = relax.op.add(relax.op.multiply(x, relax.const(alpha, dtype)), relax.const(beta, dtype))
-    return clip(line, 0.0, 1.0, dtype)
+    # 0 the last: of a product with 1 or less LLVM would make one with less than 1, and a choice
+    return relax.op.maximum(relax.op.minimum(line, relax.const(1, dtype)), relax.const(0, dtype))
 
 
-def _constant(bound: Any) -> float | None:
-    """A finite scalar that is known now."""
-    array = constant_of(bound)
-    if array is None or array.size != 1:
-        return None
-    number = float(array.reshape(()))
-    return number if np.isfinite(number) else None
+def _bound(bb: Any, given: Any, x: Any, sign: int) -> Any:
+    """A bound of Clip: the lower one if sign is -1, the upper one if it is 1. None if nothing is beyond it.
+
+    One that is left out is the largest finite number: infinities are clipped. One that is NaN bounds nothing.
+    """
+    dtype = str(x.ty.dtype)
+    if "float" not in dtype:
+        return given
+    if given is None:
+        return relax.const(sign * float(np.finfo(dtype).max), dtype)
+    known = constant_of(given)
+    if known is None:
+        given = bb.normalize(given)
+        return bb.normalize(relax.op.where(relax.op.isnan(given), relax.const(sign * np.inf, dtype), given))
+    return None if np.isnan(known).all() else given

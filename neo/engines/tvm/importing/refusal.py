@@ -59,6 +59,12 @@ def _needs_constant(position: int) -> Verdict:
     return verdict
 
 
+def _scattered(node: onnx.NodeProto, _facts: Facts) -> str | None:
+    """TVM keeps a number of two of which one is NaN."""
+    reduction = (attribute(node, "reduction") or b"none").decode()
+    return f"reduction={reduction} loses NaN" if reduction in {"max", "min"} else None
+
+
 def _space_to_depth(node: onnx.NodeProto, _facts: Facts) -> str | None:
     return "mode=CRD is computed otherwise" if attribute(node, "mode") == b"CRD" else None
 
@@ -130,6 +136,8 @@ OPERATORS: Mapping[str, Verdict] = {
     "Resize": _resize,
     "RoiAlign": _roi_align,
     "Scan": _CONTROL,
+    "ScatterElements": _scattered,
+    "ScatterND": _scattered,
     "SequenceAt": _SEQUENCE,
     "SequenceConstruct": _SEQUENCE,
     "SequenceEmpty": _SEQUENCE,

@@ -1,19 +1,17 @@
 """Activation functions of one number, as TensorIR expressions for loops that we write ourselves.
 
-Source: the formulas of ONNX's RNN, GRU and LSTM operators; tanh is Eigen's rational function (ptanh), good to a few
-units in the last place of float32, as in ``functions.py``.
+Source: the formulas of ONNX's RNN, GRU and LSTM operators; tanh and erf are Eigen's rational functions (ptanh, perf),
+good to a few units in the last place of float32, as in ``functions.py``. NaN stays NaN: clamps keep it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tvm import tirx
 
-# a TensorIR expression; tvm has no types
-Scalar = Any
+from neo.engines.tvm.ir.extremes import Scalar, larger, smaller
 
 # beyond it tanh is 1 in float32
 _TANH_LIMIT = 7.90531110763549805
@@ -28,6 +26,26 @@ _TANH_NUMERATOR = (
     4.89352455891786e-03,
 )
 _TANH_DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+
+# beyond it erf is 1 in float32
+_ERF_LIMIT = 4.0
+# of x**13, x**11, ..., x in the numerator, of x**8, x**6, ..., 1 in the denominator
+_ERF_NUMERATOR = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+_ERF_DENOMINATOR = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,12 @@ def tanh(x: Scalar) -> Scalar:
     return x * _polynomial(square, _TANH_NUMERATOR) / _polynomial(square, _TANH_DENOMINATOR)
 
 
+def erf(x: Scalar) -> Scalar:
+    x = clamp(x, _ERF_LIMIT)
+    square = x * x
+    return x * _polynomial(square, _ERF_NUMERATOR) / _polynomial(square, _ERF_DENOMINATOR)
+
+
 def sigmoid(x: Scalar) -> Scalar:
     """By tanh, which is one polynomial shorter than by exp."""
     half = number(0.5)
@@ -68,7 +92,7 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def clamp(x: Scalar, limit: float) -> Scalar:
-    return tirx.max(tirx.min(x, number(limit)), number(-limit))
+    return larger(smaller(x, number(limit)), number(-limit))
 
 
 def _polynomial(x: Scalar, coefficients: Sequence[float]) -> Scalar:
@@ -88,11 +112,9 @@ _ZERO, _ONE = 0.0, 1.0
 ACTIVATIONS = {
     "Affine": Kind(lambda x, a, b: a * x + b, alpha=1.0, beta=0.0),
     "Elu": Kind(lambda x, a, _: tirx.Select(x >= number(0), x, a * (tirx.exp(x) - number(1))), alpha=1.0),
-    "HardSigmoid": Kind(
-        lambda x, a, b: tirx.max(number(_ZERO), tirx.min(number(_ONE), a * x + b)), alpha=0.2, beta=0.5
-    ),
+    "HardSigmoid": Kind(lambda x, a, b: larger(smaller(a * x + b, number(_ONE)), number(_ZERO)), alpha=0.2, beta=0.5),
     "LeakyRelu": Kind(lambda x, a, _: tirx.Select(x >= number(0), x, a * x), alpha=0.01),
-    "Relu": Kind(lambda x, _a, _b: tirx.max(x, number(_ZERO))),
+    "Relu": Kind(lambda x, _a, _b: larger(x, number(_ZERO))),
     "ScaledTanh": Kind(lambda x, a, b: a * tanh(b * x), alpha=1.0, beta=1.0),
     "Sigmoid": Kind(lambda x, _a, _b: sigmoid(x)),
     "Softsign": Kind(lambda x, _a, _b: x / (number(_ONE) + _absolute(x))),

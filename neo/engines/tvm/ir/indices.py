@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 
 
 def flatten(at: Sequence[Any], shape: Sequence[int]) -> Any:
@@ -24,6 +24,20 @@ def unflatten(flat: Any, shape: Sequence[int]) -> list[Any]:
         index = flat // math.prod(shape[position + 1 :])
         at.append(index % size if position else index)
     return at
+
+
+def broadcast_place(at: Sequence[Any], shape: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+    """Where a tensor of the shape ``own`` has what is at a place of one that it is broadcast to, as numpy does.
+
+    The index itself where both are as large, also where that is 1: fusion goes by what is read at the same place.
+    """
+    behind = len(shape) - len(own)
+    places = zip(at[behind:], shape[behind:], own, strict=True)
+    return [0 if _is_one(size) and not _is_one(whole) else index for index, whole, size in places]
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, tirx.IntImm) and int(size) == 1
 
 
 def before_transpose(place: Sequence[Any], axes: Sequence[int]) -> list[Any]:

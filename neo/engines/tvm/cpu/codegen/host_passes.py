@@ -20,6 +20,7 @@ from tvm import tirx
 
 from neo.engines.tvm.cpu.codegen import prefetch, sharing
 from neo.engines.tvm.cpu.lowering import transpose
+from neo.engines.tvm.cpu.units import extremes  # noqa: F401  # says what its operators become
 from neo.engines.tvm.cpu.units import prefetch as prefetching
 from neo.engines.tvm.cpu.units.bfloat16 import UNITS, Unit
 from neo.engines.tvm.ir.expressions import with_body

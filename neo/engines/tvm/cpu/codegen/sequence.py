@@ -36,7 +36,8 @@ def compile_sequence(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: st
     called = {name: tvm.ir.GlobalVar(f"{PREFIX}{name}") for name in names}
     functions = {variable: _on_addresses(kernels[name], variable.name_hint) for name, variable in called.items()}
     functions[tvm.ir.GlobalVar(STEPS)] = _call_all(plan, called)
-    code = tvm.tirx.build(tvm.IRModule(functions), target=llvm, pipeline=pipeline)
+    with llvm:  # lowering of operators asks for it
+        code = tvm.tirx.build(tvm.IRModule(functions), target=llvm, pipeline=pipeline)
     return AssembledModule(code, plan.constants, plan.kernels, plan.workspace_bytes, plan.outputs)
 
 

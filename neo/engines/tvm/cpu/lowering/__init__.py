@@ -23,6 +23,7 @@ from neo.engines.tvm.cpu.lowering.arithmetic import (
     Pixels,
 )
 from neo.engines.tvm.cpu.lowering.convolution import Geometry, by_group, convolution, is_pointwise, pad
+from neo.engines.tvm.cpu.lowering.extremes import EXTREMES
 from neo.engines.tvm.cpu.lowering.functions import FUNCTIONS
 from neo.engines.tvm.cpu.lowering.halves import as_stored
 from neo.engines.tvm.cpu.lowering.pooling import POOLINGS
@@ -55,6 +56,7 @@ class Lowering:
     def legalizations(self) -> dict[str, Legalize]:
         """Relax operator -> how it is lowered, for relax.transform.LegalizeOps."""
         return {
+            **EXTREMES,
             **FUNCTIONS,
             **POOLINGS,
             **RESIZES,

@@ -12,7 +12,8 @@ from typing import Any
 from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in TVM
 
 from neo.engines.tvm.cpu.lowering.blocking import Blocking
-from neo.engines.tvm.ir.activations import Scalar, clamp, number
+from neo.engines.tvm.ir.activations import clamp, number
+from neo.engines.tvm.ir.extremes import Scalar
 from neo.engines.tvm.ir.recurrence import FLOAT, GATES, LANES, Recurrence
 
 # (gate, lane) -> its sum

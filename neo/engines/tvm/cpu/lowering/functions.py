@@ -6,8 +6,7 @@ LLVM turns a vector of ``exp`` into one call to the C library per element; a net
 time there. These approximations are good to a few units in the last place of float32.
 Source: the Cephes library's expf and Eigen's ptanh and perf, as in TVM's ``topi`` fast functions.
 
-Indices that come from outside are clamped: TVM's own rule reads wherever they point. The largest of nothing but -inf is
--inf: TVM's own rule starts at the smallest finite number, and a row that is masked out altogether looks like another.
+Indices that come from outside are clamped: TVM's own rule reads wherever they point.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tvm import relax, te, tirx, topi
 
+from neo.engines.tvm.ir import activations
 from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.indices import flatten, unflatten
 from neo.engines.tvm.ir.patterns import CONCATENATION
@@ -46,6 +46,11 @@ def sigmoid(x: te.Tensor) -> te.Tensor:
 def silu(x: te.Tensor) -> te.Tensor:
     """X * sigmoid(x), also called swish."""
     return topi.multiply(x, sigmoid(x))
+
+
+def erf(x: te.Tensor) -> te.Tensor:
+    """As ``topi.fast_erf``, which makes a number of NaN."""
+    return te.compute(x.shape, lambda *at: activations.erf(x(*at)), name="erf")
 
 
 def _elementwise(function: Callable[[te.Tensor], te.Tensor]) -> Callable[[Any, Any], Any]:
@@ -169,12 +174,17 @@ def _split(builder: Any, call: relax.Call) -> Any:
     return relax.Tuple([builder.emit_te(part, x, axis, *span, primfunc_name_hint="split") for span in spans])
 
 
+def _root(x: Any) -> Any:
+    return tirx.abs(tirx.sqrt(x))
+
+
 def power(x: te.Tensor, exponent: float) -> te.Tensor:
     """Every number to a power in ROOTS or PRODUCTS."""
 
     def value(*at: tirx.Var) -> Any:
         if exponent in ROOTS:
-            root = tirx.sqrt(x(*at))
+            # of -0 the root is -0, the power 0; of -inf it is NaN, the power inf
+            root = tirx.Select(x(*at) == tirx.const(-math.inf, FLOAT), tirx.const(math.inf, FLOAT), _root(x(*at)))
             return root if exponent > 0 else tirx.const(1, FLOAT) / root
         product = functools.reduce(operator.mul, [x(*at)] * int(abs(exponent)))
         return product if exponent > 0 else tirx.const(1, FLOAT) / product
@@ -196,40 +206,6 @@ def _take(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode="clip")
 
 
-# functions in Python: te.comm_reducer counts their arguments
-def _larger(a: Any, b: Any) -> Any:
-    return tirx.max(a, b)
-
-
-def _smaller(a: Any, b: Any) -> Any:
-    return tirx.min(a, b)
-
-
-def _extreme(combine: Callable[[Any, Any], Any], start: float) -> Callable[[Any, Any], Any]:
-    """The largest or smallest along some axes. start: what it is of nothing."""
-
-    def reduced(x: te.Tensor, axes: tuple[int, ...], shape: Sequence[Any]) -> te.Tensor:
-        reducer = te.comm_reducer(combine, lambda dtype: tirx.const(start, dtype))
-        along = {axis: te.reduce_axis((0, x.shape[axis])) for axis in axes}
-        kept = [axis for axis in range(len(x.shape)) if len(shape) == len(x.shape) or axis not in along]
-
-        def element(*at: Any) -> Any:
-            place = {**dict(zip(kept, at, strict=True)), **along}
-            return reducer(x(*(place[axis] for axis in range(len(x.shape)))), axis=list(along.values()))
-
-        return te.compute(shape, element, name="extreme")
-
-    def legalize(builder: Any, call: relax.Call) -> Any:
-        x = call.args[0]
-        if "float" not in str(x.ty.dtype):
-            return tvm_lowers(builder, call)
-        rank = len(x.ty.shape)
-        axes = range(rank) if call.attrs.axis is None else sorted(int(axis) % rank for axis in call.attrs.axis)
-        return builder.call_te(reduced, x, tuple(axes), call.ty.shape, primfunc_name_hint="extreme")
-
-    return legalize
-
-
 # Relax operator -> how it is lowered
 FUNCTIONS = {
     "relax.concat": _concat,
@@ -237,12 +213,10 @@ FUNCTIONS = {
     "relax.sigmoid": _elementwise(sigmoid),
     "relax.nn.silu": _elementwise(silu),
     "relax.tanh": _elementwise(topi.fast_tanh),
-    "relax.erf": _elementwise(topi.fast_erf),
+    "relax.erf": _elementwise(erf),
     "relax.nn.softmax": _softmax,
     "relax.power": _power,
     "relax.reshape": _reshape,
     "relax.split": _split,
     "relax.take": _take,
-    "relax.max": _extreme(_larger, -math.inf),
-    "relax.min": _extreme(_smaller, math.inf),
 }

@@ -11,7 +11,9 @@ from typing import Any
 from tvm import relax, te, tirx
 
 from neo.engines.tvm.cpu.lowering.arithmetic import decode
+from neo.engines.tvm.cpu.lowering.extremes import max_pool
 from neo.engines.tvm.cpu.lowering.halves import half_of
+from neo.engines.tvm.ir import extremes
 from neo.engines.tvm.tvm_private import tvm_lowers
 
 FLOAT = "float32"
@@ -86,7 +88,7 @@ def largest(x: te.Tensor, windows: Windows) -> te.Tensor:
 
     def value(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
         (row, _), (column, _) = windows.place(0, h, ky), windows.place(1, w, kx)
-        return te.max(x(n, row, column, c), axis=[ky, kx])
+        return extremes.largest(x(n, row, column, c), axis=[ky, kx])
 
     return te.compute((x.shape[0], *windows.out, x.shape[3]), value, name="max_pool2d")
 
@@ -119,7 +121,7 @@ def _steps(windows: Windows) -> list[te.IterVar]:
 
 
 def _max_pool2d(builder: Any, call: relax.Call) -> Any:
-    return _pooled(builder, call, largest)
+    return _pooled(builder, call, largest) if Windows.of(call) is not None else max_pool(builder, call)
 
 
 def _avg_pool2d(builder: Any, call: relax.Call) -> Any:
