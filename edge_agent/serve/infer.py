@@ -61,13 +61,14 @@ class Turns:
 
     def __init__(self, limits: InferLimits) -> None:
         self._limits = limits
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside = 0  # in the block or waiting for it
         self._busy = 0  # in the block
 
     def __enter__(self) -> None:
         limits = self._limits
-        with self._changed:
+        with self._lock:
             if self._inside >= limits.at_once + limits.waiting:
                 raise TooManyRequests(f"{self._inside} predictions are under way", hint="send fewer requests at a time")
             self._inside += 1
@@ -80,10 +81,11 @@ class Turns:
             self._busy += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             self._busy -= 1
-            self._changed.notify()
+            if self._inside > self._busy:
+                self._changed.notify()
 
 
 class Inference:
