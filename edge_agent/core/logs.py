@@ -57,4 +57,5 @@ def log_to_stderr(*, as_json: bool, debug: bool) -> None:
     handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     if not debug:
         handler.addFilter(NotTooManyAlike())
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that needs a new thread
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])

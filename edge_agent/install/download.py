@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from neo.errors import NeoError
 from neo.store import Store
 from neo.store.bundles import Bundle
 
-logger = logging.getLogger(__name__)
+TICK_S = 0.1  # between steps that only look at the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Download:
         self._reconnected = False
         self._busy = False
         self._closed = False
+        self._step_at = -math.inf
 
     def take(self, chunk: Chunk, now: float) -> None:
         if chunk.digest not in self._expected:
@@ -69,11 +70,16 @@ class Download:
         self._reconnected = True
         self.advance(now)
 
+    def tick(self, now: float) -> None:
+        """Ask again for what did not come."""
+        if now - self._step_at >= TICK_S:
+            self.advance(now)
+
     def advance(self, now: float) -> None:
         """Take the next step, unless one is under way: it is followed by another if there is need of one."""
         if self._busy or self._closed:
             return
-        self._busy = True
+        self._busy, self._step_at = True, now
         chunks, self._chunks, self._waiting_bytes = self._chunks, [], 0
         reconnected, self._reconnected = self._reconnected, False
         self._disk.submit(

@@ -128,7 +128,7 @@ class Installer:
         if self._retry_at is not None and now >= self._retry_at and assignment is not None:
             self._begin(assignment, self._decided.retries + 1, InstallEvent.RETRY)
         if connected and self._download is not None:
-            self._download.advance(now)
+            self._download.tick(now)
 
     def reconnected(self, now: float) -> None:
         if self._download is not None:

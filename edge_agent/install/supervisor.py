@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edge_agent.install.starter import ModelStarter
 from edge_agent.install.trouble import FailureWatch
@@ -133,7 +134,7 @@ class Supervisor:
             self._trouble = error
             self._died()
         else:
-            self._take_over(model, lambda: None)
+            self._take_over(model, lambda _taken: None)
 
     def _has_previous(self) -> bool:
         return self._slots.previous not in (None, self._slots.current)
@@ -153,8 +154,11 @@ class Supervisor:
             self._trouble = error or self._trouble
             self._restart_at = self._now + RESTART_CAP_S
         else:
-            reason = started.error
-            self._take_over(started.model, lambda: self._on_broke(reason), fall_back=True)
+            self._take_over(started.model, partial(self._took_back, started.error), fall_back=True)
+
+    def _took_back(self, reason: NeoError, taken: bool) -> None:
+        if taken:
+            self._on_broke(reason)
 
     def _start_current_or_previous(self) -> Started:
         current, previous = self._slots.current, self._slots.previous
@@ -181,10 +185,10 @@ class Supervisor:
             self._on_boot(self._trouble)
         else:
             reason = started.error
-            self._take_over(started.model, lambda: self._on_boot(reason), fall_back=started.fell_back)
+            self._take_over(started.model, lambda _taken: self._on_boot(reason), fall_back=started.fell_back)
 
-    def _take_over(self, model: Model, then: Callable[[], None], *, fall_back: bool = False) -> None:
-        """Unless another model became live while this one was started: then this one is stopped, and that is all."""
+    def _take_over(self, model: Model, then: Callable[[bool], None], *, fall_back: bool = False) -> None:
+        """then: called with False if another model became live while this one was started, which is stopped then."""
 
         def settle() -> float | None:
             """In the disk's thread, where alone the links change. -> since when the bundle is the live one."""
@@ -203,11 +207,12 @@ class Supervisor:
             if since is None or self._serving.model is not None:
                 logger.warning("%s was not needed: %s", model.slot.assignment.reference, error or "another is live")
                 self._stop(model.worker)
+                then(False)
                 return
             if fall_back:
                 logger.error("fell back to %s", model.slot.assignment.reference)
             self._serving.replace(model, since)
-            then()
+            then(True)
 
         self._work.disk.submit(settle, settled)
 

@@ -1,6 +1,6 @@
 """HTTP to ``infer`` and back: the Open Inference Protocol (V2), REST, JSON and the binary tensor extension.
 
-Health and metadata never wait for predictions: every connection that is accepted has a thread of its own, and when
+Health and metadata never wait for predictions: whenever all threads are busy there is one more, and when
 connections become scarce the older half of those without a whole request is closed.
 
 Source: https://github.com/kserve/open-inference-protocol, inference_rest.md.
@@ -18,6 +18,7 @@ from typing import Any
 import falcon
 import waitress
 from falcon import Request, Response
+from waitress.task import ThreadedTaskDispatcher
 
 import neo
 from edge_agent.serve.infer import Answer, Inference, ModelNotFound, ModelNotLive, TooManyRequests
@@ -29,7 +30,7 @@ from neo.errors import InputSpecError, NeoError, UsageError
 
 MAX_BODY_BYTES = 64 << 20
 MAX_JSON_BYTES = 16 << 20  # Python's objects take ten times what the text does
-CONNECTIONS = 100  # and as many threads: a request never waits for one
+CONNECTIONS = 100  # and up to as many threads: a request never waits for one
 SPARE_CONNECTIONS = 10  # kept free by closing connections that have not asked for anything yet
 MAKE_ROOM_EVERY_S = 0.5
 SILENT_CLIENT_S = 30  # then the connection is closed; a prediction under way does not count
@@ -57,6 +58,25 @@ class Listen:
         return cls(host.strip("[]"), int(port))
 
 
+class _ThreadForEach(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
+    """Never lets a request wait for a thread: starts one more when all are busy. Waitress's own number is fixed, and
+    its threads take turns, so that a large one keeps none of their stacks in the processor's cache.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._adding = threading.Lock()
+
+    def add_task(self, task: Any) -> None:
+        with self._adding:
+            with self.lock:
+                running = len(self.threads) - self.stop_count
+                has_idle = running - self.active_count > len(self.queue)
+            if not has_idle and running < CONNECTIONS:
+                self.set_thread_count(running + 1)
+            super().add_task(task)
+
+
 class HttpServer:
     """Listens from the moment it is made; ``url`` has the port that was really bound. Raises UsageError."""
 
@@ -65,7 +85,7 @@ class HttpServer:
         self._server = waitress.create_server(
             make_app(inference),
             sockets=[sock],
-            threads=CONNECTIONS,
+            _dispatcher=_ThreadForEach(),
             connection_limit=CONNECTIONS,
             ident=None,
             channel_timeout=SILENT_CLIENT_S,
@@ -171,7 +191,7 @@ class _Models:
     def on_post_infer(self, req: Request, resp: Response, name: str, version: str | None = None) -> None:
         self._check_length(req)
         self._inference.find(name, version)
-        with self._inference.turn():
+        with self._inference.turn:
             request = self._decode(req.bounded_stream.read(), _header_length(req))
             answer = self._inference.infer(name, version, request.inputs, request.outputs)
             data, header_length = _encode(answer, request)

@@ -6,8 +6,7 @@ Nothing here knows HTTP. A protocol finds the model, takes a turn, reads what it
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,18 +54,49 @@ class Answer:
     outputs: Arrays
 
 
-class Inference:
-    """Called by many threads at a time. What becomes of every prediction is counted in the model's tally."""
+class Turns:
+    """A context manager for many threads: its block holds the inputs of one prediction in memory. To enter it may
+    wait, and raises TooManyRequests.
+    """
 
-    def __init__(
-        self,
-        serving: Serving,
-        limits: InferLimits | None = None,
-    ) -> None:
+    def __init__(self, limits: InferLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._inside = 0  # in the block or waiting for it
+        self._busy = 0  # in the block
+
+    def __enter__(self) -> None:
+        limits = self._limits
+        with self._lock:
+            if self._inside >= limits.at_once + limits.waiting:
+                raise TooManyRequests(f"{self._inside} predictions are under way", hint="send fewer requests at a time")
+            self._inside += 1
+            is_free = self._busy < limits.at_once
+            if not is_free and not self._changed.wait_for(lambda: self._busy < limits.at_once, limits.wait_s):
+                self._inside -= 1
+                raise TooManyRequests(
+                    f"the request waited {limits.wait_s:g} s for others", hint="send fewer requests at a time"
+                )
+            self._busy += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            self._busy -= 1
+            if self._inside > self._busy:
+                self._changed.notify()
+
+
+class Inference:
+    """Called by many threads at a time. What becomes of every prediction is counted in the model's tally.
+
+    turn: taken by every protocol before it reads what a client sent.
+    """
+
+    def __init__(self, serving: Serving, limits: InferLimits | None = None) -> None:
+        self.turn = Turns(limits or InferLimits())
         self._serving = serving
-        self._limits = limits or InferLimits()
-        self._turns = threading.Semaphore(self._limits.at_once)
-        self._places = threading.Semaphore(self._limits.at_once + self._limits.waiting)
 
     @property
     def ready(self) -> bool:
@@ -75,24 +105,6 @@ class Inference:
     def find(self, name: str, version: str | None = None) -> Manifest:
         """Of the live model, if it is the one asked for. Raises ModelNotLive, ModelNotFound."""
         return _named(self._serving.model, name, version).slot.manifest
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for the right to read a prediction's inputs and to ask. Raises TooManyRequests."""
-        if not self._places.acquire(blocking=False):
-            most = self._limits.at_once + self._limits.waiting
-            raise TooManyRequests(f"{most} predictions are under way", hint="send fewer requests at a time")
-        try:
-            if not self._turns.acquire(timeout=self._limits.wait_s):
-                raise TooManyRequests(
-                    f"the request waited {self._limits.wait_s:g} s for others", hint="send fewer requests at a time"
-                )
-            try:
-                yield
-            finally:
-                self._turns.release()
-        finally:
-            self._places.release()
 
     def infer(
         self, name: str, version: str | None, inputs: Mapping[str, NDArray[Any]], wanted: Sequence[str] = ()

@@ -66,7 +66,8 @@ class Worker:
             except OSError as error:
                 self._socket.close()
                 raise EngineError(f"the worker process does not start: {error}") from error
-        threading.Thread(target=self._watch, args=(on_exit,), daemon=True).start()
+        name = f"worker-{self._process.pid}"
+        threading.Thread(target=self._watch, args=(on_exit,), name=name, daemon=True).start()
         try:
             self._reply(time.monotonic() + limits.load_s, "loading the model")
         except NeoError:

@@ -12,6 +12,7 @@ import queue
 import socket
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def _read_requests(sock: socket.socket, requests: queue.SimpleQueue[Request]) ->
     except (Closed, OSError, ContractError):
         # at once, also in the middle of a prediction: nobody waits for the answer any more
         os._exit(0)
+    except BaseException:  # noqa: BLE001  no memory, say; without this thread the process would only look alive
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _answer(sock: socket.socket, predictor: Predictor, folder: Path, inputs: Arrays, header: dict[str, Any]) -> None:

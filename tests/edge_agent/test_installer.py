@@ -9,6 +9,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 import edge_agent.install.installer
+from edge_agent.install.download import Download
 from edge_agent.install.installer import RECORD_FILE, RETRY_CAP_S
 from edge_agent.install.table import InstallRecord, read_record, write_record
 from neo.contract.messages import Phase
@@ -101,3 +102,24 @@ def test_workers_that_are_not_needed_any_more_are_stopped(tmp_path: Path, signer
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_fetch_that_waits_for_its_source_does_not_keep_the_processor_busy(
+    tmp_path: Path, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[float] = []
+    step = Download._step
+
+    def counting(download: Download, chunks: object, now: float, *, reconnected: bool) -> object:
+        steps.append(now)
+        return step(download, chunks, now, reconnected=reconnected)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Download, "_step", counting)
+    rig = Rig(tmp_path, signer, PASSES)
+    rig.answers_wants = False
+    with rig.running():
+        rig.assign("1")
+        rig.wait_for(lambda state: state.phase == "fetching")
+        before = len(steps)
+        time.sleep(2)
+        assert 0 < len(steps) - before <= 25

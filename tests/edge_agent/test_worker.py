@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits, WorkerUnavailable
 from neo.errors import BundleError, EngineError, InputSpecError
 from neo.runtime.golden import write_golden
 from tests.edge_agent.devices import SAMPLE, answer_of, make_manifest, write_engine
@@ -145,11 +145,29 @@ def test_garbage_in_place_of_a_frame_is_an_engine_error(start: Start, bundle: Pa
         worker.predict({"x": SAMPLE})
 
 
+def test_a_worker_whose_reading_thread_dies_ends_instead_of_looking_alive(
+    start: Start, bundle: Path, exits: list[Worker]
+) -> None:
+    program = """
+        import edge_agent.worker.process as process
+        def no_memory(*_):
+            raise MemoryError
+        process.receive_frame = no_memory
+        process.load = lambda *_: time.sleep(600)
+        sys.argv[1:] = [str(os.dup(sock.fileno())), *sys.argv[2:]]
+        sock.detach()
+        process.main()
+    """
+    with pytest.raises(WorkerUnavailable, match="exit code 1 during loading"):
+        start(bundle, program=program)
+    wait_until(lambda: len(exits) == 1)
+
+
 def test_a_worker_does_not_outlive_its_agent(start: Start, bundle: Path) -> None:
     program = f"""
 import sys, os
 from pathlib import Path
-from edge_agent.worker.client import Worker, WorkerLimits
+from edge_agent.worker.client import Worker, WorkerLimits, WorkerUnavailable
 worker = Worker(Path({str(bundle)!r}), 1, WorkerLimits(), lambda _: None)
 print(worker.pid, flush=True)
 os.kill(os.getpid(), 9)
