@@ -104,7 +104,7 @@ def table(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for key, types in supported(answer, schemas).items():
             domain, name, since = key
             facts = operators[domain][name].setdefault(str(since), {"first": minor})
-            _note_what_grew(facts, minor, known.get(key), types, *schemas[key])
+            _note_what_grew(facts, minor, types, known.get(key, types), schemas[key])
             known[key] = types
     for domain, names in operators.items():
         for name, versions in names.items():
@@ -118,16 +118,16 @@ def table(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _note_what_grew(
     facts: dict[str, Any],
     minor: str,
-    before: dict[str, set[str]] | None,
     types: dict[str, set[str]],
-    attributes: list[str],
-    max_inputs: int,
+    before: dict[str, set[str]],
+    schema: tuple[list[str], int],
 ) -> None:
     """facts: of one version of an operator, as the table has them; ``known`` is what the releases before had."""
+    attributes, max_inputs = schema
     had = facts.setdefault("known", {"attributes": attributes, "inputs": max_inputs})
     for constraint, of in types.items():
         # a constraint that is new narrows what a kernel takes: a type of it is none that was added
-        for added in of - (before or {}).get(constraint, of):
+        for added in of - before.get(constraint, of):
             facts.setdefault("types", {}).setdefault(added, minor)
     for attribute in set(attributes) - set(had["attributes"]):
         facts.setdefault("attributes", {}).setdefault(attribute, minor)
