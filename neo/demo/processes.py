@@ -78,7 +78,7 @@ def _url_when_ready(started: Started, file: Path) -> str:
     """The url in the JSON that the process writes to file. A process that does not get there is stopped."""
     try:
         return str(json.loads(_wait_for_text(started, file))["url"])
-    except BaseException:
+    except BaseException:  # also Ctrl-C must not leave it running
         started.stop()
         raise
 
