@@ -78,7 +78,7 @@ class EngineProcess:
             answer = self._answer()
             distances = (np.inf if value is None else float(value) for value in answer["parity"].values())
             self.opening = Opening(answer["load_ms"], answer["first_ms"], Parity(*distances))
-        except BaseException:
+        except BaseException:  # also Ctrl-C must not leave the process behind
             self.close()
             raise
 

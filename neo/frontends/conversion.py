@@ -159,7 +159,7 @@ def _answered(request: ConversionRequest, source: SourceModel, run: Callable[[Ar
     )
     try:
         return _run_all(request, source, run, MAX_INTEGER)
-    except Exception:
+    except Exception:  # the source's run is any framework's, and each has errors of its own for an index out of range
         if not choosy:
             raise
         # an integer can index a table of two entries, as token types do; a string can be the text of a number

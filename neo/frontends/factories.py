@@ -33,7 +33,7 @@ def call_factory(factory: Factory) -> Any:
         _check_signature(factory, found)
         try:
             return found()
-        except Exception as error:
+        except Exception as error:  # it is the user's own code, which may raise anything
             raise _failed(factory, f"{factory.name}() failed", error) from error
 
 
@@ -64,7 +64,7 @@ def _import(factory: Factory) -> Any:
             f"{module} imports {error.name}, which is not installed beside neo",
             hint=f"install it with the pip of {sys.executable}",
         ) from error
-    except Exception as error:
+    except Exception as error:  # likewise: a module runs its author's code when it is imported
         raise _failed(factory, f"importing {module} failed", error) from error
 
 

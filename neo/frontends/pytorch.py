@@ -70,7 +70,7 @@ def _load(path: Path, *, trust_pickle: bool) -> ExportedProgram:
         raise UntrustedModel(
             f"{path} holds pickled Python objects: reading them would run code from the file", hint=SAVE_A_PROGRAM
         ) from error
-    except Exception as error:
+    except Exception as error:  # torch.export.load has no common class for what it cannot read
         missing = [name for name in operators(documents) if not _is_operator(name)]
         if missing:
             raise UnsupportedModel(

@@ -48,7 +48,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
             Path(name).replace(path)
-        except BaseException:
+        except BaseException:  # also Ctrl-C must not leave the temporary file behind
             Path(name).unlink(missing_ok=True)
             raise
         sync_directory(path.parent)

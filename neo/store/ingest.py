@@ -116,7 +116,7 @@ def _open_locked(part: Path, digest: str, *, wait: bool) -> io.FileIO:
         except BlockingIOError as error:
             file.close()
             raise StoreError(f"blob {digest} is being written by another program", hint="wait for it to end") from error
-        except BaseException:
+        except BaseException:  # also Ctrl-C must not leave the lock taken
             file.close()
             raise
         file.close()  # whoever had it has published or dropped it: there is a new file, or none

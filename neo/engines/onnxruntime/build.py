@@ -13,6 +13,7 @@ from pathlib import Path
 import onnxruntime
 
 from neo.engines.base import BuildRequest, BuiltEngine
+from neo.engines.onnxruntime.floor import Floor, oldest_release, portable
 from neo.errors import EngineError, NeoError
 from neo.onnx_tools.files import LARGEST_EMBEDDED_BYTES, load
 from neo.onnx_tools.walk import model_nodes
@@ -42,11 +43,20 @@ def build(request: BuildRequest) -> BuiltEngine:
         raise
     except Exception as error:  # onnxruntime's exceptions, and protobuf's, share no base class of their own
         raise EngineError(f"onnxruntime cannot take the model: {error}") from error
+    floor = _make_portable(request.folder / MODEL_FILE)
     description = EngineFolder("onnxruntime", request.inputs, request.outputs, extensions=extensions)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
-    major, minor = onnxruntime.__version__.split(".")[:2]
     needs = {DISTRIBUTION: f">={importlib.metadata.version(DISTRIBUTION)}"} if extensions else {}
-    return BuiltEngine(f">={major}.{minor}", needs=needs)
+    notes = (f"needs onnxruntime {floor.version} because of {', '.join(floor.reasons)}",) if floor.reasons else ()
+    return BuiltEngine(f">={floor.version}", notes, needs)
+
+
+def _make_portable(path: Path) -> Floor:
+    """Rewrites the graph so that the oldest ONNX Runtime that has its operators loads it; -> which one that is."""
+    model = onnx.load(path, load_external_data=False)
+    portable(model)
+    path.write_bytes(model.SerializeToString())
+    return oldest_release(model, onnxruntime.__version__, beside=frozenset({DOMAIN}))
 
 
 def _has_extensions(path: Path) -> bool:

@@ -58,7 +58,7 @@ class Oracle:
         self.close = weakref.finalize(self, _end, self._process)
         try:
             self.version = str(self._read_reply()["version"])
-        except BaseException:
+        except BaseException:  # also Ctrl-C must not leave the process behind
             self.close()
             raise
 
