@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 MAX_PAYLOAD_BYTES = 256 << 10  # twice what anybody here sends; what is larger is dropped
 MAX_PACKET_BYTES = 8 << 20  # past this the connection is given up instead of read on: MQTT allows 256 MB
 MAX_UNREAD = 256  # events in the inbox; then reading from the broker waits
-MAX_EARLY_BYTES = 64 << 20  # of messages before connect() returns; until then nobody reads the inbox
+MAX_EARLY_BYTES = 64 << 20  # of messages before the subscription is acknowledged, while connect() waits for that
 MAX_QUEUED = 512  # QoS-1 messages waiting for a connection or an acknowledgement
 TCP_TIMEOUT_S = 10.0
 POLL_S = 0.005
@@ -338,7 +338,7 @@ class Link:
     def _is_full(self, size: int) -> bool:
         if self._inbox.qsize() < MAX_UNREAD:
             return False
-        if self._first is None or self._early_bytes + size > MAX_EARLY_BYTES:
+        if self._first is None or self._ready.is_set() or self._early_bytes + size > MAX_EARLY_BYTES:
             return True
         self._early_bytes += size  # brokers may send what is retained before they acknowledge the subscription
         return False

@@ -51,6 +51,14 @@ def _answer_console() -> Console:
     return console
 
 
+def warn(text: str) -> None:
+    """On stderr, as it is: text may come from a broker."""
+    from rich.text import Text
+
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    progress_console().print(Text.assemble(("warning: ", "yellow"), shown), soft_wrap=True)
+
+
 def progress_console() -> Console:
     """On stderr; quiet about spinners and colours when that is no terminal."""
     from rich.console import Console

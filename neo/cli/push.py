@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from neo.cli.options import json_option, open_store, store_option
-from neo.cli.output import emit, progress_console
+from neo.cli.output import emit, progress_console, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +59,6 @@ def push_command(
 
     REF is a bundle's name (digits:1-host), a unique beginning of it, or its digest.
     """
-    from rich.markup import escape
-
     from neo.fleet.push import PushRequest, push
     from neo.fleet.request import ALL_DEVICES
     from neo.link import BrokerUrl, Tls
@@ -71,7 +69,7 @@ def push_command(
     with _progress_bars() as watch:
         result = push(reference, request, store=open_store(store), url=url, tls=Tls(ca=tls_ca), watch=watch)
     if ALL_DEVICES in devices and result.doubt:
-        progress_console().print(f"[yellow]warning:[/yellow] devices may be missing, because {escape(result.doubt)}")
+        warn(f"devices may be missing, because {result.doubt}")
     result.raise_failures()
     emit(result.to_json(), as_json, lambda out: _print(result, out))
 

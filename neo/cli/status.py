@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.options import json_option
-from neo.cli.output import emit, progress_console
+from neo.cli.output import emit, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,8 +40,6 @@ def status_command(device: str | None, broker: str | None, tls_ca: Path | None, 
 
     Exits with 55 if devices may be missing from the list, and says why.
     """
-    from rich.markup import escape
-
     from neo.contract.topics import Topics
     from neo.errors import IncompleteInventory
     from neo.fleet.inventory import read_inventory
@@ -60,10 +58,10 @@ def status_command(device: str | None, broker: str | None, tls_ca: Path | None, 
         "complete": inventory.is_complete,
         "doubt": inventory.doubt,
     }
-    emit(value, as_json, lambda out: _print(chosen, out))
+    emit(value, as_json, lambda out: _print(chosen, inventory.is_complete, out))
     if device is not None or inventory.is_complete:
         return 0
-    progress_console().print(f"[yellow]warning:[/yellow] devices may be missing, because {escape(inventory.doubt)}")
+    warn(f"devices may be missing, because {inventory.doubt}")
     return IncompleteInventory.exit_code
 
 
@@ -94,10 +92,13 @@ def _to_json(record: DeviceRecord) -> dict[str, Any]:
     }
 
 
-def _print(records: list[DeviceRecord], out: Console) -> None:
+def _print(records: list[DeviceRecord], is_complete: bool, out: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    if not records and not is_complete:
+        out.print("the broker has sent nothing about devices")
+        return
     if not records:
         out.print("no device has connected yet; start one with: neo-agent --broker URL --device-id ID --state-dir DIR")
         return

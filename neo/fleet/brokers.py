@@ -36,8 +36,7 @@ KNOWN_KINDS = (
     BrokerKind("neo-edge broker "),
     # since 2.0.16, and with Debian's and others' security updates of older versions, packets for a client are dropped
     # when max_queued_messages of them, 1000 by default, wait for its socket
-    BrokerKind("mosquitto version 1.6.", longest_whole_burst=1000),
-    BrokerKind("mosquitto version 2.", longest_whole_burst=1000),
+    BrokerKind("mosquitto version 2.0.", longest_whole_burst=1000),
 )
 
 
