@@ -16,7 +16,7 @@ from neo.engines.confined import build_engine
 from neo.errors import EngineError, NeoError, ParityError
 from neo.frontends.base import Conversion
 from neo.measure import Measurement, measure_in_turn
-from neo.runtime.golden import write_golden
+from neo.runtime.golden import write_golden, write_special
 from neo.store.durable import translating_os_errors
 
 AUTO = "auto"
@@ -24,7 +24,9 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """folder: engine/ and golden.npz. measurement: None where it was not run here. error: why it is out."""
+    """folder: engine/ and golden.npz. measurement: None where it was not run here. error: why it is out. strays: the
+    kinds of special samples (NaN, zeros, ...) that it answers otherwise than the source does.
+    """
 
     engine: str
     precision: str
@@ -32,6 +34,7 @@ class Candidate:
     built: BuiltEngine | None = None
     measurement: Measurement | None = None
     error: NeoError | None = None
+    strays: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -42,6 +45,7 @@ class Candidate:
         return {
             "measurement": None if self.measurement is None else self.measurement.to_json(),
             "error": None if self.error is None else self.error.to_json(),
+            "strays": list(self.strays),
         }
 
 
@@ -82,6 +86,7 @@ def build_candidate(
         (folder / ENGINE_DIR).mkdir(parents=True)
         scratch.mkdir()
         write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
+        write_special(folder, [(sample.kind, sample.inputs, sample.outputs) for sample in conversion.special])
     request = BuildRequest(
         model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, precision, tune_s=tune_s
     )
@@ -98,13 +103,16 @@ def measure_candidates(candidates: list[Candidate], threads: int, tolerance: Tol
 
 
 def choose(candidates: list[Candidate]) -> Candidate:
-    """The fastest that is right; unmeasured, the first of ENGINES. Raises what the first engine failed of."""
+    """The fastest that is right, on special samples too if any is; unmeasured, the first of ENGINES. Raises what the
+    first engine failed of.
+    """
     right = [candidate for candidate in candidates if candidate.error is None]
     if not right:
         first, *others = [candidate.error for candidate in candidates if candidate.error is not None]
         also = "".join(f"; the other engine: {error.message}" for error in others)
         raise type(first)(first.message + also, hint=first.hint, details=first.details)
-    return min(right, key=lambda c: 0.0 if c.measurement is None else c.measurement.median_ms)
+    faithful = [candidate for candidate in right if not candidate.strays]
+    return min(faithful or right, key=lambda c: 0.0 if c.measurement is None else c.measurement.median_ms)
 
 
 def explain(candidates: list[Candidate], chosen: Candidate, here: tuple[str, ...]) -> Iterator[str]:
@@ -112,6 +120,9 @@ def explain(candidates: list[Candidate], chosen: Candidate, here: tuple[str, ...
     for candidate in candidates:
         if candidate.error is not None:
             yield f"{candidate.label} is out: {candidate.error.message}"
+        elif candidate.strays:
+            fate = "so it was not taken" if candidate is not chosen else "and is taken, as no other engine is better"
+            yield f"{candidate.label} answers otherwise than the source on {', '.join(candidate.strays)}, {fate}"
         if candidate.built is not None:
             yield from (f"{candidate.label}: {note}" for note in candidate.built.notes)
         if candidate.precision != FP32 and candidate.measurement is not None:
@@ -141,4 +152,5 @@ def _judge(candidate: Candidate, measured: Measurement | NeoError | None, tolera
             f"largest output); allowed are {tolerance.max_abs:.3g} or {tolerance.max_rel:.3g}",
             hint="allow more with --tolerance, if your application can",
         )
-    return replace(candidate, measurement=measured, error=error)
+    strays = tuple(kind for kind, parity in measured.special.items() if not tolerance.accepts(parity))
+    return replace(candidate, measurement=measured, error=error, strays=strays)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ TIMEOUT_S = 600.0
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Times in milliseconds; load: opening the engine, first: the first prediction. peak_rss_mb: MiB of the process.
-    parity: against the golden samples, the worst of them.
+    parity: against the golden samples, the worst of them. special: against special samples, by their kind.
     """
 
     median_ms: float
@@ -38,6 +38,7 @@ class Measurement:
     runs: int
     threads: int
     parity: Parity
+    special: Mapping[str, Parity] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,11 +51,14 @@ class Measurement:
             "runs": self.runs,
             "threads": self.threads,
             "parity": self.parity.to_json(),
+            "special": {kind: parity.to_json() for kind, parity in self.special.items()},
         }
 
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
-    """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it."""
+    """folder: with engine/ and golden.npz, perhaps special samples beside it. Raises EngineError if the engine fails,
+    or takes its process with it.
+    """
     fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
     return _parse(_in_own_process("neo.runtime.stopwatch", fields))
 
@@ -135,11 +139,21 @@ def _median(rows: list[Measurement]) -> Measurement:
         sum(row.runs for row in rows),
         rows[0].threads,
         parity,
+        rows[0].special,
     )
 
 
 def _parse(answer: dict[str, Any]) -> Measurement:
-    parity = answer["parity"]
-    distances = (np.inf if parity[key] is None else float(parity[key]) for key in ("max_abs", "max_rel"))
+    special = {kind: _parse_parity(parity) for kind, parity in answer["special"].items()}
     numbers = {key: answer[key] for key in ("median_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "peak_rss_mb")}
-    return Measurement(**numbers, runs=answer["runs"], threads=answer["threads"], parity=Parity(*distances))
+    return Measurement(
+        **numbers,
+        runs=answer["runs"],
+        threads=answer["threads"],
+        parity=_parse_parity(answer["parity"]),
+        special=special,
+    )
+
+
+def _parse_parity(obj: Mapping[str, Any]) -> Parity:
+    return Parity(*(np.inf if obj[key] is None else float(obj[key]) for key in ("max_abs", "max_rel")))

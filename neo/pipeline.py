@@ -22,7 +22,7 @@ from neo.contract.tensors import TensorSpec
 from neo.engines import ENGINES
 from neo.engines.base import BF16, FP32, PRECISIONS
 from neo.errors import EngineError, InputSpecError, UsageError
-from neo.frontends.base import Conversion, ConversionRequest, Sample
+from neo.frontends.base import Conversion, ConversionRequest, Sample, SpecialSample
 from neo.graph.confined import rewrite_confined
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
@@ -250,6 +250,12 @@ def _change_layouts(request: CompileRequest, conversion: Conversion, scratch: Pa
         samples=tuple(
             Sample(transposed_arrays(sample.inputs, changed), transposed_arrays(sample.outputs, changed))
             for sample in conversion.samples
+        ),
+        special=tuple(
+            SpecialSample(
+                sample.kind, transposed_arrays(sample.inputs, changed), transposed_arrays(sample.outputs, changed)
+            )
+            for sample in conversion.special
         ),
     )
 

@@ -75,6 +75,8 @@ class SourceModel:
     itself, arrays by input name to arrays by output name; None where the framework is not installed here.
     reference: who answers in run, if framework does not say it. proves_conversion: False if run is the converted
     model itself in other clothes. draw: (count, seed, largest integer) to inputs, where any random ones will not do.
+    special: a seed to (kind, inputs), where those of ``neo.frontends.special`` will not do. any_rows: run also takes
+    more rows than the inputs say, as classical models do.
     labels: of the outputs. tolerance: by output, where the source's own arithmetic is coarser than floats, as a
     quantised model's is; why says so in a few words for the report.
     notes: what was decided on the way that the user should know.
@@ -88,6 +90,8 @@ class SourceModel:
     reference: str = ""
     proves_conversion: bool = True
     draw: Callable[[int, int, int], tuple[Arrays, ...]] | None = None
+    special: Callable[[int], tuple[tuple[str, Arrays], ...]] | None = None
+    any_rows: bool = False
     labels: tuple[OutputLabels, ...] = ()
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     why: str = ""
@@ -103,13 +107,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecialSample:
+    """A sample of numbers that ordinary ones do not hold.
+
+    The source framework and ONNX Runtime agree on the answer, so an engine with another one is wrong.
+    """
+
+    #: in words, as in "NaN"
+    kind: str
+    inputs: Arrays
+    outputs: Arrays
+
+
+@dataclass(frozen=True, slots=True)
 class Conversion:
     """What the parent process gets back from the sandbox.
 
     reference: who answered the samples: "pytorch 2.13.0", "golden file x.npz", or, where no source framework is
     at hand, "onnxruntime 1.32.0 on the converted model" (then parity says nothing about the conversion and is None).
     parity: the ONNX file in onnxruntime against the samples' outputs, the worst of all samples. tolerance: how far any
-    engine's answers may be from the samples', where the usual is too strict for this model; why: the reason.
+    engine's answers may be from the samples', where the usual is too strict for this model; why: the reason. special:
+    for choosing between engines only; they do not travel with the bundle.
     """
 
     onnx: Path
@@ -123,3 +141,4 @@ class Conversion:
     tolerance: Tolerance | None = None
     why: str = ""
     notes: tuple[str, ...] = ()
+    special: tuple[SpecialSample, ...] = ()

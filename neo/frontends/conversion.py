@@ -6,23 +6,24 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, reduce
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from neo.contract.parity import Parity, Tolerance, compare
-from neo.contract.strings import STRING, dtype_name
+from neo.contract.parity import Tolerance
+from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
-from neo.errors import ModelError, ParityError, UsageError
+from neo.errors import ModelError, UsageError
 from neo.frontends import FRONTENDS
-from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample, SourceModel
+from neo.frontends.agreement import check_parity, check_special
+from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample, SourceModel, SpecialSample
 from neo.frontends.failures import translated
 from neo.frontends.samples import MAX_INTEGER, random_inputs, read_golden
+from neo.frontends.special import decides_between_engines, has_one_answer, special_inputs
+from neo.onnx_tools.files import load
 
-# float16 itself resolves 1e-3 of a number; below these no converted model can be told from a wrong one
-TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
-HALF_TOLERANCE = Tolerance(max_abs=1e-3, max_rel=1e-2)
+MAX_SPECIAL = 8
+"""Of each kind, for engines: a single row of a table shows little, and a process reads them each time it measures."""
 
 
 def convert(request: ConversionRequest) -> Conversion:
@@ -67,8 +68,9 @@ def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
     samples, reference = _samples(request, source, run_onnx, runtime)
     parity = None
     if request.golden or source.run:
-        parity = _check_parity(source, samples, run_onnx, reference)
+        parity = check_parity(source, samples, run_onnx, reference)
         parity = parity if request.golden or source.proves_conversion else None
+    special, strays = _special(request, source, samples[0].inputs, run_onnx) if samples else ((), ())
     return Conversion(
         onnx=source.onnx,
         framework=source.framework,
@@ -80,8 +82,29 @@ def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
         labels=source.labels,
         tolerance=reduce(Tolerance.widest, source.tolerance.values()) if source.tolerance else None,
         why=source.why,
-        notes=source.notes,
+        notes=(*source.notes, *strays),
+        special=special,
     )
+
+
+def _special(
+    request: ConversionRequest, source: SourceModel, base: Arrays, run_onnx: Callable[[Arrays], Arrays]
+) -> tuple[tuple[SpecialSample, ...], tuple[str, ...]]:
+    """Special samples that can tell engines apart, and a note about those that cannot."""
+    model = load(source.onnx, weights=False)
+    inputs = (
+        special_inputs(model, base, source.inputs, source.outputs, request.seed)
+        if source.special is None
+        else source.special(request.seed)
+    )
+    clear = [(kind, arrays) for kind, arrays in inputs if has_one_answer(kind, model)]
+    answering = source if source.run else replace(source, run=run_onnx)
+    agreed, notes = check_special(answering, clear, run_onnx, source.reference or source.framework)
+    by_kind: dict[str, list[SpecialSample]] = {}
+    for sample in agreed:
+        if decides_between_engines(sample.kind, model):
+            by_kind.setdefault(sample.kind, []).append(sample)
+    return tuple(sample for group in by_kind.values() for sample in group[:MAX_SPECIAL]), notes
 
 
 def _read(request: ConversionRequest) -> SourceModel:
@@ -150,42 +173,3 @@ def _run_all(
     inputs = draw(request.samples, request.seed, max_integer)
     # a framework may hand out one buffer for all answers
     return tuple(Sample(arrays, {name: np.array(a) for name, a in run(arrays).items()}) for arrays in inputs)
-
-
-def _check_parity(
-    source: SourceModel, samples: tuple[Sample, ...], run_onnx: Callable[[Arrays], Arrays], reference: str
-) -> Parity:
-    worst = Parity(0.0, 0.0)
-    for number, sample in enumerate(samples):
-        actual = run_onnx(sample.inputs)
-        for spec in source.outputs:
-            parity = compare({spec.name: sample.outputs[spec.name]}, actual)
-            usual = HALF_TOLERANCE if spec.dtype == "float16" else TOLERANCE
-            tolerance = source.tolerance.get(spec.name, usual)
-            if not tolerance.accepts(parity):
-                where = f"{reference}, sample {number}"
-                found = _difference(sample.outputs[spec.name], actual[spec.name], parity)
-                raise _parity_error(spec.name, found, where, parity, tolerance)
-            worst = worst.worst(parity)
-    return worst
-
-
-def _difference(want: NDArray[Any], got: NDArray[Any], parity: Parity) -> str:
-    if want.shape != got.shape:
-        return f"has the shape {list(got.shape)} instead of {list(want.shape)}"
-    if dtype_name(want) == STRING:
-        pairs = zip(want.ravel().tolist(), got.ravel().tolist(), strict=True)
-        one, other = next((one, other) for one, other in pairs if one != other)
-        return f"has {other!r:.80} instead of {one!r:.80}"
-    if not np.isfinite(parity.max_abs):
-        return "is not finite where the source model's is, or the other way round"
-    return f"differs by {parity.max_abs:.3g}, {parity.max_rel:.3g} of its largest value"
-
-
-def _parity_error(output: str, found: str, where: str, parity: Parity, tolerance: Tolerance) -> ParityError:
-    return ParityError(
-        f"output {output!r} of the converted model {found} ({where}); allowed are {tolerance.max_rel:g} of the largest"
-        f" value, or {tolerance.max_abs:g}",
-        hint="if the model draws random numbers or is in training mode, export it for inference; otherwise report it",
-        details={"output": output, "parity": parity.to_json(), "tolerance": tolerance.to_json()},
-    )

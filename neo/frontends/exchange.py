@@ -18,7 +18,7 @@ from neo.contract.parity import Parity, Tolerance
 from neo.contract.strings import from_plain, to_plain
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError
-from neo.frontends.base import Arrays, Conversion, ConversionRequest, Factory, Sample
+from neo.frontends.base import Arrays, Conversion, ConversionRequest, Factory, Sample, SpecialSample
 from neo.processing.documents import Processing
 
 REQUEST_FILE = "request.json"
@@ -85,7 +85,8 @@ def _factory_from_json(obj: dict[str, Any] | None) -> Factory | None:
 def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
     """The answer as JSON; the samples go into scratch, by number, since tensor names may be anything."""
     arrays: Arrays = {}
-    for number, sample in enumerate(conversion.samples):
+    both: tuple[Sample | SpecialSample, ...] = (*conversion.samples, *conversion.special)
+    for number, sample in enumerate(both):
         arrays |= {f"{number}-in-{i}": sample.inputs[spec.name] for i, spec in enumerate(conversion.inputs)}
         arrays |= {f"{number}-out-{i}": sample.outputs[spec.name] for i, spec in enumerate(conversion.outputs)}
     np.savez(scratch / SAMPLES_FILE, **to_plain(arrays))  # type: ignore[arg-type]  # numpy's stub takes any keyword for allow_pickle
@@ -95,6 +96,7 @@ def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
         "inputs": [spec.to_json() for spec in conversion.inputs],
         "outputs": [spec.to_json() for spec in conversion.outputs],
         "samples": len(conversion.samples),
+        "special": [sample.kind for sample in conversion.special],
         "reference": conversion.reference,
         "parity": conversion.parity.to_json() if conversion.parity else None,
         "labels": [entry.to_json() for entry in conversion.labels],
@@ -120,12 +122,13 @@ def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
     outputs = get_list(obj, "outputs", TensorSpec.from_json, "answer")
     with np.load(scratch / SAMPLES_FILE, allow_pickle=False) as file:
         arrays = from_plain(file)
+    count, kinds = get(obj, "samples", int, "answer"), get_strings(obj, "special", "answer")
     samples = tuple(
         Sample(
             {spec.name: arrays[f"{number}-in-{i}"] for i, spec in enumerate(inputs)},
             {spec.name: arrays[f"{number}-out-{i}"] for i, spec in enumerate(outputs)},
         )
-        for number in range(get(obj, "samples", int, "answer"))
+        for number in range(count + len(kinds))
     )
     parity = None
     if obj.get("parity") is not None:
@@ -136,11 +139,15 @@ def _unpack(obj: dict[str, Any], scratch: Path) -> Conversion:
         framework=get(obj, "framework", str, "answer"),
         inputs=inputs,
         outputs=outputs,
-        samples=samples,
+        samples=samples[:count],
         reference=get(obj, "reference", str, "answer"),
         parity=parity,
         labels=get_list(obj, "labels", OutputLabels.from_json, "answer"),
         tolerance=None if obj.get("tolerance") is None else Tolerance.from_json(obj["tolerance"]),
         why=get(obj, "why", str, "answer"),
         notes=get_strings(obj, "notes", "answer"),
+        special=tuple(
+            SpecialSample(kind, sample.inputs, sample.outputs)
+            for kind, sample in zip(kinds, samples[count:], strict=True)
+        ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,38 @@ from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, around, table_so
 
 _THRESHOLDS = "threshold="
 _CLASSIFIERS = ("binary", "multiclass")
-# onnxmltools 1.16 turns it into softmax
-_CONVERTED_WRONGLY = "multiclassova"
+# LightGBM takes what is not farther from zero for zero (kZeroThreshold)
+_ZERO = np.float32(1e-35)
+_AVERAGED = "average_output"
+_LINEAR = "is_linear=1"
+
+
+def _has_sigmoid(objective: list[str]) -> bool:
+    words = (word.partition(":") for word in objective)
+    return any(name == "sigmoid" and float(value) != 1.0 for name, _, value in words)
+
+
+# what is said of it, whether the words of the objective's line mean it, and what to do instead
+_IGNORED: tuple[tuple[str, Callable[[list[str]], bool], str], ...] = (
+    ("the objective multiclassova", lambda words: words[:1] == ["multiclassova"], "train with multiclass"),
+    ("reg_sqrt", lambda words: "sqrt" in words[1:], "train on the square root yourself, and square the prediction"),
+    ("a sigmoid parameter other than 1", _has_sigmoid, "train with sigmoid=1, the default"),
+)
 
 
 def convert(request: ConversionRequest) -> SourceModel:
     """request.source: a text file. Input: x, float32 (N, features). Outputs: label and probabilities of a classifier,
     else prediction.
 
-    Raises ModelError for a damaged file, UnsupportedModel for categorical splits and for what the converter lacks.
+    Raises ModelError for a damaged file, UnsupportedModel for categorical splits, zero_as_missing, and whatever else
+    the converter lacks or passes over.
     """
     require_format(request.source, "lightgbm")
     text = request.source.read_text(encoding="utf-8")
     booster = _booster(text, request.source)
     features = int(booster.num_feature())
     _refuse_categories(booster)
-    if _objective(text) == _CONVERTED_WRONGLY:
-        raise UnsupportedModel(f"the objective {_CONVERTED_WRONGLY} has no converter", hint="train with multiclass")
+    _refuse_what_onnxmltools_ignores(text, booster)
     classifier = _objective(text) in _CLASSIFIERS
 
     def run(x: Any) -> Sequence[Any]:
@@ -57,7 +72,9 @@ def convert(request: ConversionRequest) -> SourceModel:
         columns=around(_thresholds(booster), features),
         run=run,
     )
-    return table_source(table, _to_onnx(_booster(_float32_thresholds(text), request.source), features), request)
+    return table_source(
+        table, _to_onnx(_booster(_float32_thresholds(text, booster), request.source), features), request
+    )
 
 
 def _booster(text: str, path: Path) -> Any:
@@ -75,30 +92,84 @@ def _objective(text: str) -> str:
     return line.removeprefix("objective=").partition(" ")[0]
 
 
-def _float32_thresholds(text: str) -> str:
+def _float32_thresholds(text: str, booster: Any) -> str:
     """The same model for float32 inputs: x <= t holds for a float32 x if and only if it does for the largest float32
     that is not above t. ONNX has float32 thresholds, and rounding to the nearest would move some the wrong way.
+
+    booster: made of the text; it says what it read, which in the last digit need not be what is written.
     """
+    exact = iter([tree for tree in map(_thresholds_of_tree, booster.dump_model()["tree_info"]) if tree])
     # tree_sizes counts the characters of each tree, which change; without it they are found by their headings
     lines = (line for line in text.splitlines(keepends=True) if not line.startswith("tree_sizes="))
-    return "".join(_rounded(line) if line.startswith(_THRESHOLDS) else line for line in lines)
+    return "".join(_line(next(exact)) if _has_thresholds(line) else line for line in lines)
 
 
-def _rounded(line: str) -> str:
-    exact = np.array(line.removeprefix(_THRESHOLDS).split(), np.float64)
-    near = exact.astype(np.float32)
+def _has_thresholds(line: str) -> bool:
+    return line.startswith(_THRESHOLDS) and bool(line.removeprefix(_THRESHOLDS).strip())
+
+
+def _thresholds_of_tree(tree: dict[str, Any]) -> list[float]:
+    """In the order of the file, which numbers the splits."""
+    found = {node["split_index"]: float(node["threshold"]) for node in _splits_of_tree(tree)}
+    return [found[index] for index in sorted(found)]
+
+
+def _line(thresholds: list[float]) -> str:
+    return _THRESHOLDS + " ".join(map(repr, _decides_alike(thresholds))) + "\n"
+
+
+def _decides_alike(thresholds: list[float]) -> list[float]:
+    """As float32."""
+    exact = np.array(thresholds, np.float64)
+    limit = float(np.finfo(np.float32).max)
+    near = np.clip(exact, -limit, limit).astype(np.float32)
     below = np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
-    return _THRESHOLDS + " ".join(repr(float(value)) for value in below) + "\n"
+    # between zero and these, x <= t holds for no x on the other side of zero, and for all on its own side
+    below = np.where((exact >= -_ZERO) & (exact < 0), np.nextafter(-_ZERO, np.float32(-np.inf)), below)
+    below = np.where((exact >= 0) & (exact < _ZERO), _ZERO, below)
+    return [float(value) for value in below]
 
 
 def _splits(booster: Any) -> Iterator[dict[str, Any]]:
     for tree in booster.dump_model()["tree_info"]:
-        waiting = [tree["tree_structure"]]
-        while waiting:
-            node = waiting.pop()
-            if "split_feature" in node:
-                yield node
-                waiting += [node["left_child"], node["right_child"]]
+        yield from _splits_of_tree(tree)
+
+
+def _splits_of_tree(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    waiting = [tree["tree_structure"]]
+    while waiting:
+        node = waiting.pop()
+        if "split_feature" in node:
+            yield node
+            waiting += [node["left_child"], node["right_child"]]
+
+
+def _refuse_what_onnxmltools_ignores(text: str, booster: Any) -> None:
+    """Options that it passes over without a word: the answers would be wrong, with some only on some rows."""
+    lines = frozenset(text.splitlines())
+    objective = next((line.removeprefix("objective=").split() for line in lines if line.startswith("objective=")), [])
+    columns = sorted({node["split_feature"] for node in _splits(booster) if node["missing_type"] == "Zero"})
+    if columns:
+        names = [booster.feature_name()[column] for column in columns]
+        raise UnsupportedModel(
+            f"the model was trained with zero_as_missing: at its splits of the columns {', '.join(names)} a zero goes"
+            " where missing values go, which ONNX cannot say",
+            hint="train without zero_as_missing, and write NaN for what is missing",
+            details={"columns": columns},
+        )
+    if _AVERAGED in lines:
+        raise UnsupportedModel(
+            "the model is a random forest (boosting=rf), whose average onnxmltools takes for a sum",
+            hint="train it with boosting=gbdt, or a RandomForest of scikit-learn",
+        )
+    if _LINEAR in lines:
+        raise UnsupportedModel(
+            "the model has linear models in its leaves (linear_tree), which onnxmltools takes for constants",
+            hint="train without linear_tree",
+        )
+    for option, ignored, hint in _IGNORED:
+        if ignored(objective):
+            raise UnsupportedModel(f"the model has {option}, which onnxmltools leaves out", hint=hint)
 
 
 def _refuse_categories(booster: Any) -> None:

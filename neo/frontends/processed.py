@@ -55,6 +55,8 @@ def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
         reference=f"{reference}, with pre- and post-processing by numpy",
         proves_conversion=source.run is not None,
         draw=draw,
+        special=None,
+        any_rows=False,
         labels=planned.labels,
         # a quantised model's tolerance counts steps of its outputs, and says nothing about what was made of them
         tolerance={spec.name: source.tolerance[spec.name] for spec in untouched if spec.name in source.tolerance},

@@ -32,6 +32,7 @@ from neo.frontends.sklearn_columns import (
     vectorizers,
     with_positions,
 )
+from neo.frontends.sklearn_trees import estimators, float32_thresholds, keep_missing_values
 from neo.frontends.tabular import COLUMN, INPUT, OPSETS, Answer, Column, Table, drawn_rows, table_source
 
 # what skl2onnx calls the only output of a regressor or transformer
@@ -45,6 +46,8 @@ _HOLDERS = re.compile(
     r"numpy\.dtype|sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
     r"|metrics\._dist_metrics\.\w+|neighbors\._(kd|ball)_tree\.\w+|neural_network\._stochastic_optimizers\.\w+)"
 )
+# losses of HistGradientBoosting under which it predicts the exponential of its sum
+_EXPONENTIAL = frozenset(["poisson", "gamma"])
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError)
 
 
@@ -62,10 +65,12 @@ def convert(request: ConversionRequest) -> SourceModel:
         warnings.simplefilter("always")
         estimator = read(request.source, request.trust_pickle)
     model = with_positions(_fitted(estimator, request.source))
+    _refuse_what_skl2onnx_ignores(model)
     answers, methods = _answers(model)
     columns = columns_of(model)
     names = column_names(estimator, columns, [answer.name for answer in answers])
-    converted = _to_onnx(model, columns, names)
+    converted = _to_onnx(float32_thresholds(model), columns, names)
+    keep_missing_values(converted, model)
     reached = {name for node in converted.graph.node for name in node.input}
 
     def run(x: Any) -> Sequence[Any]:
@@ -136,6 +141,27 @@ def _fitted(estimator: Any, path: Path) -> Any:
             f"{path} holds a {type(estimator).__name__} that was not fitted", hint="fit, then save"
         ) from error
     return estimator
+
+
+def _refuse_what_skl2onnx_ignores(model: Any) -> None:
+    """Parts of HistGradientBoosting that its converter passes over without a word."""
+    for part in estimators(model):
+        if not hasattr(part, "_predictors"):
+            continue
+        name, loss = type(part).__name__, getattr(part, "loss", "")
+        if loss in _EXPONENTIAL:
+            raise UnsupportedModel(
+                f"the {name} has loss={loss!r}, whose exponential skl2onnx leaves out",
+                hint="train it with loss='squared_error' on the logarithm of the target",
+            )
+        if getattr(part, "is_categorical_", None) is not None and np.any(part.is_categorical_):
+            columns = np.flatnonzero(part.is_categorical_).tolist()
+            raise UnsupportedModel(
+                f"the columns {', '.join(map(str, columns))} of the {name} are categorical; skl2onnx takes their"
+                " categories for numbers",
+                hint="encode them first, one column of 0 and 1 per category (OneHotEncoder)",
+                details={"columns": columns},
+            )
 
 
 def _version_notes(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:

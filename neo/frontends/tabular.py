@@ -38,19 +38,24 @@ _LOCALE = "C.UTF-8"
 _PREFIX = "converted_"
 _MAX_CLASSES_SHOWN = 32
 _TEXT_LENGTH = 8
+# LightGBM's largest threshold, 1.8e308, parts missing values from all others: between it and -1 no draw is ordinary
+_HUGE = 1e30
 # what any text has between the words that a model knows, and what splits words in more than one way
 _ANY_WORDS = ("a", "I", "don't", "Über-naïve,", "42", "x_1", "end.", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The values of one column lie between low and high, or are choices, or words; of a text, several words each."""
+    """The values of one column lie between low and high, or are choices, or words; of a text, several words each.
+    boundaries: the thresholds of splits on it.
+    """
 
     low: float = -3.0
     high: float = 3.0
     choices: tuple[float, ...] = ()
     words: tuple[str, ...] = ()
     text: bool = False
+    boundaries: tuple[float, ...] = ()
 
     @property
     def dtype(self) -> str:
@@ -72,14 +77,16 @@ def around(thresholds: Iterable[tuple[int, float]], features: int) -> tuple[Colu
     """Columns whose values fall on both sides of all thresholds, given as (column, threshold)."""
     found: dict[int, list[float]] = {}
     for column, threshold in thresholds:
-        found.setdefault(column, []).append(threshold)
+        if np.isfinite(threshold):  # an infinite one parts missing values from all others
+            found.setdefault(column, []).append(threshold)
     return tuple(_around(found[column]) if column in found else Column() for column in range(features))
 
 
 def _around(thresholds: list[float]) -> Column:
-    low, high = min(thresholds), max(thresholds)
+    usual = [threshold for threshold in thresholds if abs(threshold) < _HUGE] or [0.0]
+    low, high = min(usual), max(usual)
     margin = (high - low) / 4 or max(abs(low) / 4, 1.0)
-    return Column(low - margin, high + margin)
+    return Column(low - margin, high + margin, boundaries=tuple(dict.fromkeys(thresholds)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,16 @@ class Table:
                 rows[:, position] = arrays[name][:, 0]
         return rows
 
+    def arrays(self, rows: NDArray[Any]) -> Arrays:
+        """The inputs, of what run takes."""
+        if not self.names:
+            return {INPUT: rows}
+        return {
+            name: rows[:, [position]].astype(numpy_dtype(self.columns[position].dtype))
+            for position, name in enumerate(self.names)
+            if name is not None
+        }
+
 
 def drawn_rows(columns: Sequence[Column], rng: np.random.Generator, rows: int) -> NDArray[Any]:
     """Float32 (rows, columns), or object if there are words among them."""
@@ -139,6 +156,8 @@ def drawn_rows(columns: Sequence[Column], rng: np.random.Generator, rows: int) -
 
 def table_source(table: Table, converted: onnx.ModelProto, request: ConversionRequest) -> SourceModel:
     """Raises InputSpecError for an --input that is not the table."""
+    from neo.frontends.table_samples import special_rows  # which draws its rows as this module does
+
     inputs = fix_inputs(table.inputs, request.inputs, request.dims)
     path = request.scratch / "model.onnx"
     _write(table, converted, inputs, path)
@@ -150,18 +169,30 @@ def table_source(table: Table, converted: onnx.ModelProto, request: ConversionRe
 
     def draw(rng: np.random.Generator) -> Arrays:
         count = inputs[0].shape[0]
-        rows = drawn_rows(table.columns, rng, count if isinstance(count, int) else 1)
-        if not table.names:
-            return {INPUT: rows}
-        return {
-            name: rows[:, [position]].astype(numpy_dtype(table.columns[position].dtype))
-            for position, name in enumerate(table.names)
-            if name is not None
-        }
+        return table.arrays(drawn_rows(table.columns, rng, count if isinstance(count, int) else 1))
+
+    def special(seed: int) -> tuple[tuple[str, Arrays], ...]:
+        count = inputs[0].shape[0]
+        size = count if isinstance(count, int) else 1
+        return tuple(
+            (kind, table.arrays(rows[start : start + size]))
+            for kind, many in special_rows(table.columns, seed)
+            for rows in (np.resize(many, (-(-len(many) // size) * size, many.shape[1])),)
+            for start in range(0, len(rows), size)
+        )
 
     notes = (*table.notes, *_class_notes(table.classes))
     return SourceModel(
-        path, table.framework, inputs, outputs, run, notes=notes, draw=drawn_by(draw), labels=_class_labels(table)
+        path,
+        table.framework,
+        inputs,
+        outputs,
+        run,
+        notes=notes,
+        draw=drawn_by(draw),
+        special=special,
+        any_rows=True,
+        labels=_class_labels(table),
     )
 
 

@@ -18,15 +18,15 @@ from neo.frontends.recognise import require_format
 from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, around, table_source
 
 _CLASSIFIERS = ("binary:logistic", "multi:softprob", "multi:softmax")
-_REGRESSORS = ("reg:squarederror", "reg:linear", "reg:absoluteerror", "reg:pseudohubererror", "reg:logistic")
+_REGRESSORS = ("reg:squarederror", "reg:linear", "reg:absoluteerror", "reg:pseudohubererror")
 
 
 def convert(request: ConversionRequest) -> SourceModel:
     """request.source: what Booster.save_model wrote. Input: x, float32 (N, features). Outputs: label and probabilities
     of a classifier, else prediction.
 
-    Raises ModelError for a damaged file, UnsupportedModel for categorical columns, other boosters than trees, and
-    objectives whose answers are neither probabilities nor plain sums.
+    Raises ModelError for a damaged file, UnsupportedModel for categorical columns, other boosters than gbtree, several
+    targets, parallel trees of several classes, and objectives whose answers are neither probabilities nor plain sums.
     """
     require_format(request.source, "xgboost")
     booster = _read(request.source)
@@ -75,9 +75,22 @@ def _read(path: Path) -> Any:
 def _supported_objective(booster: Any) -> str:
     learner = json.loads(booster.save_config())["learner"]
     kind, objective = learner["gradient_booster"]["name"], str(learner["objective"]["name"])
-    if kind not in {"gbtree", "dart"}:
+    if kind != "gbtree":
+        what = "drops trees, and the converter their weights" if kind == "dart" else "is no ensemble of trees"
+        raise UnsupportedModel(f"the model is an XGBoost {kind}, which {what}", hint="train it with booster='gbtree'")
+    targets = int(learner["learner_model_param"].get("num_target", 1))
+    if targets > 1:
         raise UnsupportedModel(
-            f"the model is an XGBoost {kind}, no ensemble of trees", hint="train it with booster='gbtree'"
+            f"the model predicts {targets} targets at once, which the converter mixes up",
+            hint="train one model for each",
+        )
+    parallel = int(learner["gradient_booster"].get("gbtree_model_param", {}).get("num_parallel_tree", 1))
+    classes = int(learner["learner_model_param"].get("num_class", 0))
+    if parallel > 1 and classes > 1:
+        raise UnsupportedModel(
+            f"the model has {parallel} trees for each class and round (num_parallel_tree), which the converter gives to"
+            " the wrong classes",
+            hint="train with num_parallel_tree=1",
         )
     if objective not in (*_CLASSIFIERS, *_REGRESSORS):
         raise UnsupportedModel(

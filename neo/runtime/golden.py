@@ -30,14 +30,40 @@ MAX_BYTES = 1 << 30
 
 
 def write_golden(path: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
-    arrays = {
-        f"{index}/{kind}/{name}": array
-        for index, sample in enumerate(samples)
-        for kind, tensors in zip(("input", "output"), sample, strict=True)
-        for name, array in tensors.items()
-    }
+    arrays = _labelled([(str(index), *sample) for index, sample in enumerate(samples)])
     with path.open("wb") as file:
-        np.savez_compressed(file, **to_plain(arrays))  # type: ignore[arg-type]  # the stub takes one array only
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one array only
+
+
+def special_path(folder: Path) -> Path:
+    """Beside the folder of a candidate, not in it: what is there travels with the bundle."""
+    return folder.with_name(f"{folder.name}.special.npz")
+
+
+def write_special(folder: Path, samples: Sequence[tuple[str, Arrays, Arrays]]) -> None:
+    """(kind, inputs, outputs) of samples that choose between engines: NaN, zeros and the like. Nothing if none."""
+    if samples:
+        arrays = _labelled([(f"{n} {kind}", inputs, outputs) for n, (kind, inputs, outputs) in enumerate(samples)])
+        np.savez(special_path(folder), **arrays)  # type: ignore[arg-type]  # as above
+
+
+def read_special(folder: Path) -> tuple[tuple[str, Arrays, Arrays], ...]:
+    """What ``write_special`` wrote; () if it wrote nothing. The file is our own, of this run."""
+    if not special_path(folder).is_file():
+        return ()
+    samples = _read_samples(special_path(folder))
+    return tuple((label.partition(" ")[2], *sample) for label, sample in samples.items())
+
+
+def _labelled(samples: Sequence[tuple[str, Arrays, Arrays]]) -> Arrays:
+    return to_plain(
+        {
+            f"{label}/{kind}/{name}": array
+            for label, inputs, outputs in samples
+            for kind, tensors in (("input", inputs), ("output", outputs))
+            for name, array in tensors.items()
+        }
+    )
 
 
 def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
@@ -48,7 +74,7 @@ def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > MAX_BYTES:
             raise BundleError(f"{path} unpacks to {unpacked} bytes; at most {MAX_BYTES} are read")
-        samples = _read_samples(path)
+        samples = {int(label): sample for label, sample in _read_samples(path).items()}
     # numpy and zipfile between them raise all of these for damaged files
     except (
         OSError,
@@ -73,13 +99,13 @@ def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
     return tuple(samples[index] for index in sorted(samples))
 
 
-def _read_samples(path: Path) -> dict[int, tuple[Arrays, Arrays]]:
-    samples: dict[int, tuple[Arrays, Arrays]] = {}
+def _read_samples(path: Path) -> dict[str, tuple[Arrays, Arrays]]:
+    samples: dict[str, tuple[Arrays, Arrays]] = {}
     with np.load(path, allow_pickle=False) as archive:
         arrays = from_plain(archive)
     for key, array in arrays.items():
-        index, kind, name = key.split("/", 2)
-        sample = samples.setdefault(int(index), ({}, {}))
+        label, kind, name = key.split("/", 2)
+        sample = samples.setdefault(label, ({}, {}))
         sample[("input", "output").index(kind)][name] = array
     return samples
 

@@ -1,8 +1,8 @@
 """Times one engine in a process of its own, with the loader that the device uses.
 
 ``python -m neo.runtime.stopwatch REQUEST.json`` reads {"folder", "threads", "runs", "seconds", "result"} and writes
-the result file; the folder is a bundle's (engine/ and golden.npz). Nothing but the runtime is imported here, so the
-peak memory is the engine's.
+the result file; the folder is a bundle's (engine/ and golden.npz), with or without special samples beside it. Nothing
+but the runtime is imported here, so the peak memory is the engine's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Parity, compare
 from neo.errors import NeoError
-from neo.runtime.golden import read_golden
+from neo.runtime.golden import read_golden, read_special
 from neo.runtime.load import Engine, load_engine
 
 WARM_UP_RUNS = 3
@@ -42,6 +42,7 @@ def stopwatch(folder: Path, threads: int, runs: int | None, seconds: float) -> d
     for (_, expected), answer in zip(samples, answers, strict=True):
         parity = parity.worst(compare(expected, answer))
     times_ms = np.array(time_runs(engine, feeds, runs, seconds)) * 1e3
+    peak_mb = peak_rss_mb()
     median, p90, p99 = (float(value) for value in np.percentile(times_ms, [50, 90, 99]))
     return {
         "load_ms": (loaded - start) * 1e3,
@@ -51,9 +52,23 @@ def stopwatch(folder: Path, threads: int, runs: int | None, seconds: float) -> d
         "p99_ms": p99,
         "runs": len(times_ms),
         "threads": threads,
-        "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb": peak_mb,
         "parity": parity.to_json(),
+        "special": {kind: found.to_json() for kind, found in _special(engine, folder).items()},
     }
+
+
+def _special(engine: Engine, folder: Path) -> dict[str, Parity]:
+    """How far the engine is off, by kind of special sample; a sample that it fails of is infinitely far."""
+    worst: dict[str, Parity] = {}
+    names = [spec.name for spec in engine.outputs]
+    for kind, inputs, expected in read_special(folder):
+        try:
+            answer = dict(zip(names, engine.run([inputs[spec.name] for spec in engine.inputs]), strict=True))
+        except Exception:  # noqa: BLE001  # an engine's own exceptions share no base class
+            answer = {}
+        worst[kind] = worst.get(kind, Parity(0.0, 0.0)).worst(compare(expected, answer))
+    return worst
 
 
 def time_runs(engine: Engine, feeds: list[list[Any]], runs: int | None, seconds: float) -> list[float]:

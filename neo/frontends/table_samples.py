@@ -1,0 +1,67 @@
+"""Rows that tell a faulty tree from a right one: zeros, missing values, the very values that splits compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo.frontends.special import BOUNDARIES, INFINITE, LARGEST, REPEATED, SMALLEST, SOME_NAN, ZEROS, smallest
+from neo.frontends.tabular import Column, drawn_rows
+
+ROWS = 64
+
+Rows = NDArray[Any]
+# how much of a row is replaced where the rest of it has to stay ordinary
+_PART = 0.4
+
+
+def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Rows]]:
+    """(kind, ROWS rows): float32, or object if there are words among the columns; as ``drawn_rows``, but for columns
+    of plain numbers. Categories and words stay: others than the known ones are refused or ignored, as the model says.
+    """
+    plain = [i for i, column in enumerate(columns) if not (column.choices or column.words or column.text)]
+    bounded = [i for i in plain if columns[i].boundaries]
+    for kind, make in _MAKERS.items():
+        rng = np.random.default_rng([seed, *kind.encode()])
+        changing = bounded if kind == BOUNDARIES else plain
+        if changing:
+            rows = drawn_rows(columns, rng, ROWS)
+            for position in changing:
+                rows[:, position] = make(rows[:, position].astype(np.float32), columns[position], rng)
+            yield kind, rows
+
+
+def _some(values: Sequence[float]) -> Callable[[Rows, Column, np.random.Generator], Rows]:
+    """Some of the column's values become one of these; in the first rows, all."""
+
+    def make(drawn: Rows, _column: Column, rng: np.random.Generator) -> Rows:
+        hit = rng.random(len(drawn)) < _PART
+        hit[:2] = True
+        return np.where(hit, np.array(values, np.float32)[rng.integers(0, len(values), len(drawn))], drawn)
+
+    return make
+
+
+def _boundaries(_drawn: Rows, column: Column, rng: np.random.Generator) -> Rows:
+    """Each the float32 next to a split's threshold, the one below it, or the one above."""
+    near = rng.choice(np.array(column.boundaries, np.float64), ROWS)
+    limits = np.finfo(np.float32)
+    near32 = np.clip(near, limits.min, limits.max).astype(np.float32)
+    side = rng.integers(-1, 2, ROWS)
+    moved = np.nextafter(near32, np.where(side > 0, np.inf, -np.inf).astype(np.float32))
+    return np.asarray(np.where(side == 0, near32, moved))
+
+
+_FLOAT32 = np.finfo(np.float32)
+_MAKERS: Mapping[str, Callable[[Rows, Column, np.random.Generator], Rows]] = {
+    ZEROS: _some((0.0,)),
+    REPEATED: _some((-1.0, 0.0, 1.0)),
+    SMALLEST: _some(smallest(_FLOAT32)),
+    LARGEST: _some((float(_FLOAT32.max), float(_FLOAT32.min))),
+    BOUNDARIES: _boundaries,
+    INFINITE: _some((np.inf, -np.inf)),
+    SOME_NAN: _some((np.nan,)),
+}
