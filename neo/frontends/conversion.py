@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, reduce
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,12 +15,14 @@ from neo.contract.strings import STRING
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, UsageError
 from neo.frontends import FRONTENDS
-from neo.frontends.agreement import check_parity, check_special
 from neo.frontends.base import Arrays, Conversion, ConversionRequest, Sample, SourceModel, SpecialSample
 from neo.frontends.failures import translated
 from neo.frontends.samples import MAX_INTEGER, random_inputs, read_golden
 from neo.frontends.special import decides_between_engines, has_one_answer, special_inputs
 from neo.onnx_tools.files import load
+
+if TYPE_CHECKING:
+    import onnx
 
 MAX_SPECIAL = 8
 """Of each kind, for engines: a single row of a table shows little, and a process reads them each time it measures."""
@@ -60,17 +62,19 @@ def _convert(request: ConversionRequest) -> Conversion:
 
 def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
     # here, not above: a frontend without its framework should be the first to say so
+    from neo.frontends.agreement import check_parity
     from neo.frontends.onnx_file import check, open_in_onnxruntime
 
     check(source.onnx)
-    _check_interface(source)
+    model = load(source.onnx, weights=False)
+    _check_interface(source, model)
     run_onnx, runtime = open_in_onnxruntime(source.onnx)
     samples, reference = _samples(request, source, run_onnx, runtime)
     parity = None
     if request.golden or source.run:
         parity = check_parity(source, samples, run_onnx, reference)
         parity = parity if request.golden or source.proves_conversion else None
-    special, strays = _special(request, source, samples[0].inputs, run_onnx) if samples else ((), ())
+    special, strays = _special(request, source, model, samples[0].inputs, run_onnx) if samples else ((), ())
     return Conversion(
         onnx=source.onnx,
         framework=source.framework,
@@ -88,10 +92,15 @@ def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
 
 
 def _special(
-    request: ConversionRequest, source: SourceModel, base: Arrays, run_onnx: Callable[[Arrays], Arrays]
+    request: ConversionRequest,
+    source: SourceModel,
+    model: onnx.ModelProto,
+    base: Arrays,
+    run_onnx: Callable[[Arrays], Arrays],
 ) -> tuple[tuple[SpecialSample, ...], tuple[str, ...]]:
     """Special samples that can tell engines apart, and a note about those that cannot."""
-    model = load(source.onnx, weights=False)
+    from neo.frontends.agreement import check_special
+
     inputs = (
         special_inputs(model, base, source.inputs, source.outputs, request.seed)
         if source.special is None
@@ -126,11 +135,11 @@ def _frontend(framework: str) -> Callable[[ConversionRequest], SourceModel]:
     return cast("Callable[[ConversionRequest], SourceModel]", getattr(importlib.import_module(module), function))
 
 
-def _check_interface(source: SourceModel) -> None:
+def _check_interface(source: SourceModel, model: onnx.ModelProto) -> None:
     """A frontend that renames or loses an input is wrong, and must not get as far as a bundle."""
-    from neo.frontends.onnx_file import interface
+    from neo.frontends.onnx_file import interface_of
 
-    inputs, outputs = interface(source.onnx)
+    inputs, outputs = interface_of(model)
     for kind, written, declared in (("inputs", inputs, source.inputs), ("outputs", outputs, source.outputs)):
         if [(spec.name, spec.dtype) for spec in written] != [(spec.name, spec.dtype) for spec in declared]:
             raise ModelError(

@@ -85,7 +85,8 @@ def _factory_from_json(obj: dict[str, Any] | None) -> Factory | None:
 def pack_answer(conversion: Conversion, scratch: Path) -> dict[str, Any]:
     """The answer as JSON; the samples go into scratch, by number, since tensor names may be anything."""
     arrays: Arrays = {}
-    for number, sample in enumerate((*conversion.samples, *conversion.special)):
+    both: tuple[Sample | SpecialSample, ...] = (*conversion.samples, *conversion.special)
+    for number, sample in enumerate(both):
         arrays |= {f"{number}-in-{i}": sample.inputs[spec.name] for i, spec in enumerate(conversion.inputs)}
         arrays |= {f"{number}-out-{i}": sample.outputs[spec.name] for i, spec in enumerate(conversion.outputs)}
     np.savez(scratch / SAMPLES_FILE, **to_plain(arrays))  # type: ignore[arg-type]  # numpy's stub takes any keyword for allow_pickle

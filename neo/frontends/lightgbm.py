@@ -101,7 +101,7 @@ def _float32_thresholds(text: str, booster: Any) -> str:
     exact = iter([tree for tree in map(_thresholds_of_tree, booster.dump_model()["tree_info"]) if tree])
     # tree_sizes counts the characters of each tree, which change; without it they are found by their headings
     lines = (line for line in text.splitlines(keepends=True) if not line.startswith("tree_sizes="))
-    return "".join(_rounded(next(exact)) if _has_thresholds(line) else line for line in lines)
+    return "".join(_line(next(exact)) if _has_thresholds(line) else line for line in lines)
 
 
 def _has_thresholds(line: str) -> bool:
@@ -114,7 +114,12 @@ def _thresholds_of_tree(tree: dict[str, Any]) -> list[float]:
     return [found[index] for index in sorted(found)]
 
 
-def _rounded(thresholds: list[float]) -> str:
+def _line(thresholds: list[float]) -> str:
+    return _THRESHOLDS + " ".join(map(repr, _decides_alike(thresholds))) + "\n"
+
+
+def _decides_alike(thresholds: list[float]) -> list[float]:
+    """As float32."""
     exact = np.array(thresholds, np.float64)
     limit = float(np.finfo(np.float32).max)
     near = np.clip(exact, -limit, limit).astype(np.float32)
@@ -122,7 +127,7 @@ def _rounded(thresholds: list[float]) -> str:
     # between zero and these, x <= t holds for no x on the other side of zero, and for all on its own side
     below = np.where((exact >= -_ZERO) & (exact < 0), np.nextafter(-_ZERO, np.float32(-np.inf)), below)
     below = np.where((exact >= 0) & (exact < _ZERO), _ZERO, below)
-    return _THRESHOLDS + " ".join(repr(float(value)) for value in below) + "\n"
+    return [float(value) for value in below]
 
 
 def _splits(booster: Any) -> Iterator[dict[str, Any]]:

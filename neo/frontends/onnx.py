@@ -32,14 +32,14 @@ def convert(request: ConversionRequest) -> SourceModel:
     UntrustedModel for external data outside the model's own folder.
     """
     require_format(request.source, "onnx")
-    external = _external_files(request.source)
-    refuse_unknown_operators(
-        request.source, hint="export the model with standard ONNX operators, or with the operator as a function in it"
-    )
+    model = load(request.source, weights=False)
+    external = _external_files(request.source, model)
+    hint = "export the model with standard ONNX operators, or with the operator as a function in it"
+    refuse_unknown_operators(request.source, hint, model)
     path = _copy(request.source, external, request.scratch)
-    if tidy_interface(path):
+    if tidy_interface(path, model):
         check(path)
-    declared, nameless = declared_inputs(path)
+    declared, nameless = declared_inputs(model)
     inputs = fix_inputs(declared, request.inputs, request.dims, nameless=nameless)
     if any(0 in spec.shape and 0 not in fixed.shape for spec, fixed in zip(declared, inputs, strict=True)):
         forget_empty(path)
@@ -69,11 +69,11 @@ def _original(
     return functools.partial(answer, evaluator), f"onnx {onnx.__version__}'s reference on the original file"
 
 
-def _external_files(source: Path) -> tuple[str, ...]:
+def _external_files(source: Path, model: onnx.ModelProto) -> tuple[str, ...]:
     """Where the weights beside the model lie, relative to its folder."""
     locations = dict.fromkeys(
         entry.value
-        for tensor in tensors(load(source, weights=False))
+        for tensor in tensors(model)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"

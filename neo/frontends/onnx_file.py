@@ -27,21 +27,22 @@ _IR_WITH_PLAIN_CONSTANTS = 4
 
 def interface(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs, initialisers left out; a nameless dynamic dimension gets a name of its own."""
-    graph = load(path, weights=False).graph
-    inputs, _nameless = _inputs(graph)
+    return interface_of(load(path, weights=False))
+
+
+def interface_of(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """As ``interface``."""
+    graph = model.graph
+    inputs, _nameless = declared_inputs(model)
     known = {dim for spec in inputs for dim in spec.dynamic_dims}
     outputs, _nameless = _specs(graph.output, known, batch=False)
     return inputs, outputs
 
 
-def declared_inputs(path: Path) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
+def declared_inputs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
     """The inputs, and which names of dimensions are not the model's own, as ``name_dims`` gives them."""
-    return _inputs(load(path, weights=False).graph)
-
-
-def _inputs(graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
-    learnt = {tensor.name for tensor in graph.initializer}
-    return _specs([value for value in graph.input if value.name not in learnt])
+    learnt = {tensor.name for tensor in model.graph.initializer}
+    return _specs([value for value in model.graph.input if value.name not in learnt])
 
 
 def _specs(

@@ -14,14 +14,13 @@ from neo.onnx_tools.files import load, save
 from neo.onnx_tools.walk import graphs
 
 
-def tidy_interface(path: Path) -> bool:
-    """Makes the file, a copy of our own, say no more about sizes than is known; -> whether it is complete.
+def tidy_interface(path: Path, model: onnx.ModelProto) -> bool:
+    """Makes model and its file, a copy of our own, say no more about sizes than is known; -> whether it is complete.
 
     A size below 0, or with a name that is no name ("?", "floor(h/2)"), is forgotten at every depth: with one such name
     twice, two sizes would be taken for one. An output without type or shape gets what inference finds; the file is not
     complete if that is nothing, as it may be until the inputs have fixed sizes.
     """
-    model = load(path, weights=False)
     if _forget(model, lambda dim: dim.dim_value < 0 or bool(dim.dim_param and not is_dim_name(dim.dim_param))):
         save(model, path)
     lacking = [value for value in model.graph.output if not _has_shape(value)]

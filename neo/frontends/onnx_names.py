@@ -77,11 +77,12 @@ def drop_repeated_names(outer: onnx.GraphProto) -> None:
             seen.add(node.name)
 
 
-def refuse_unknown_operators(path: Path, hint: str) -> None:
+def refuse_unknown_operators(path: Path, hint: str, model: onnx.ModelProto | None = None) -> None:
     """Raises UnsupportedModel naming each operator that neither ONNX, the model itself, nor ONNX Runtime defines;
-    MissingDependency for those of its extensions, where these are not installed.
+    MissingDependency for those of its extensions, where these are not installed. model: what is in the file, if it is
+    loaded already.
     """
-    model = load(path, weights=False)
+    model = model or load(path, weights=False)
     own = {(function.domain, function.name) for function in model.functions}
     unknown: dict[str, str] = {}
     for node in model_nodes(model):

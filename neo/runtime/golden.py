@@ -30,7 +30,9 @@ MAX_BYTES = 1 << 30
 
 
 def write_golden(path: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
-    _write(path, [(str(index), *sample) for index, sample in enumerate(samples)])
+    arrays = _labelled([(str(index), *sample) for index, sample in enumerate(samples)])
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one array only
 
 
 def special_path(folder: Path) -> Path:
@@ -41,7 +43,8 @@ def special_path(folder: Path) -> Path:
 def write_special(folder: Path, samples: Sequence[tuple[str, Arrays, Arrays]]) -> None:
     """(kind, inputs, outputs) of samples that choose between engines: NaN, zeros and the like. Nothing if none."""
     if samples:
-        _write(special_path(folder), [(f"{n} {kind}", *sample) for n, (kind, *sample) in enumerate(samples)])
+        arrays = _labelled([(f"{n} {kind}", inputs, outputs) for n, (kind, inputs, outputs) in enumerate(samples)])
+        np.savez(special_path(folder), **arrays)  # type: ignore[arg-type]  # as above
 
 
 def read_special(folder: Path) -> tuple[tuple[str, Arrays, Arrays], ...]:
@@ -52,15 +55,15 @@ def read_special(folder: Path) -> tuple[tuple[str, Arrays, Arrays], ...]:
     return tuple((label.partition(" ")[2], *sample) for label, sample in samples.items())
 
 
-def _write(path: Path, samples: Sequence[tuple[str, Arrays, Arrays]]) -> None:
-    arrays = {
-        f"{label}/{kind}/{name}": array
-        for label, *sample in samples
-        for kind, tensors in zip(("input", "output"), sample, strict=True)
-        for name, array in tensors.items()
-    }
-    with path.open("wb") as file:
-        np.savez_compressed(file, **to_plain(arrays))  # type: ignore[arg-type]  # the stub takes one array only
+def _labelled(samples: Sequence[tuple[str, Arrays, Arrays]]) -> Arrays:
+    return to_plain(
+        {
+            f"{label}/{kind}/{name}": array
+            for label, inputs, outputs in samples
+            for kind, tensors in (("input", inputs), ("output", outputs))
+            for name, array in tensors.items()
+        }
+    )
 
 
 def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:

@@ -19,6 +19,7 @@ from neo.frontends.onnx_file import interface
 from neo.frontends.onnx_names import refuse_unknown_operators
 from neo.isolation import Limits, isolated
 from neo.isolation.call import Work
+from neo.onnx_tools.files import load
 from tests.frontends.conftest import Convert
 
 GIB = 1 << 30
@@ -166,7 +167,7 @@ def test_a_loop_without_end_is_stopped(tmp_path: Path, through_sandbox: Convert)
 def test_graphs_nested_deeper_than_protobuf_reads_are_damaged(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(_deep_message(200))
     with pytest.raises(ModelError, match="damaged"):
-        _external_files(tmp_path / "m.onnx")
+        _external_files(tmp_path / "m.onnx", load(tmp_path / "m.onnx", weights=False))
 
 
 def _deep_message(depth: int) -> bytes:
@@ -228,7 +229,7 @@ def test_external_data_is_found_wherever_it_hides_and_does_not_leave_the_folder(
     (folder / "folder").symlink_to("/etc")
     (folder / "m.onnx").write_bytes(hide(location).SerializeToString())
     with pytest.raises(UntrustedModel, match="outside its own folder"):
-        _external_files(folder / "m.onnx")
+        _external_files(folder / "m.onnx", load(folder / "m.onnx", weights=False))
 
 
 def test_external_data_may_be_no_hard_link(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_external_data_may_be_no_hard_link(tmp_path: Path) -> None:
     os.link(tmp_path / "secret.bin", tmp_path / "models" / "w.bin")
     (tmp_path / "models" / "m.onnx").write_bytes(in_plain_sight("w.bin").SerializeToString())
     with pytest.raises(UntrustedModel, match="hard link") as caught:
-        _external_files(tmp_path / "models" / "m.onnx")
+        _external_files(tmp_path / "models" / "m.onnx", load(tmp_path / "models" / "m.onnx", weights=False))
     assert "copy" in caught.value.hint
 
 
@@ -260,7 +261,7 @@ def test_what_we_read_ourselves_of_a_changed_file_is_read_or_refused(
     path = tmp_path / "m.onnx"
     path.write_bytes(mutated(changes, cut))
     try:
-        _external_files(path)
+        _external_files(path, load(path, weights=False))
         refuse_unknown_operators(path, "")
         interface(path)
     except NeoError as error:

@@ -12,10 +12,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from neo.errors import InputSpecError, ModelError, UnsupportedModel, UntrustedModel
-from neo.frontends.base import Conversion
-from neo.frontends.lightgbm import _float32_thresholds
+from neo.errors import InputSpecError, ModelError, ParityError, UnsupportedModel, UntrustedModel
+from neo.frontends.base import Conversion, ConversionRequest
+from neo.frontends.lightgbm import _decides_alike
 from neo.frontends.recognise import recognise_format
+from neo.frontends.special import BOUNDARIES, NAN, SOME_NAN
 from tests.frontends.conftest import Convert
 
 skops_io = pytest.importorskip("skops.io")
@@ -23,13 +24,18 @@ xgboost = pytest.importorskip("xgboost")
 lightgbm = pytest.importorskip("lightgbm")
 
 from sklearn import datasets  # noqa: E402
+from sklearn.base import clone  # noqa: E402
 from sklearn.compose import ColumnTransformer  # noqa: E402
 from sklearn.ensemble import (  # noqa: E402
+    BaggingClassifier,
+    ExtraTreesClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
 )
+from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import KBinsDiscretizer, MinMaxScaler, OneHotEncoder, StandardScaler  # noqa: E402
@@ -178,16 +184,19 @@ def test_boosted_trees_decide_alike_for_every_row(
         np.testing.assert_allclose(found["probabilities"], model.predict_proba(rows), atol=1e-5)
 
 
-def test_thresholds_of_lightgbm_are_rounded_down(tmp_path: Path) -> None:
+def test_thresholds_of_lightgbm_are_rounded_to_what_decides_alike() -> None:
     up, down, exact = 0.1, 0.7, 0.5
     assert float(np.float32(up)) > up
     assert float(np.float32(down)) < down
-    text = _float32_thresholds(f"tree\ntree_sizes=5\nthreshold={up} {down} {exact}\nleaf_value=0.1\n")
-    rounded = [float(word) for word in text.splitlines()[1].removeprefix("threshold=").split()]
-    assert "tree_sizes" not in text
-    assert "leaf_value=0.1" in text
-    for threshold, below in zip((up, down, exact), rounded, strict=True):
+    for threshold in (up, down, exact, -up, -down, 1e-30):
+        below = _decides_alike([threshold])[0]
         assert below <= threshold < float(np.nextafter(np.float32(below), np.float32(1)))
+    zero = float(np.float32(1e-35))
+    # what is not farther from zero than this is zero
+    assert _decides_alike([0.0, zero / 2, zero]) == [zero, zero, zero]
+    assert max(_decides_alike([-zero, -zero / 2])) < -zero
+    largest = float(np.finfo(np.float32).max)
+    assert _decides_alike([1.7976931348623157e308]) == [largest]
 
 
 def test_pickles_need_trust_and_then_work(tmp_path: Path, through_sandbox: Convert) -> None:
@@ -251,3 +260,132 @@ def test_categorical_columns_of_xgboost_are_named(tmp_path: Path, through_sandbo
     xgboost.train({"objective": "binary:logistic"}, table, 2).save_model(tmp_path / "m.ubj")
     with pytest.raises(UnsupportedModel, match="columns 0 are categorical"):
         through_sandbox(tmp_path / "m.ubj")
+
+
+def gaps(rows: Any, share: float = 0.2) -> Any:
+    return np.where(np.random.default_rng(0).random(rows.shape) < share, np.float32(np.nan), rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"zero_as_missing": True}, "zero_as_missing.*a zero goes where missing values go"),
+        ({"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}, r"random forest \(boosting=rf\)"),
+        ({"linear_tree": True}, "linear_tree"),
+        ({"objective": "multiclassova"}, "multiclassova"),
+        ({"sigmoid": 2.0}, "sigmoid parameter other than 1"),
+        ({"reg_sqrt": True}, "reg_sqrt"),
+    ],
+)
+def test_what_onnxmltools_passes_over_in_lightgbm_is_named(
+    options: dict[str, Any], says: str, tmp_path: Path, through_sandbox: Convert
+) -> None:
+    rows, target = data("iris")
+    rows = np.where(rows < 1.5, np.float32(0), rows)
+    regression = "reg_sqrt" in options or "linear_tree" in options
+    target = target if regression or "objective" in options else target > 0
+    kind = lightgbm.LGBMRegressor if regression else lightgbm.LGBMClassifier
+    kind(n_estimators=5, verbose=-1, **options).fit(rows, target).booster_.save_model(tmp_path / "m.txt")
+    with pytest.raises(UnsupportedModel, match=says) as caught:
+        through_sandbox(tmp_path / "m.txt")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "says"),
+    [
+        ({"booster": "dart", "rate_drop": 0.5}, 0, "XGBoost dart"),
+        ({}, 2, "2 targets at once"),
+        ({"num_parallel_tree": 3}, 1, "3 trees for each class"),
+        ({"objective": "reg:logistic"}, 0, "the objective reg:logistic"),
+    ],
+)
+def test_what_onnxmltools_passes_over_in_xgboost_is_named(
+    options: dict[str, Any], target: int, says: str, tmp_path: Path, through_sandbox: Convert
+) -> None:
+    rows, classes = data("iris")
+    wanted = [(classes > 0).astype(float), classes, np.stack([rows[:, 0], -rows[:, 1]], axis=1)][target]
+    kind = xgboost.XGBClassifier if target == 1 else xgboost.XGBRegressor
+    kind(n_estimators=5, **options).fit(rows, wanted).get_booster().save_model(tmp_path / "m.ubj")
+    with pytest.raises(UnsupportedModel, match=says):
+        through_sandbox(tmp_path / "m.ubj")
+
+
+def test_what_skl2onnx_passes_over_is_named(tmp_path: Path, through_sandbox: Convert) -> None:
+    rows, target = data("diabetes")
+    skops_io.dump(HistGradientBoostingRegressor(max_iter=5, loss="poisson").fit(rows, target), tmp_path / "m.skops")
+    with pytest.raises(UnsupportedModel, match="loss='poisson', whose exponential"):
+        through_sandbox(tmp_path / "m.skops")
+    rows[:, 1] = np.arange(len(rows)) % 5
+    model = HistGradientBoostingRegressor(max_iter=5, categorical_features=[1]).fit(rows, target)
+    skops_io.dump(model, tmp_path / "c.skops")
+    with pytest.raises(UnsupportedModel, match=r"columns 1 of the .* are categorical"):
+        through_sandbox(tmp_path / "c.skops", trust_pickle=True)
+
+
+MISSING = {
+    "tree": DecisionTreeClassifier(random_state=0),
+    "forest": RandomForestClassifier(10, random_state=0),
+    "extra": ExtraTreesClassifier(10, random_state=0),
+    "bagging": BaggingClassifier(n_estimators=5, random_state=0),
+    "hist": HistGradientBoostingClassifier(max_iter=10),
+    "imputed": make_pipeline(SimpleImputer(), DecisionTreeClassifier(random_state=0)),
+    "lightgbm": lightgbm.LGBMClassifier(n_estimators=10, verbose=-1),
+    "lightgbm without": lightgbm.LGBMClassifier(n_estimators=10, verbose=-1, use_missing=False),
+    "xgboost": xgboost.XGBClassifier(n_estimators=10),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_value_goes_where_the_training_sent_it(name: str, tmp_path: Path, through_sandbox: Convert) -> None:
+    rows, target = data("iris")
+    rows = gaps(rows)
+    model = clone(MISSING[name]).fit(rows, target)
+    path = tmp_path / {"xgboost": "m.ubj", "lightgb": "m.txt"}.get(name[:7], "m.skops")
+    if path.suffix == ".skops":
+        skops_io.dump(model, path)
+    else:
+        (model.booster_ if path.suffix == ".txt" else model).save_model(path)
+    converted = through_sandbox(path, dims={"N": len(rows)})
+    for seed_rows in (rows, gaps(rows, 0.6), np.full_like(rows, np.nan)):
+        found = answers(converted, seed_rows)
+        np.testing.assert_allclose(found["probabilities"], model.predict_proba(seed_rows), atol=1e-5)
+    assert NAN in {one.kind for one in converted.special} or SOME_NAN in {one.kind for one in converted.special}
+    assert converted.notes == ()
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "hist", "tree"])
+def test_at_and_beside_every_threshold_the_answer_is_the_sources(
+    name: str, tmp_path: Path, through_sandbox: Convert
+) -> None:
+    rows, target = data("breast_cancer")
+    model = clone(MISSING[name]).fit(rows, target)
+    path = tmp_path / {"xgboost": "m.ubj", "lightgbm": "m.txt"}.get(name, "m.skops")
+    if path.suffix == ".skops":
+        skops_io.dump(model, path)
+    else:
+        (model.booster_ if path.suffix == ".txt" else model).save_model(path)
+    converted = through_sandbox(path)
+    boundaries = [one for one in converted.special if one.kind == BOUNDARIES]
+    assert boundaries
+    session = onnxruntime.InferenceSession(str(converted.onnx), providers=["CPUExecutionProvider"])
+    for one in boundaries:
+        found = session.run(["probabilities"], one.inputs)[0]
+        np.testing.assert_allclose(found, model.predict_proba(one.inputs["x"]), atol=1e-5)
+
+
+def test_a_tree_that_is_wrong_on_zeros_alone_is_refused(
+    tmp_path: Path, through_sandbox: Convert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without being refused by name: the samples find it."""
+    from neo.frontends import lightgbm as frontend
+    from neo.frontends.conversion import convert
+
+    monkeypatch.setattr(frontend, "_refuse_what_onnxmltools_ignores", lambda *_: None)
+    rows, target = data("iris")
+    rows = np.where(rows < 1.5, np.float32(0), rows)
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, zero_as_missing=True).fit(rows, target)
+    model.booster_.save_model(tmp_path / "m.txt")
+    (tmp_path / "scratch").mkdir()
+    with pytest.raises(ParityError, match="on zeros"):
+        convert(ConversionRequest(tmp_path / "m.txt", "lightgbm", tmp_path / "scratch"))

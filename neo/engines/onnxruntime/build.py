@@ -15,7 +15,7 @@ import onnxruntime
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.floor import Floor, oldest_release, portable
 from neo.errors import EngineError, NeoError
-from neo.onnx_tools.files import LARGEST_EMBEDDED_BYTES, load
+from neo.onnx_tools.files import LARGEST_EMBEDDED_BYTES, load, save
 from neo.onnx_tools.walk import model_nodes
 from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
@@ -53,9 +53,9 @@ def build(request: BuildRequest) -> BuiltEngine:
 
 def _make_portable(path: Path) -> Floor:
     """Rewrites the graph so that the oldest ONNX Runtime that has its operators loads it; -> which one that is."""
-    model = onnx.load(path, load_external_data=False)
+    model = load(path, weights=False)
     portable(model)
-    path.write_bytes(model.SerializeToString())
+    save(model, path)
     return oldest_release(model, onnxruntime.__version__, beside=frozenset({DOMAIN}))
 
 
