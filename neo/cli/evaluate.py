@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.bundles import unpacked
-from neo.cli.compile import parse_dim, parse_input, parse_outputs
-from neo.cli.options import PathArgument, json_option, open_store, store_option, threads_option
+from neo.cli.options import PathArgument, flag, json_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
 
 if TYPE_CHECKING:
@@ -80,6 +79,7 @@ def evaluate_command(
     as_json: bool,
 ) -> None:
     """Judge the bundle REF by data with known answers, and the model it was made from beside it."""
+    from neo.compiler.arguments import read_names, read_sizes, read_specs
     from neo.evaluation.answers import DataRequest
     from neo.evaluation.run import EvaluationRequest, evaluate
     from neo.frontends.base import ConversionRequest
@@ -89,8 +89,7 @@ def evaluate_command(
     opener: Callable[[Path], ConversionRequest] | None = None
     if source is not None or module is not None:
         found = find_source(source, module, weights, framework, trust_pickle=trust_pickle)
-        specs = tuple(parse_input(text) for text in inputs)
-        sizes = dict(parse_dim(text) for text in dims)
+        specs, sizes = read_specs(inputs, flag("inputs")), read_sizes(dims, flag("dims"))
         processing = read_processing(preprocess, postprocess)
 
         def opener(scratch: Path) -> ConversionRequest:
@@ -101,7 +100,7 @@ def evaluate_command(
                 inputs=specs,
                 dims=sizes,
                 signature=signature,
-                outputs=parse_outputs(outputs),
+                outputs=read_names(outputs, "--outputs"),
                 trust_pickle=trust_pickle,
                 processing=processing,
                 factory=found.factory,

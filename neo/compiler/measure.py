@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neo.contract.parity import Parity
 from neo.errors import DiskFull, EngineError, NeoError
 from neo.isolation.scratch import scratch_folder
@@ -25,18 +23,22 @@ TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Times in milliseconds; load: opening the engine, first: the first prediction. peak_rss_mb: MiB of the process.
-    parity: against the golden samples, the worst of them.
-    """
+    """One engine, timed in a process of its own. Times in milliseconds."""
 
+    #: Of a prediction.
     median_ms: float
     p90_ms: float
     p99_ms: float
+    #: To open the engine.
     load_ms: float
+    #: The first prediction.
     first_ms: float
+    #: The most memory that the process held, in MiB.
     peak_rss_mb: float
+    #: How many predictions were timed.
     runs: int
     threads: int
+    #: Against the golden samples, the worst of them.
     parity: Parity
 
     def to_json(self) -> dict[str, Any]:
@@ -52,11 +54,17 @@ class Measurement:
             "parity": self.parity.to_json(),
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Measurement:
+        """What ``to_json`` wrote, or a stopwatch answered."""
+        names = ("median_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "peak_rss_mb", "runs", "threads")
+        return cls(**{name: value[name] for name in names}, parity=Parity.from_json(value["parity"]))
+
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
     """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it."""
     fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
-    return _parse(_in_own_process("neo.runtime.stopwatch", fields))
+    return Measurement.from_json(_in_own_process("neo.runtime.stopwatch", fields))
 
 
 def profile(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 1.0) -> Profile:
@@ -138,10 +146,3 @@ def _median(rows: list[Measurement]) -> Measurement:
         rows[0].threads,
         parity,
     )
-
-
-def _parse(answer: dict[str, Any]) -> Measurement:
-    parity = answer["parity"]
-    distances = (np.inf if parity[key] is None else float(parity[key]) for key in ("max_abs", "max_rel"))
-    numbers = {key: answer[key] for key in ("median_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "peak_rss_mb")}
-    return Measurement(**numbers, runs=answer["runs"], threads=answer["threads"], parity=Parity(*distances))

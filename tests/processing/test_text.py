@@ -17,8 +17,9 @@ from edge_agent.models import Model, Serving
 from edge_agent.serve.http import make_app
 from edge_agent.slots import Slot
 from edge_agent.worker_client import Worker, WorkerLimits
-from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.messages import Assignment
