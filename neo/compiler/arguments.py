@@ -43,9 +43,10 @@ def read_fields(typed: Mapping[str, Any], written: Callable[[str], str]) -> dict
 def read_path(value: Any, written: str) -> Path | None:
     if value is None:
         return None
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
         raise UsageError(f"{written} is {_shown(value)}, no file or folder", hint=f"give {written} a path")
-    return Path(value)
+    return Path(text)
 
 
 def read_names(value: Any, written: str) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ def run(request: CompileRequest, on_status: OnStatus = lambda _: None) -> Compil
 
 def _check(request: CompileRequest) -> list[Target]:
     """-> the targets. Raises NeoError for what is known to fail."""
+    if not request.targets:
+        raise UsageError("no target is named", hint="leave it out for this machine, or choose one of: neo targets")
     targets = [load_target(name) for name in request.targets]
     if request.engine not in (AUTO, *ENGINES):
         raise UsageError(f"unknown engine {request.engine!r}", hint=f"choose one of: {AUTO}, {', '.join(ENGINES)}")
