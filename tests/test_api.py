@@ -159,6 +159,8 @@ WRONG: list[tuple[dict[str, Any], type[NeoError], str]] = [
     ({"golden": ""}, UsageError, "give golden a path"),
     ({"golden": "a\0b"}, UsageError, "give golden a path"),
     ({"name": 3}, UsageError, "give name a str"),
+    ({"signature": "\udcff"}, UsageError, "UTF-8"),
+    ({"model": "x" * 400}, ModelError, "model file or folder"),
     ({"name": "no/slash"}, UsageError, ""),
     ({"trust_pickle": "yes"}, UsageError, "True or False"),
     ({"threads": 0}, UsageError, "from 1 on"),

@@ -79,7 +79,7 @@ def evaluate_command(
     as_json: bool,
 ) -> None:
     """Judge the bundle REF by data with known answers, and the model it was made from beside it."""
-    from neo.compiler.arguments import read_names, read_sizes, read_specs
+    from neo.compiler.arguments import read_names, read_sizes, read_specs, read_text
     from neo.evaluation.answers import DataRequest
     from neo.evaluation.run import EvaluationRequest, evaluate
     from neo.frontends.base import ConversionRequest
@@ -88,7 +88,9 @@ def evaluate_command(
 
     opener: Callable[[Path], ConversionRequest] | None = None
     if source is not None or module is not None:
-        found = find_source(source, module, weights, framework, trust_pickle=trust_pickle)
+        named = read_text(framework, "--framework")
+        function = read_text(signature, "--signature")
+        found = find_source(source, module, weights, named, trust_pickle=trust_pickle)
         specs, sizes = read_specs(inputs, flag("inputs")), read_sizes(dims, flag("dims"))
         processing = read_processing(preprocess, postprocess)
 
@@ -99,7 +101,7 @@ def evaluate_command(
                 scratch=scratch,
                 inputs=specs,
                 dims=sizes,
-                signature=signature,
+                signature=function,
                 outputs=read_names(outputs, "--outputs"),
                 trust_pickle=trust_pickle,
                 processing=processing,

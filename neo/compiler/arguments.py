@@ -53,7 +53,7 @@ def read_names(value: Any, written: str) -> tuple[str, ...]:
     """A name, several in one text with commas between them, or a list of names; each once."""
     parts = value.split(",") if isinstance(value, str) else _listed(value)
     texts = [str(part) if isinstance(part, os.PathLike) else part for part in parts]
-    if not all(isinstance(text, str) for text in texts):
+    if not all(map(_is_text, texts)):
         raise UsageError(f"{written} is {_shown(value)}, no names", hint=f"give {written} a name or a list of names")
     return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
@@ -70,7 +70,7 @@ def read_sizes(value: Any, written: str) -> dict[str, int]:
     sizes = {}
     for name, size in _pairs(value):
         number = int(size) if isinstance(size, str) and size.isdecimal() and len(size) < 20 else size
-        if not name or not _is_whole(number) or number < 1:
+        if not name or not _is_text(name) or not _is_whole(number) or number < 1:
             raise InputSpecError(
                 f"{written} {_shown(f'{name}={size}' if name else size)} is no size of a dimension",
                 hint="write NAME=SIZE, as in N=1",
@@ -83,7 +83,7 @@ def read_layouts(value: Any, written: str) -> dict[str, str]:
     """'NHWC', 'mask=NHWC', a list of such, or layouts by name."""
     layouts = {}
     for name, layout in _pairs(value):
-        if layout not in LAYOUTS:
+        if layout not in LAYOUTS or not _is_text(name):
             raise UsageError(
                 f"{written} {_shown(layout)} is no layout",
                 hint="write NCHW or NHWC, or NAME=NCHW for one input or output",
@@ -102,10 +102,11 @@ def read_tolerance(value: Any, written: str) -> Tolerance | None:
     return Tolerance(DEFAULT_TOLERANCE.max_abs, number)
 
 
-def _read_text(value: Any, written: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise UsageError(f"{written} is {_shown(value)}, no text", hint=f"give {written} a str")
-    return value
+def read_text(value: Any, written: str) -> str | None:
+    if value is not None and not _is_text(value):
+        raise UsageError(f"{written} is {_shown(value)}, no text", hint=f"give {written} a str of UTF-8")
+    text: str | None = value
+    return text
 
 
 def _read_flag(value: Any, written: str) -> bool:
@@ -131,8 +132,8 @@ def _read_count(value: Any, written: str) -> int | None:
 # the type of a field of CompileRequest -> what reads it; the other fields are no one's to type
 _READERS: dict[str, Callable[[Any, str], Any]] = {
     "Path | None": read_path,
-    "str | None": _read_text,
-    "str": _read_text,
+    "str | None": read_text,
+    "str": read_text,
     "bool": _read_flag,
     "float": _read_number,
     "int | None": _read_count,
@@ -163,7 +164,7 @@ def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
 def _read_spec(value: Any, written: str) -> TensorSpec:
     if isinstance(value, TensorSpec):
         return value
-    if not isinstance(value, str):
+    if not _is_text(value):
         raise InputSpecError(
             f"{written} is {_shown(value)}, no description of an input",
             hint="write NAME=DTYPE[DIM,DIM,...], as in x=float32[1,3,224,224]; or give a dict of arrays by input name",
@@ -176,7 +177,7 @@ def _read_spec(value: Any, written: str) -> TensorSpec:
 
 def _spec_of(name: Any, array: Any, written: str) -> TensorSpec:
     shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
-    if not isinstance(name, str) or shape is None or dtype is None:
+    if not _is_text(name) or shape is None or dtype is None:
         raise InputSpecError(
             f"{written}[{_shown(name)}] is {_shown(array)}, no array",
             hint="give numpy arrays, or tensors, by input name",
@@ -188,6 +189,11 @@ def _spec_of(name: Any, array: Any, written: str) -> TensorSpec:
         return TensorSpec(name, "string" if is_text else kind, tuple(int(size) for size in shape))
     except ContractError as error:
         raise InputSpecError(f"{written}: {error.message}", hint=error.hint) from error
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is one that can be written down: an argument's bytes that are no UTF-8 become surrogates."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
 def _is_whole(value: Any) -> bool:

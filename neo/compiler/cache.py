@@ -12,7 +12,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -67,20 +67,27 @@ def request_keys(
     Everything else that an answer depends on is in the key: the model's files, the options, the target, the machine,
     this package's own files, the versions of all packages, and what was measured before.
     """
-    source = None
-    if request.cache and request.model is not None and not request.trust_pickle:
-        source = _source_digest(request.model)
-    if source is None:
-        return tuple(None for _ in targets)
+    none = tuple(None for _ in targets)
+    if not request.cache or request.model is None or request.trust_pickle:
+        return none
+    try:
+        files = _files_of(request.model.resolve())
+        if not 0 < len(files) <= MOST_FILES:
+            return none
+        source = _digest_of(files, request.model.resolve().parent)
+        golden = None if request.golden is None else _digest_of([request.golden])
+        own, tuning = _folder_digest(Path(neo.__file__).parent), _folder_digest(tuning_path())
+    except (OSError, RuntimeError, _UnknownReference):  # whoever reads the file says what is wrong with it
+        return none
     common = {
         "source": source,
         "options": {f.name: _plain(getattr(request, f.name)) for f in fields(request) if _is_part(f.name)},
-        "golden": None if request.golden is None else _digest_of([request.golden]),
+        "golden": golden,
         "processing": None if processing is None else processing.to_json(),
-        "package": _folder_digest(Path(neo.__file__).parent),
+        "package": own,
         "installed": sorted(f"{found.name}=={found.version}" for found in importlib.metadata.distributions()),
         "environment": [os.environ.get(name) for name in _ENVIRONMENT],
-        "tuning": _folder_digest(tuning_path()),
+        "tuning": tuning,
         "machine": [read_host().model_name, list(read_host().features), available_cores()],
     }
     return tuple(
@@ -151,29 +158,19 @@ def _plain(value: Any) -> Any:
     return value.to_json() if hasattr(value, "to_json") else dict(value) if hasattr(value, "items") else value
 
 
-def _source_digest(model: Path) -> str | None:
-    """None if there is nothing to hash, or too much."""
-    try:
-        model = model.resolve()
-        files = [path for path in model.rglob("*") if path.is_file()] if model.is_dir() else [*_files_of(model)]
-        return _digest_of(files, model.parent) if 0 < len(files) <= MOST_FILES else None
-    except (OSError, _UnknownReference):  # whoever reads the model says what is wrong with it
-        return None
-
-
 class _UnknownReference(Exception):
     """A file names others in a way that is not understood here."""
 
 
-def _files_of(model: Path) -> Iterator[Path]:
-    """The file and those that belong to it: parameters beside a symbol, and external data."""
+def _files_of(model: Path) -> list[Path]:
+    """All of a folder; of a file itself and what belongs to it: parameters beside a symbol, and external data."""
+    if model.is_dir():
+        return [path for path in model.rglob("*") if path.is_file()]
     if model.suffix in {".json", ".params", ".npz"} or not model.exists():
         stem = model.name.removesuffix(model.suffix if model.exists() else "").removesuffix("-symbol")
         stem = _EPOCH.sub("", stem)
-        yield from (path for path in sorted(model.parent.iterdir()) if path.name.startswith(stem) and path.is_file())
-        return
-    yield model
-    yield from (path for path in _external_data(model) if path.is_file())
+        return [path for path in model.parent.iterdir() if path.name.startswith(stem) and path.is_file()]
+    return [model, *(path for path in _external_data(model) if path.is_file())]
 
 
 def _external_data(model: Path) -> set[Path]:

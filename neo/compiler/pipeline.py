@@ -159,7 +159,7 @@ def _convert(request: CompileRequest, processing: Processing | None, scratch: Pa
             dims=request.dims,
             signature=request.signature,
             outputs=request.outputs,
-            golden=None if request.golden is None else request.golden.resolve(),
+            golden=None if request.golden is None else request.golden.absolute(),
             trust_pickle=request.trust_pickle,
             processing=processing,
             factory=source.factory,

@@ -124,7 +124,7 @@ def _in_framework(source: SourceModel) -> Callable[[Arrays], Arrays]:
 
 
 def _answered(work: Work, content: dict[str, Any], request: DataRequest, scratch: Path, on_status: OnStatus) -> Answers:
-    content |= {"data": str(request.data.resolve()), "labels": request.labels}
+    content |= {"data": str(request.data.absolute()), "labels": request.labels}
     (scratch / REQUEST_FILE).write_text(json.dumps(content), encoding="utf-8")
     usual = Limits.of_this_machine()
     limits = Limits(usual.memory_bytes, TIME_LIMIT_S, usual.file_bytes)
