@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,22 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from neo.compiler.api import compile_model as compile  # noqa: A004  the name users know from the command line
+    from neo import runtime
+    from neo.compiler.api import compile  # noqa: A004  the name users know from the command line
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compile"]
+__all__ = ["__version__", "compile", "runtime"]
 
 
-def __getattr__(name: str) -> Any:  # `import neo` stays cheap: the compiler is loaded when it is asked for
+def __getattr__(name: str) -> Any:  # `import neo` stays cheap: what is asked for is loaded then
     if name == "compile":
-        from neo.compiler.api import compile_model
+        from neo.compiler.api import compile  # noqa: A004
 
-        return compile_model
+        return compile
+    if name == "runtime":
+        return importlib.import_module("neo.runtime")
     raise AttributeError(f"module 'neo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

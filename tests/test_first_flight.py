@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import neo
-from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.parity import compare
 from neo.contract.tensors import TensorSpec
 from neo.demo.processes import DEVICE_ID, start_agent, start_broker

@@ -13,8 +13,9 @@ from onnx import helper
 
 from neo.compiler import pipeline
 from neo.compiler.bundle import stage
-from neo.compiler.pipeline import CompiledBundle, default_name, run
+from neo.compiler.pipeline import default_name, run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.parity import Tolerance
 from neo.errors import DiskFull, EngineError, NeoError, ParityError, StoreError, TargetError, UsageError
@@ -81,7 +82,7 @@ def test_auto_keeps_the_engine_that_measured_faster_and_reports_both(store: Stor
 
 
 def test_versions_count_up_for_each_target(store: Store, model: Path) -> None:
-    request = CompileRequest(model, store, None, engine="onnxruntime", targets=("host", "x86-64-v2"))
+    request = CompileRequest(model, store, None, engine="onnxruntime", targets=("host", "x86-64-v2"), cache=False)
     references = [compiled.bundle.manifest.reference for _ in range(2) for compiled in run(request)]
     assert references == [f"my-model:{n}-{target}" for n in (1, 2) for target in ("host", "x86-64-v2")]
 

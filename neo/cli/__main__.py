@@ -80,10 +80,9 @@ def _run(args: list[str], *, debug: bool, as_json: bool) -> int:
     try:
         code = neo.main(args=args, prog_name="neo", standalone_mode=False)
     except click.ClickException as error:
-        vars(error)["message"] = shortened(error.message)  # final to type checkers, yet it may quote megabytes
         if as_json:
-            _emit_error("UsageError", error.format_message(), error.exit_code)
-        error.show()
+            _emit_error("UsageError", shortened(error.format_message()), error.exit_code)
+        _show_usage(error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -106,6 +105,13 @@ def _run(args: list[str], *, debug: bool, as_json: bool) -> int:
         )
         return INTERNAL_ERROR
     return code if isinstance(code, int) else 0
+
+
+def _show_usage(error: click.ClickException) -> None:
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+    click.echo(f"Error: {shortened(error.format_message())}", err=True)
 
 
 def _show(error: NeoError, *, debug: bool, as_json: bool) -> None:

@@ -33,7 +33,10 @@ def benchmark_command(
 ) -> None:
     """Measure the bundle REF on this machine, in a process of its own."""
     from neo.runtime.load import available_cores
+    from neo.runtime.profiling.profile import MOST_RUNS
 
+    if as_profile and runs is not None and runs > MOST_RUNS:
+        raise UsageError(f"--profile takes at most {MOST_RUNS} runs, not {runs}", hint=f"give --runs {MOST_RUNS}")
     run = _profile if as_profile else _measure
     run(open_store(store), reference, threads or available_cores(), runs, as_json)
 
@@ -60,10 +63,7 @@ def _measure(store: Store, reference: str, threads: int, runs: int | None, as_js
 def _profile(store: Store, reference: str, threads: int, runs: int | None, as_json: bool) -> None:
     from neo.cli.profile_table import print_profile
     from neo.compiler.measure import profile
-    from neo.runtime.profiling.profile import MOST_RUNS
 
-    if runs is not None and runs > MOST_RUNS:
-        raise UsageError(f"--profile takes at most {MOST_RUNS} runs, not {runs}", hint=f"give --runs {MOST_RUNS}")
     with progress_console().status("profiling"), unpacked(store, reference) as (bundle, folder):
         measured = profile(folder, threads, runs=runs)
     result = {"reference": bundle.manifest.reference, "engine": bundle.manifest.engine, **measured.to_json()}

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from neo.contract.manifest import Manifest
     from neo.store import Store
     from neo.store.bundles import Bundle
+
+
+def fits_here(manifest: Manifest) -> bool:
+    """Whether the bundle can run on this machine."""
+    from neo.contract.device import mismatches
+    from neo.targets import host_capabilities
+
+    return not mismatches(manifest.requires, manifest.engine, manifest.engine_version, host_capabilities())
 
 
 @contextmanager
@@ -18,7 +27,7 @@ def unpacked(store: Store, reference: str) -> Iterator[tuple[Bundle, Path]]:
     """-> (bundle, a folder with its files, gone afterwards). Files are checked against their digests first."""
     from neo.store.bundles import find_bundle, unpack_bundle
 
-    bundle = find_bundle(store, reference)
+    bundle = find_bundle(store, reference, fits_here)
     for layer in bundle.image.layers:
         store.verify(layer)
     with _scratch_folder(store) as folder:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from neo.cli.options import PathArgument, json_option, key_option, open_store, store_option, threads_option
+from neo.cli.options import PathArgument, flag, json_option, key_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
 from neo.frontends import FRONTENDS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neo.compiler.pipeline import CompiledBundle
-    from neo.contract.tensors import TensorSpec
+    from neo.compiler.result import CompiledBundles
 
 EXAMPLES = """\b
 Examples:
@@ -88,137 +87,49 @@ Examples:
     metavar="SECONDS",
     help="Measure configurations of kernels for so long, and keep them for later. See `neo tune`.",
 )
+@click.option(
+    "--cache/--no-cache",
+    "cache",
+    default=True,
+    help="If all is as it was in an earlier compile, take its bundle from the store. [default: --cache]",
+)
 @threads_option
 @key_option
 @store_option
 @json_option
-def compile_command(  # one parameter per option
-    model: Path | None,
-    module: str | None,
-    weights: Path | None,
-    targets: tuple[str, ...],
-    engine: str,
-    name: str | None,
-    version: str | None,
-    replace: bool,
-    framework: str | None,
-    inputs: tuple[str, ...],
-    outputs: str | None,
-    signature: str | None,
-    layouts: tuple[str, ...],
-    dims: tuple[str, ...],
-    golden: Path | None,
-    preprocess: Path | None,
-    postprocess: Path | None,
-    precision: str,
-    tolerance: float | None,
-    trust_pickle: bool,
-    no_sign: bool,
-    tune_s: float,
-    threads: int | None,
-    key: Path | None,
-    store: Path | None,
-    as_json: bool,
-) -> None:
+def compile_command(store: Path | None, key: Path | None, no_sign: bool, as_json: bool, **options: Any) -> None:
     """Compile MODEL, a trained model's file or folder, or what --module builds, into one signed bundle per target."""
+    from neo.compiler.arguments import read_fields
     from neo.compiler.pipeline import run
     from neo.compiler.request import CompileRequest
-    from neo.contract.parity import Tolerance
-    from neo.contract.precision import FP32
     from neo.settings import key_path
     from neo.trust.keys import operator_signer
 
-    request = CompileRequest(
-        model=model,
-        module=module,
-        weights=weights,
-        store=open_store(store, create=True),
-        signer=None if no_sign else operator_signer(key, key_path()),
-        targets=tuple(dict.fromkeys(targets)),
-        engine=engine,
-        name=name,
-        version=version,
-        replace=replace,
-        framework=framework,
-        inputs=tuple(parse_input(text) for text in inputs),
-        dims=dict(parse_dim(text) for text in dims),
-        signature=signature,
-        layouts=dict(_layout(text) for text in layouts),
-        outputs=parse_outputs(outputs),
-        golden=golden,
-        preprocess=preprocess,
-        postprocess=postprocess,
-        trust_pickle=trust_pickle,
-        threads=threads,
-        tolerance=None if tolerance is None else Tolerance(FP32.tolerance.max_abs, tolerance),
-        precision=precision,
-        tune_s=tune_s,
-    )
+    given = read_fields(options, flag)
+    opened = open_store(store, create=True)
+    request = CompileRequest(store=opened, signer=None if no_sign else operator_signer(key, key_path()), **given)
     with progress_console().status("starting") as status:
         bundles = run(request, status.update)
     emit({"bundles": [b.to_json() for b in bundles]}, as_json, lambda console: _show(console, bundles))
 
 
-def parse_input(text: str) -> TensorSpec:
-    from neo.contract.fields import ContractError
-    from neo.contract.tensors import TensorSpec
-    from neo.errors import InputSpecError
-
-    try:
-        return TensorSpec.parse(text)
-    except ContractError as error:
-        raise InputSpecError(f"--input {error.message}", hint=error.hint) from error
-
-
-def parse_outputs(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
-
-
-def parse_dim(text: str) -> tuple[str, int]:
-    from neo.errors import InputSpecError
-
-    name, _, size = text.partition("=")
-    if not name or not size.isdecimal() or int(size) < 1:
-        raise InputSpecError(f"--dim {text!r} is no size of a dimension", hint="write NAME=SIZE, as in N=1")
-    return name, int(size)
-
-
-def _layout(text: str) -> tuple[str, str]:
-    from neo.errors import UsageError
-    from neo.graph.layout import EVERY_INPUT, LAYOUTS
-
-    name, _, layout = text.rpartition("=")
-    if layout not in LAYOUTS:
-        raise UsageError(
-            f"--layout {text!r} is no layout", hint="write NCHW or NHWC, or NAME=NCHW for one input or output"
-        )
-    return name or EVERY_INPUT, layout
-
-
-def _show(console: Console, bundles: tuple[CompiledBundle, ...]) -> None:
+def _show(console: Console, bundles: CompiledBundles) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
+    from neo.compiler.result import COLUMNS
+
     for compiled in bundles:
-        row = compiled.to_json()
-        console.print(f"[bold]{row['reference']}[/bold]  {row['digest'][:19]}  {row['size_bytes'] / 1e6:.1f} MB")
+        reference, rest = compiled.title.split(" ", 1)
+        console.print(f"[bold]{escape(reference)}[/bold] {escape(rest)}")
         table = Table(box=None, pad_edge=False)
-        for column in ("engine", "median", "p90", "load", "peak memory", "largest error"):
+        for column in COLUMNS:
             table.add_column(column, justify="left" if column == "engine" else "right")
-        for candidate in compiled.candidates:
-            is_chosen = (candidate.engine, candidate.precision) == (row["engine"], row["precision"])
-            mark = " (chosen)" if is_chosen else ""
-            m = candidate.measurement
-            cells = ["-"] * 5
-            if m is not None:
-                cells = [
-                    f"{m.median_ms:.3f} ms",
-                    f"{m.p90_ms:.3f} ms",
-                    f"{m.load_ms:.0f} ms",
-                    f"{m.peak_rss_mb:.0f} MB",
-                ]
-                cells.append(f"{m.parity.max_rel:.1e}")
-            table.add_row(candidate.label + mark, *cells)
+        for row in compiled.rows():
+            table.add_row(*row)
         console.print(table)
         for note in compiled.notes:
             console.print(f"  {note}", markup=False)
-        console.print(f"next: neo push {row['reference']} --to DEVICE", markup=False)
+        if compiled.cached:
+            console.print("cached: all is as it was when this bundle was made; --no-cache compiles it again")
+        console.print(f"next: neo push {compiled.reference} --to DEVICE", markup=False)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.bundles import unpacked
-from neo.cli.compile import parse_dim, parse_input, parse_outputs
-from neo.cli.options import PathArgument, json_option, open_store, store_option, threads_option
+from neo.cli.options import PathArgument, flag, json_option, open_store, store_option, threads_option
 from neo.cli.output import emit, progress_console
 
 if TYPE_CHECKING:
@@ -80,6 +79,7 @@ def evaluate_command(
     as_json: bool,
 ) -> None:
     """Judge the bundle REF by data with known answers, and the model it was made from beside it."""
+    from neo.compiler.arguments import read_names, read_sizes, read_specs, read_text
     from neo.evaluation.answers import DataRequest
     from neo.evaluation.run import EvaluationRequest, evaluate
     from neo.frontends.base import ConversionRequest
@@ -88,9 +88,10 @@ def evaluate_command(
 
     opener: Callable[[Path], ConversionRequest] | None = None
     if source is not None or module is not None:
-        found = find_source(source, module, weights, framework, trust_pickle=trust_pickle)
-        specs = tuple(parse_input(text) for text in inputs)
-        sizes = dict(parse_dim(text) for text in dims)
+        named = read_text(framework, "--framework")
+        function = read_text(signature, "--signature")
+        found = find_source(source, module, weights, named, trust_pickle=trust_pickle)
+        specs, sizes = read_specs(inputs, flag("inputs")), read_sizes(dims, flag("dims"))
         processing = read_processing(preprocess, postprocess)
 
         def opener(scratch: Path) -> ConversionRequest:
@@ -100,8 +101,8 @@ def evaluate_command(
                 scratch=scratch,
                 inputs=specs,
                 dims=sizes,
-                signature=signature,
-                outputs=parse_outputs(outputs),
+                signature=function,
+                outputs=read_names(outputs, "--outputs"),
                 trust_pickle=trust_pickle,
                 processing=processing,
                 factory=found.factory,

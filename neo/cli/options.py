@@ -39,6 +39,14 @@ key_option = click.option(
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use. [default: all cores]")
 
 
+def flag(name: str) -> str:
+    """How the parameter with this name stands on the command line that runs: "tune_s" -> "--tune"."""
+    parameters = click.get_current_context().command.params
+    return next(
+        (found.opts[-1] for found in parameters if found.name == name and isinstance(found, click.Option)), name
+    )
+
+
 def open_store(path: Path | None, *, create: bool = False) -> Store:
     """The store at path, or the user's own. create: make it if there is none.
 

@@ -57,7 +57,7 @@ def push_command(
 ) -> None:
     """Send a signed bundle to devices and wait until it is live.
 
-    REF is a bundle's name (digits:1-host), a unique beginning of it, or its digest.
+    REF is a bundle's name (digits:1-host), a shorter one (digits: its newest version), or its digest.
     """
     from neo.fleet.push import PushRequest, push
     from neo.fleet.request import ALL_DEVICES

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from neo.compiler.choice import UnmeasuredChoice
 from neo.compiler.measure import Measurement, measure_in_turn
 from neo.compiler.request import AUTO
 from neo.contract.device import Target
@@ -14,7 +15,7 @@ from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS, Precision
 from neo.engines import ENGINES
-from neo.engines.base import BuildRequest, BuiltEngine, check_computes
+from neo.engines.base import BuildOptions, BuildRequest, BuiltEngine, check_computes
 from neo.engines.confined import build_engine
 from neo.errors import DiskFull, EngineError, NeoError, ParityError
 from neo.frontends.base import Conversion
@@ -22,18 +23,30 @@ from neo.runtime.golden import write_golden, write_special
 from neo.store.durable import translating_os_errors
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """folder: engine/ and golden.npz. measurement: None where it was not run here. error: why it is out. strays: the
-    kinds of special samples (NaN, zeros, ...) that it answers otherwise than the source does.
-    """
+class EngineVariant(NamedTuple):
+    """An engine in one precision."""
 
+    #: A key of ENGINES.
     engine: str
     precision: Precision
-    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine variant that was built for a target, or failed to be."""
+
+    #: A key of ENGINES.
+    engine: str
+    precision: Precision
+    #: With engine/ and golden.npz while the compile runs; None for what an earlier one built.
+    folder: Path | None = None
+    #: None if the build failed.
     built: BuiltEngine | None = None
+    #: None where it was not run here.
     measurement: Measurement | None = None
+    #: Why it is out.
     error: NeoError | None = None
+    #: The kinds of special samples (NaN, zeros, ...) that it answers otherwise than the source does.
     strays: tuple[str, ...] = ()
 
     @property
@@ -48,10 +61,22 @@ class Candidate:
             "strays": list(self.strays),
         }
 
+    @classmethod
+    def from_json(cls, label: str, value: dict[str, Any]) -> Candidate:
+        """What ``to_json`` wrote in a report."""
+        engine, _, precision = label.partition("-")
+        measured, error = value["measurement"], value["error"]
+        return cls(
+            engine,
+            PRECISIONS[precision or FP32.name],
+            measurement=None if measured is None else Measurement.from_json(measured),
+            error=None if error is None else NeoError.from_json(error),
+            strays=tuple(value["strays"]),
+        )
 
-def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, Precision], ...]:
-    """The engines to build, each with its precision. engine: "auto" or one of ENGINES. precision: "auto" or a name
-    of PRECISIONS.
+
+def engine_variants(engine: str, precision: str, target: Target) -> tuple[EngineVariant, ...]:
+    """What to build. engine: "auto" or one of ENGINES. precision: "auto" or a name of PRECISIONS.
 
     Raises EngineError if the target has none of these.
     """
@@ -61,10 +86,10 @@ def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, Preci
     if precision != AUTO:
         check_computes(target, PRECISIONS[precision])
     found = tuple(
-        (name, kind)
-        for kind in PRECISIONS.values()
+        EngineVariant(name, one)
+        for one in PRECISIONS.values()
         for name in engines
-        if kind in ENGINES[name].precisions and precision in (AUTO, kind.name) and kind.runs_on(target.cpu)
+        if one in ENGINES[name].precisions and precision in (AUTO, one.name) and one.runs_on(target.cpu)
     )
     if not found:
         able = [name for name, recipe in ENGINES.items() if PRECISIONS[precision] in recipe.precisions]
@@ -75,18 +100,10 @@ def kinds(engine: str, precision: str, target: Target) -> tuple[tuple[str, Preci
 
 
 def build_candidate(
-    kind: tuple[str, Precision],
-    target: Target,
-    conversion: Conversion,
-    model: Path,
-    folder: Path,
-    *,
-    tune_s: float = 0.0,
+    variant: EngineVariant, target: Target, conversion: Conversion, model: Path, folder: Path, *, options: BuildOptions
 ) -> Candidate:
-    """Build one engine in one precision into folder; what goes wrong is in the candidate. tune_s: as BuildRequest has
-    it.
-    """
-    engine, precision = kind
+    """Build one engine in one precision into folder; what goes wrong is in the candidate."""
+    engine, precision = variant
     scratch = folder.with_name(f"{folder.name}-scratch")
     with translating_os_errors(folder):
         (folder / ENGINE_DIR).mkdir(parents=True)
@@ -94,7 +111,13 @@ def build_candidate(
         write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
         write_special(folder, [(sample.kind, sample.inputs, sample.outputs) for sample in conversion.special])
     request = BuildRequest(
-        model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, precision, tune_s=tune_s
+        model,
+        target,
+        conversion.inputs,
+        conversion.outputs,
+        folder / ENGINE_DIR,
+        precision,
+        **options.build_options(),
     )
     try:
         return Candidate(engine, precision, folder, build_engine(engine, request, scratch))
@@ -106,25 +129,35 @@ def build_candidate(
 
 def measure_candidates(candidates: list[Candidate], threads: int, tolerance: Tolerance) -> list[Candidate]:
     """Time those that were built, in turn, and put out those that fail or answer wrongly."""
-    measured = measure_in_turn({c.label: c.folder for c in candidates if c.built is not None}, threads)
+    folders = {c.label: c.folder for c in candidates if c.built is not None and c.folder is not None}
+    measured = measure_in_turn(folders, threads)
     return [_judge(candidate, measured.get(candidate.label), tolerance) for candidate in candidates]
 
 
-def choose(candidates: list[Candidate]) -> Candidate:
-    """The fastest that is right, on special samples too if any is; unmeasured, the first of ENGINES. Raises what the
-    first engine failed of.
+def choose(candidates: list[Candidate], unmeasured: UnmeasuredChoice | None) -> Candidate:
+    """The fastest that is right, on special samples too if any is; where nothing could be measured, of the engine that
+    unmeasured names, if it is right.
+
+    Raises what the first engine failed of if none is.
     """
     right = [candidate for candidate in candidates if candidate.error is None]
     if not right:
         first, *others = [candidate.error for candidate in candidates if candidate.error is not None]
         also = "".join(f"; the other engine: {error.message}" for error in others)
         raise type(first)(first.message + also, hint=first.hint, details=first.details)
+    if unmeasured is not None:
+        # the first precision: whether another keeps the accuracy was not measured either
+        return min(right, key=lambda c: (c.precision != right[0].precision, c.engine != unmeasured.engine))
     faithful = [candidate for candidate in right if not candidate.strays]
     return min(faithful or right, key=lambda c: 0.0 if c.measurement is None else c.measurement.median_ms)
 
 
-def explain(candidates: list[Candidate], chosen: Candidate, here: tuple[str, ...]) -> Iterator[str]:
-    """What a person should know about the choice. here: why this machine could not measure, () if it did."""
+def explain(
+    candidates: list[Candidate], chosen: Candidate, here: tuple[str, ...], unmeasured: UnmeasuredChoice | None
+) -> Iterator[str]:
+    """What a person should know about the choice. here: why this machine could not measure, () if it did. unmeasured:
+    what was chosen by then, None where there was no choice.
+    """
     for candidate in candidates:
         if candidate.error is not None:
             yield f"{candidate.label} is out: {candidate.error.message}"
@@ -137,8 +170,11 @@ def explain(candidates: list[Candidate], chosen: Candidate, here: tuple[str, ...
             yield f"{candidate.label}: {_accuracy_cost(candidate.measurement, candidates)}"
     if here:
         yield f"not measured on this machine ({'; '.join(here)}); the device tests it before it goes live"
-        if len(candidates) > 1:
-            yield f"{chosen.label} was taken unmeasured; --engine and --precision take another"
+        if unmeasured is not None:
+            why = f"for a {unmeasured.kind.value} model: {unmeasured.evidence}"
+            if chosen.engine != unmeasured.engine:
+                why = f"because {unmeasured.engine} is out"
+            yield f"{chosen.label} was taken unmeasured, {why}; --engine and --precision take another"
 
 
 def _accuracy_cost(measured: Measurement, candidates: list[Candidate]) -> str:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neo.contract.fields import dump_object
 from neo.contract.parity import Parity
 from neo.errors import DiskFull, EngineError, NeoError
@@ -24,19 +22,24 @@ TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Times in milliseconds; load: opening the engine, first: the first prediction. peak_rss_mb: MiB of the process.
-    parity: against the golden samples, the worst of them. special: against special samples, by their kind.
-    """
+    """One engine, timed in a process of its own. Times in milliseconds."""
 
+    #: Of a prediction.
     median_ms: float
     p90_ms: float
     p99_ms: float
+    #: To open the engine.
     load_ms: float
+    #: The first prediction.
     first_ms: float
+    #: The most memory that the process held, in MiB.
     peak_rss_mb: float
+    #: How many predictions were timed.
     runs: int
     threads: int
+    #: Against the golden samples, the worst of them.
     parity: Parity
+    #: Against special samples, by their kind.
     special: Mapping[str, Parity] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -53,13 +56,20 @@ class Measurement:
             "special": {kind: parity.to_json() for kind, parity in self.special.items()},
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Measurement:
+        """What ``to_json`` wrote, or a stopwatch answered."""
+        names = ("median_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "peak_rss_mb", "runs", "threads")
+        special = {kind: Parity.from_json(parity) for kind, parity in value["special"].items()}
+        return cls(**{name: value[name] for name in names}, parity=Parity.from_json(value["parity"]), special=special)
+
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
     """folder: with engine/ and golden.npz, perhaps special samples beside it. Raises EngineError if the engine fails,
     or takes its process with it, and ResourceLimitExceeded.
     """
     asked = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
-    return _parse(_confined("neo.runtime.stopwatch:answer", asked))
+    return Measurement.from_json(_confined("neo.runtime.stopwatch:answer", asked))
 
 
 def profile(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 1.0) -> Profile:
@@ -113,19 +123,3 @@ def _median(rows: list[Measurement]) -> Measurement:
         parity,
         rows[0].special,
     )
-
-
-def _parse(answer: dict[str, Any]) -> Measurement:
-    special = {kind: _parse_parity(parity) for kind, parity in answer["special"].items()}
-    numbers = {key: answer[key] for key in ("median_ms", "p90_ms", "p99_ms", "load_ms", "first_ms", "peak_rss_mb")}
-    return Measurement(
-        **numbers,
-        runs=answer["runs"],
-        threads=answer["threads"],
-        parity=_parse_parity(answer["parity"]),
-        special=special,
-    )
-
-
-def _parse_parity(obj: Mapping[str, Any]) -> Parity:
-    return Parity(*(np.inf if obj[key] is None else float(obj[key]) for key in ("max_abs", "max_rel")))

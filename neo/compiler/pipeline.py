@@ -1,4 +1,4 @@
-"""compile_model(): the only module that knows the order of the steps."""
+"""run(): the only module that knows the order of the steps."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from neo.compiler.bundle import Draft, publish, refuse_listed, stage
-from neo.compiler.candidates import Candidate, build_candidate, choose, explain, kinds, measure_candidates
+from neo.compiler.bundle import Draft, publish, refuse_listed, sign_bundle, stage
+from neo.compiler.cache import KEY, find_cached, is_signed_by, request_keys
+from neo.compiler.candidates import (
+    Candidate,
+    build_candidate,
+    choose,
+    engine_variants,
+    explain,
+    measure_candidates,
+)
+from neo.compiler.choice import UnmeasuredChoice, choose_unmeasured, find_kind
 from neo.compiler.request import AUTO, CompileRequest
+from neo.compiler.result import CompiledBundle, CompiledBundles
 from neo.compiler.search import check_search
 from neo.contract.device import Target, parse_name
 from neo.contract.fields import ContractError
 from neo.contract.manifest import Manifest
-from neo.contract.parity import Parity, Tolerance
+from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS
 from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
@@ -30,43 +39,29 @@ from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
 from neo.targets import load_target, why_not_here
 
-Progress = Callable[[str], None]
-"""Called with a few words when a step begins."""
+OnStatus = Callable[[str], None]
+"""Called with a few words when something begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledBundle:
-    bundle: Bundle
-    candidates: tuple[Candidate, ...]
-    parity: Parity | None
-    seconds: dict[str, float]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        manifest = self.bundle.manifest
-        measured = {c.label: c.measurement for c in self.candidates}
-        return {
-            "reference": manifest.reference,
-            "digest": self.bundle.descriptor.digest,
-            "name": manifest.name,
-            "version": manifest.version,
-            "target": manifest.target,
-            "engine": manifest.engine,
-            "precision": manifest.precision,
-            "size_bytes": self.bundle.size_bytes,
-            "inputs": [spec.to_json() for spec in manifest.inputs],
-            "outputs": [spec.to_json() for spec in manifest.outputs],
-            "parity": None if self.parity is None else self.parity.to_json(),
-            "latency_ms": {name: None if m is None else m.median_ms for name, m in measured.items()},
-            "peak_rss_mb": {name: None if m is None else m.peak_rss_mb for name, m in measured.items()},
-            "seconds": self.seconds,
-            "notes": list(self.notes),
-        }
+def run(request: CompileRequest, on_status: OnStatus = lambda _: None) -> CompiledBundles:
+    """One bundle per target, all listed in one step at the end. Raises NeoError; then no new one is listed."""
+    targets = _check(request)  # a typing error costs no minute of converting
+    processing = read_processing(request.preprocess, request.postprocess)
+    keys = request_keys(request, targets, processing)
+    compiled = [
+        None if key is None else _cached(request, key, target) for target, key in zip(targets, keys, strict=True)
+    ]
+    missing = [(target, key) for target, key, found in zip(targets, keys, compiled, strict=True) if found is None]
+    _check_references(request, [target for target, _ in missing])
+    built = iter(_compile(request, processing, missing, on_status) if missing else ())
+    return CompiledBundles(next(built) if found is None else found for found in compiled)
 
 
-def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[CompiledBundle, ...]:
-    """One bundle per target, all listed in one step at the end. Raises NeoError; then none of them is listed."""
-    targets = [load_target(name) for name in request.targets]  # a typing error costs no minute of converting
+def _check(request: CompileRequest) -> list[Target]:
+    """-> the targets. Raises NeoError for what is known to fail."""
+    if not request.targets:
+        raise UsageError("no target is named", hint="leave it out for this machine, or choose one of: neo targets")
+    targets = [load_target(name) for name in request.targets]
     if request.engine not in (AUTO, *ENGINES):
         raise UsageError(f"unknown engine {request.engine!r}", hint=f"choose one of: {AUTO}, {', '.join(ENGINES)}")
     if request.precision not in (AUTO, *PRECISIONS):
@@ -74,41 +69,61 @@ def run(request: CompileRequest, progress: Progress = lambda _: None) -> tuple[C
             f"unknown precision {request.precision!r}", hint=f"choose one of: {AUTO}, {', '.join(PRECISIONS)}"
         )
     for target in targets:
-        kinds(request.engine, request.precision, target)
+        engine_variants(request.engine, request.precision, target)
     for what, name in (("--name", request.name), ("--version", request.version)):
         if name is not None:
             _check_name(what, name)
-    _check_reference(request, targets)
     if request.tune_s:
         check_search(request.tune_s, targets, tuple(ENGINES) if request.engine == AUTO else (request.engine,))
-    processing = read_processing(request.preprocess, request.postprocess)
+    return targets
+
+
+def _cached(request: CompileRequest, key: str, target: Target) -> CompiledBundle | None:
+    """The bundle of an earlier compile, signed by the key of this one."""
+    found = find_cached(request.store, key, _bundle_name(request), request.version, target.name)
+    if (
+        found is not None
+        and request.signer is not None
+        and not is_signed_by(request.store, found.bundle, request.signer)
+    ):
+        sign_bundle(request.store, found.bundle, request.signer)
+    return found
+
+
+def _compile(
+    request: CompileRequest,
+    processing: Processing | None,
+    targets: Sequence[tuple[Target, str | None]],
+    on_status: OnStatus,
+) -> tuple[CompiledBundle, ...]:
+    """targets: each with the key of its compile."""
     seconds: dict[str, float] = {}
     with scratch_folder("neo-compile-") as scratch:
         with _timed(seconds, "convert"):
-            conversion = _convert(request, processing, scratch, progress)
+            conversion = _convert(request, processing, scratch, on_status)
         _check_shapes(conversion)
         if request.layouts:
             conversion = _change_layouts(request, conversion, scratch)
         with _timed(seconds, "rewrite"):
-            progress("rewriting the graph")
+            on_status("rewriting the graph")
             (scratch / "graph").mkdir()
             model = rewrite_confined(conversion.onnx, scratch / "graph")
-        jobs = [
-            _Job(request, processing, target, conversion, model, scratch / f"target-{index}")
-            for index, target in enumerate(targets)
+        builds = [
+            _TargetBuild(request, processing, target, key, conversion, model, scratch / f"target-{index}")
+            for index, (target, key) in enumerate(targets)
         ]
-        choices = [_choose_engine(job, dict(seconds), progress) for job in jobs]
-        progress("writing the bundles")
+        choices = [_choose_engine(build, dict(seconds), on_status) for build in builds]
+        on_status("writing the bundles")
         drafts = [_stage(choice) for choice in choices]
         bundles = publish(request.store, drafts, request.signer, replace_listed=request.replace)
         return tuple(_compiled(choice, bundle) for choice, bundle in zip(choices, bundles, strict=True))
 
 
-def _check_reference(request: CompileRequest, targets: Sequence[Target]) -> None:
+def _check_references(request: CompileRequest, targets: Sequence[Target]) -> None:
     """What is refused at the end is refused before the work, where it can be known."""
     if request.version is None:
         return
-    wanted = [f"{_name_of(request)}:{request.version}-{target.name}" for target in targets]
+    wanted = [f"{_bundle_name(request)}:{request.version}-{target.name}" for target in targets]
     if len(set(wanted)) < len(wanted):
         raise UsageError(
             f"two bundles would be {', '.join(name for name in wanted if wanted.count(name) > 1)}",
@@ -118,15 +133,15 @@ def _check_reference(request: CompileRequest, targets: Sequence[Target]) -> None
         refuse_listed(request.store.index().manifests, wanted, request.store)
 
 
-def _name_of(request: CompileRequest) -> str:
-    return request.name or default_name(request.model or Path((request.module or "").rpartition(":")[2]))
-
-
 def _check_name(what: str, name: str) -> None:
     try:
         parse_name(name, what)
     except ContractError as error:
         raise UsageError(error.message, hint=error.hint) from error
+
+
+def _bundle_name(request: CompileRequest) -> str:
+    return request.name or default_name(request.model or Path((request.module or "").rpartition(":")[2]))
 
 
 def default_name(model: Path) -> str:
@@ -138,14 +153,14 @@ def default_name(model: Path) -> str:
     return name[:48] or "model"
 
 
-def _convert(request: CompileRequest, processing: Processing | None, scratch: Path, progress: Progress) -> Conversion:
+def _convert(request: CompileRequest, processing: Processing | None, scratch: Path, on_status: OnStatus) -> Conversion:
     from neo.frontends.sandbox import convert
     from neo.frontends.sources import find_source
 
     source = find_source(
         request.model, request.module, request.weights, request.framework, trust_pickle=request.trust_pickle
     )
-    progress(f"converting from {source.framework}")
+    on_status(f"converting from {source.framework}")
     folder = scratch / "convert"
     folder.mkdir()
     return convert(
@@ -157,7 +172,7 @@ def _convert(request: CompileRequest, processing: Processing | None, scratch: Pa
             dims=request.dims,
             signature=request.signature,
             outputs=request.outputs,
-            golden=None if request.golden is None else request.golden.resolve(),
+            golden=None if request.golden is None else request.golden.absolute(),
             trust_pickle=request.trust_pickle,
             processing=processing,
             factory=source.factory,
@@ -196,14 +211,18 @@ def _change_layouts(request: CompileRequest, conversion: Conversion, scratch: Pa
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One target of one request, with the converted and rewritten model; scratch: a folder of its own."""
+class _TargetBuild:
+    """One target of one request, with what all of them share."""
 
     request: CompileRequest
     processing: Processing | None
     target: Target
+    #: Of this compile, for a later one of the same; None if it is not to be found again.
+    cache_key: str | None
     conversion: Conversion
+    #: The converted model after the graph's rewrites.
     model: Path
+    #: A folder of its own.
     scratch: Path
 
     @property
@@ -215,36 +234,44 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What a job came to, before anything is written."""
+    """What a build came to, before anything is written."""
 
-    job: _Job
+    job: _TargetBuild
     chosen: Candidate
     candidates: tuple[Candidate, ...]
+    #: Why it was chosen, where nothing could be measured and there was a choice.
+    unmeasured: UnmeasuredChoice | None
     notes: tuple[str, ...]
     seconds: dict[str, float]
 
 
-def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> _Choice:
+def _choose_engine(job: _TargetBuild, seconds: dict[str, float], on_status: OnStatus) -> _Choice:
     request, target = job.request, job.target
     candidates = []
     here = why_not_here(target)
-    tune_s = 0.0 if here else request.tune_s
-    for kind in kinds(request.engine, request.precision, target):
-        name = f"{kind[0]}-{kind[1].name}"
-        search = f", measuring kernels for up to {tune_s:g} s" if tune_s and ENGINES[kind[0]].tunes else ""
-        progress(f"building {name} for {target.name}{search}")
+    options = replace(request, tune_s=0.0) if here else request
+    variants = engine_variants(request.engine, request.precision, target)
+    for variant in variants:
+        name = f"{variant.engine}-{variant.precision.name}"
+        tunes = options.tune_s and ENGINES[variant.engine].tunes
+        search = f", measuring kernels for up to {options.tune_s:g} s" if tunes else ""
+        on_status(f"building {name} for {target.name}{search}")
         start = time.perf_counter()
-        place = job.scratch / name
-        candidate = build_candidate(kind, target, job.conversion, job.model, place, tune_s=tune_s)
+        folder = job.scratch / name
+        candidate = build_candidate(variant, target, job.conversion, job.model, folder, options=options)
         seconds[f"build_{candidate.label}"] = round(time.perf_counter() - start, 3)
         candidates.append(candidate)
+    unmeasured = None
     if not here:
         with _timed(seconds, "measure"):
-            progress(f"measuring {', '.join(candidate.label for candidate in candidates)}")
+            on_status(f"measuring {', '.join(candidate.label for candidate in candidates)}")
             threads = request.threads or min(target.cpu.cores, available_cores())
             candidates = measure_candidates(candidates, threads, job.tolerance)
-    chosen = choose(candidates)
-    notes = [*job.conversion.notes, *explain(candidates, chosen, here)]
+    elif len(variants) > 1:
+        (job.scratch / "kind").mkdir()
+        unmeasured = choose_unmeasured(find_kind(job.model, job.scratch / "kind"), target)
+    chosen = choose(candidates, unmeasured)
+    notes = [*job.conversion.notes, *explain(candidates, chosen, here, unmeasured)]
     if job.conversion.parity is None:
         notes.append(f"no source framework here to compare with: the golden outputs are by {job.conversion.reference}")
     if job.conversion.why:
@@ -254,16 +281,16 @@ def _choose_engine(job: _Job, seconds: dict[str, float], progress: Progress) -> 
         notes.append(f"the model's code could have reached the network: {confinement.refused}; see neo doctor")
     if request.tune_s and here:
         notes.append(f"kernels that were not measured before stay so: this machine cannot run code for {target.name}")
-    return _Choice(job, chosen, tuple(candidates), tuple(notes), seconds)
+    return _Choice(job, chosen, tuple(candidates), unmeasured, tuple(notes), seconds)
 
 
 def _stage(choice: _Choice) -> Draft:
     job, chosen = choice.job, choice.chosen
-    if chosen.built is None:
+    if chosen.built is None or chosen.folder is None:
         raise EngineError(f"{chosen.engine} was chosen but not built")
     request, target = job.request, job.target
     manifest = Manifest(
-        name=_name_of(request),
+        name=_bundle_name(request),
         version=request.version or "",
         target=target.name,
         requires=replace(target.requirements, engines=dict(chosen.built.needs)),
@@ -284,6 +311,8 @@ def _stage(choice: _Choice) -> Draft:
         "conversion_parity": None if parity is None else parity.to_json(),
         "target": target.to_json(),
         "chosen": chosen.label,
+        "unmeasured_choice": None if choice.unmeasured is None else choice.unmeasured.to_json(),
+        KEY: job.cache_key,
         "candidates": {candidate.label: candidate.to_json() for candidate in choice.candidates},
         "notes": list(choice.notes),
         "seconds": choice.seconds,

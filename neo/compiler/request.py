@@ -1,4 +1,9 @@
-"""What is asked of the compiler, as one value."""
+"""What is asked of the compiler, as one value.
+
+A new option is spelled in three places: a field here (or in ``neo.engines.base.BuildOptions``, if an engine's build
+takes it), an option of ``neo compile`` and a parameter of ``neo.compile``. ``neo.compiler.arguments`` reads it by the
+type of the field; a test holds the three against each other.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from typing import TYPE_CHECKING
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32
 from neo.contract.tensors import TensorSpec
+from neo.engines.base import BuildOptions
 from neo.store import Store
 
 if TYPE_CHECKING:
@@ -19,44 +25,55 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class CompileRequest:
-    """model: a model file or folder; None if module, "package.module:name" of code that builds it, and weights, the
-    file with its weights, name it. targets: names of targets, or .toml files. engine: "auto" or one of ENGINES.
+class CompileRequest(BuildOptions):
+    """One model for some targets. The fields of BuildOptions, which go on to the engines' builds, belong to it too."""
 
-    name, version: of the bundle; by default the file's name and the next whole number. replace: a bundle that has this
-    name, version and target already gives way; otherwise it is an error. inputs, dims, signature,
-    outputs, framework, golden, trust_pickle: see ``neo.frontends.base.ConversionRequest``; framework None: recognised
-    from the file. preprocess, postprocess: TOML documents with steps that become part of the model, see
-    docs/pipelines.md. layouts: "NCHW" or "NHWC" by input or output, under "" for every image that goes in; inputs and
-    golden speak of the model as its file has it. threads: for measuring, by default as many as the target has cores.
-    tolerance: how far answers may be from the source framework's, by default what the precision allows; a quantised
-    model sets its own where that is wider. precision: a name in ``contract.precision.PRECISIONS``, or "auto", which
-    takes the fastest that is within the tolerance of fp32.
-    signer: None leaves the bundles unsigned, and agents refuse them. tune_s: seconds for measuring configurations of
-    kernels, of each target that this machine can run; what is known already is used in any case.
-    """
-
+    #: A model file or folder; None if module and weights say how the model is built.
     model: Path | None
+    #: Where the bundles go.
     store: Store
+    #: Signs the bundles; None leaves them unsigned, and agents refuse them.
     signer: Signer | None
+    #: Names of targets, or .toml files; one bundle for each.
     targets: tuple[str, ...] = ("host",)
+    #: "auto", which measures all and keeps the fastest, or one of ENGINES.
     engine: str = AUTO
+    #: Name of the bundle; by default after the file.
     name: str | None = None
+    #: Version of the bundle; by default the next whole number.
     version: str | None = None
+    #: A bundle that has this name, version and target already gives way; otherwise it is an error.
     replace: bool = False
+    #: A key of ``neo.frontends.FRONTENDS``; None: recognised from the file.
     framework: str | None = None
+    #: Names, dtypes and shapes, where the file does not tell them; of the model as its file has it.
     inputs: tuple[TensorSpec, ...] = ()
+    #: Sizes of named dynamic dimensions.
     dims: Mapping[str, int] = field(default_factory=dict)
+    #: Which function of a SavedModel.
     signature: str | None = None
+    #: Names of the outputs, where the file does not tell them.
     outputs: tuple[str, ...] = ()
+    #: "NCHW" or "NHWC" by input or output, under "" for every image that goes in.
     layouts: Mapping[str, str] = field(default_factory=dict)
+    #: An .npz with a sample of the user's own: one array per input and output name, of the model as its file has it.
     golden: Path | None = None
+    #: A TOML document with steps from a raw input to the model's, see docs/pipelines.md.
     preprocess: Path | None = None
+    #: A TOML document with steps from the model's outputs to answers.
     postprocess: Path | None = None
+    #: Read formats that can run code from the file.
     trust_pickle: bool = False
+    #: Threads for measuring; by default as many as the target has cores.
     threads: int | None = None
+    #: How far answers may be from the source framework's, by default what suits the precision; a quantised model sets
+    #: its own where that is wider.
     tolerance: Tolerance | None = None
+    #: "package.module:name" of code that builds the model.
     module: str | None = None
+    #: The file with the weights of what module builds.
     weights: Path | None = None
+    #: A name in ``contract.precision.PRECISIONS``, or "auto", which takes the fastest that is within the tolerance.
     precision: str = FP32.name
-    tune_s: float = 0.0
+    #: Take the bundle of an earlier compile of the same, if it is in the store.
+    cache: bool = True

@@ -34,6 +34,11 @@ class Parity:
             "max_rel": self.max_rel if np.isfinite(self.max_rel) else None,
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Parity:
+        """What ``to_json`` wrote."""
+        return cls(*(np.inf if value[key] is None else float(value[key]) for key in ("max_abs", "max_rel")))
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
 from neo.contract.tensors import TensorSpec
 from neo.contract.topics import Topics

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from neo.contract.device import Target
 from neo.contract.precision import FP32, Precision
@@ -22,12 +23,24 @@ def check_computes(target: Target, precision: Precision) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What a user may ask of a build: these fields go from the compiler's request to the build's as they are."""
+
+    #: Seconds for measuring configurations of kernels, by an engine that has a choice, on targets that this machine can
+    #: run; what is known already is used in any case.
+    tune_s: float = 0.0
+
+    def build_options(self) -> dict[str, Any]:
+        """These fields by name, of whatever request they are part of."""
+        return {field.name: getattr(self, field.name) for field in fields(BuildOptions)}
+
+
 @dataclass(frozen=True, slots=True)
-class BuildRequest:
+class BuildRequest(BuildOptions):
     """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
-    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of the engine's
-    Recipe. tune_s: seconds for measuring configurations of kernels, by an engine that has a choice; the target has to
-    be this machine then. tuning: the folder where such measurements are kept; None: none is used, nor kept.
+    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of the engine's Recipe.
+    tuning: the folder where measured configurations of kernels are kept; None: none is used, nor kept.
     """
 
     onnx: Path
@@ -36,7 +49,6 @@ class BuildRequest:
     outputs: tuple[TensorSpec, ...]
     folder: Path
     precision: Precision = FP32
-    tune_s: float = 0.0
     tuning: Path | None = None
 
 

@@ -37,7 +37,7 @@ def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limi
         "outputs": [spec.to_json() for spec in request.outputs],
         "folder": str(request.folder.resolve()),
         "precision": request.precision.name,
-        "tune_s": request.tune_s,
+        "options": request.build_options(),
         # found here: the confined process has another home
         "tuning": str((request.tuning or tuning_path()).resolve()),
     }
@@ -65,8 +65,8 @@ def answer(scratch: Path) -> dict[str, Any]:
         get_list(obj, "outputs", TensorSpec.from_json, "build request"),
         Path(obj["folder"]),
         PRECISIONS[obj["precision"]],
-        tune_s=obj["tune_s"],
         tuning=Path(obj["tuning"]),
+        **obj["options"],
     )
     built: BuiltEngine = _resolve(ENGINES[obj["engine"]].build)(request)
     return {"version": built.version, "notes": list(built.notes), "needs": dict(built.needs)}

@@ -5,6 +5,7 @@ In the scratch folder: evaluate.json says what to do, answers.npz gets what came
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -33,59 +34,68 @@ PROGRESS_FILE = "progress.txt"
 TIME_LIMIT_S = 24 * 3600.0
 _LOOK_EVERY_S = 0.2
 
-Progress = Callable[[str], None]
+OnStatus = Callable[[str], None]
+"""Called with a few words on how far the work is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """outputs: by name, for all samples. labels: the true answers. ms: per sample, of every run; batch: samples of one
-    run. by: who answered.
-    """
+    """What one model answered to a dataset."""
 
+    #: By name, for all samples.
     outputs: Arrays
+    #: The true answers.
     labels: NDArray[Any]
+    #: Milliseconds per sample, of every run.
     ms: NDArray[np.float64]
+    #: Samples of one run.
     batch: int
+    #: Who answered.
     by: str
 
 
 @dataclass(frozen=True, slots=True)
 class DataRequest:
-    """data: the .npz. labels: the name of the array with the true answers, None for the usual ones."""
+    """The data to evaluate on."""
 
+    #: The .npz.
     data: Path
-    labels: str | None
+    #: The name of the array with the true answers, None for the usual ones.
+    labels: str | None = None
 
 
-def bundle_answers(
-    folder: Path, request: DataRequest, threads: int | None, scratch: Path, progress: Progress
+def engine_answers(
+    folder: Path, request: DataRequest, threads: int | None, scratch: Path, on_status: OnStatus
 ) -> Answers:
-    """Of an unpacked bundle, by the code that runs on devices. scratch: an empty folder.
+    """Of an engine folder, by the code that runs on devices. scratch: an empty folder.
 
     Raises InputSpecError for data that does not fit, EngineError if the engine fails.
     """
     content = {"folder": str(folder.resolve()), "threads": threads}
-    work = Work("neo.evaluation.answers:of_bundle", "running the bundle", EngineError)
-    return _answered(work, content, request, scratch, progress)
+    work = Work("neo.evaluation.answers:of_engine", "running the model", EngineError)
+    return _answered(work, content, request, scratch, on_status)
 
 
-def source_answers(conversion: ConversionRequest, request: DataRequest, progress: Progress) -> Answers:
+def source_answers(conversion: ConversionRequest, request: DataRequest, on_status: OnStatus) -> Answers:
     """Of the source model, in its framework. Raises as a conversion does; without the framework MissingDependency."""
     from neo.frontends.exchange import write_request
 
     write_request(conversion)
     work = Work("neo.evaluation.answers:of_source", f"running {conversion.source.name}", ModelError)
-    return _answered(work, {}, request, conversion.scratch, progress)
+    return _answered(work, {}, request, conversion.scratch, on_status)
 
 
-def of_bundle(scratch: Path) -> dict[str, Any]:
+def of_engine(scratch: Path) -> dict[str, Any]:
     """In the confined process."""
-    from neo.runtime import load
+    from neo.runtime.engine_folder import EngineFolder
+    from neo.runtime.load import load_engine, run_by_name
 
     obj = json.loads((scratch / REQUEST_FILE).read_bytes())
-    predictor = load(obj["folder"], obj["threads"])
-    dataset = read_dataset(Path(obj["data"]), predictor.inputs, obj["labels"])
-    return _run(dataset, predictor.predict, predictor.outputs, scratch, predictor.manifest.engine)
+    folder = Path(obj["folder"])
+    engine = load_engine(folder, obj["threads"])
+    dataset = read_dataset(Path(obj["data"]), engine.inputs, obj["labels"])
+    name = EngineFolder.read(folder).engine
+    return _run(dataset, functools.partial(run_by_name, engine), engine.outputs, scratch, name)
 
 
 def of_source(scratch: Path) -> dict[str, Any]:
@@ -113,25 +123,25 @@ def _in_framework(source: SourceModel) -> Callable[[Arrays], Arrays]:
     return source.run
 
 
-def _answered(work: Work, content: dict[str, Any], request: DataRequest, scratch: Path, progress: Progress) -> Answers:
-    content |= {"data": str(request.data.resolve()), "labels": request.labels}
+def _answered(work: Work, content: dict[str, Any], request: DataRequest, scratch: Path, on_status: OnStatus) -> Answers:
+    content |= {"data": str(request.data.absolute()), "labels": request.labels}
     (scratch / REQUEST_FILE).write_text(json.dumps(content), encoding="utf-8")
     usual = Limits.of_this_machine()
     limits = Limits(usual.memory_bytes, TIME_LIMIT_S, usual.file_bytes)
     with ThreadPoolExecutor(1) as pool:
-        answer = _watched(pool.submit(isolated, work, scratch, limits), work, scratch / PROGRESS_FILE, progress)
+        answer = _watched(pool.submit(isolated, work, scratch, limits), work, scratch / PROGRESS_FILE, on_status)
     with np.load(scratch / ANSWERS_FILE, allow_pickle=False) as file:
         arrays = from_plain(file)
     outputs = {name: arrays[f"out-{index}"] for index, name in enumerate(answer["outputs"])}
     return Answers(outputs, arrays["labels"], arrays["ms"], int(answer["batch"]), str(answer["by"]))
 
 
-def _watched(running: Future[dict[str, Any]], work: Work, file: Path, progress: Progress) -> dict[str, Any]:
+def _watched(running: Future[dict[str, Any]], work: Work, file: Path, on_status: OnStatus) -> dict[str, Any]:
     while True:
         with suppress(NotYet):
             return running.result(_LOOK_EVERY_S)
         with suppress(OSError):  # not there before the first run
-            progress(f"{work.doing}: {file.read_text(encoding='ascii')} samples")
+            on_status(f"{work.doing}: {file.read_text(encoding='ascii')} samples")
 
 
 def _run(

@@ -33,7 +33,8 @@ def find_source(
                 hint="give a model file or folder; or code and its weights: --module package.module:function --weights"
                 f" {weights or 'FILE'}",
             )
-        return Source(model.resolve(), framework or recognise(model, trust_pickle=trust_pickle))
+        path = _located(model)
+        return Source(path, framework or recognise(model, trust_pickle=trust_pickle))
     if model is not None:
         raise UsageError(
             f"--module {module} builds the model; what is {model}?", hint=f"give its weights with --weights {model}"
@@ -50,7 +51,20 @@ def _built(module: str, weights: Path | None, framework: str | None) -> Source:
     folder = Path.cwd()
     if weights is None:
         return Source(folder, framework or "pytorch", Factory(module, folder))
-    if not weights.is_file():
+    path = _located(weights)
+    if not path.is_file():
         raise ModelError(f"there is no file {weights}", hint="--weights takes .safetensors, .pth or .npz (Chainer)")
     by_content = "chainer" if weights.suffix == ".npz" else "pytorch"
-    return Source(weights.resolve(), framework or by_content, Factory(module, folder, weights.resolve()))
+    return Source(path, framework or by_content, Factory(module, folder, path))
+
+
+def _located(path: Path) -> Path:
+    """Its absolute name; there may be no such file. Raises ModelError for what can be none."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name too long, a link to itself, a zero byte
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"cannot read {path}: {said}", hint="give the path of a model file or folder") from error
+    return path.resolve()

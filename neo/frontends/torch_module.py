@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.export import Dim as ExportDim
 from torch.export import ExportedProgram
@@ -109,13 +110,18 @@ def _dynamic(spec: TensorSpec) -> dict[int, Any]:
     return {axis: ExportDim.AUTO for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
 
 
-def export_program(module: torch.nn.Module, example_inputs: Any, path: Path) -> None:
+def export_program(module: torch.nn.Module, example_inputs: Any, path: Path, specs: Sequence[TensorSpec] = ()) -> None:
     """Writes module in evaluation mode as an exported program (.pt2), for these inputs' dtypes and sizes.
 
-    example_inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments. The module is left in
-    the mode it was in. Raises UnsupportedModel naming the line that torch.export cannot follow, UsageError for
-    example inputs of another kind.
+    example_inputs: a tensor or array, a tuple of positional arguments, or a dict of keyword arguments; None if specs
+    describe forward's arguments by name. The module is left in the mode it was in. Raises UnsupportedModel naming the
+    line that torch.export cannot follow, UsageError for example inputs of another kind, InputSpecError for specs that
+    forward does not take.
     """
+    if example_inputs is None:
+        described = {spec.name: spec for spec in specs}
+        _check_arguments(module, described)
+        example_inputs = {name: _example(spec) for name, spec in described.items()}
     args, kwargs = _as_arguments(example_inputs)
     training = module.training
     module.eval()
@@ -127,16 +133,21 @@ def export_program(module: torch.nn.Module, example_inputs: Any, path: Path) -> 
 
 
 def _as_arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
+    if isinstance(example_inputs, torch.Tensor | np.ndarray):
+        return (_as_tensor(example_inputs),), {}
     if isinstance(example_inputs, list | tuple):
-        return tuple(example_inputs), {}
+        return tuple(map(_as_tensor, example_inputs)), {}
     if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
+        return (), {name: _as_tensor(value) for name, value in example_inputs.items()}
     raise UsageError(
         f"example_inputs is a {type(example_inputs).__name__}",
         hint="give a tensor, a tuple of tensors in forward's order, or a dict by argument name",
     )
+
+
+def _as_tensor(value: Any) -> Any:
+    """Arrays as tensors; what else forward takes stays as it is."""
+    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
 
 
 def export_module(

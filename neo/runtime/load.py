@@ -78,13 +78,7 @@ class Predictor:
 
         Example: ``predictor.predict({"x": numpy.zeros((1, 3, 224, 224), "float32")})["y"]``
         """
-        arrays = self._by_name(inputs)
-        try:
-            check_inputs(self.inputs, arrays)
-        except ContractError as error:
-            raise InputSpecError(error.message, hint=error.hint) from error
-        outputs = self._engine.run([as_dtype(arrays[spec.name], spec.dtype) for spec in self.inputs])
-        return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
+        return run_by_name(self._engine, self._by_name(inputs))
 
     def close(self) -> None:
         """Give the engine's memory back; nothing can be predicted afterwards."""
@@ -100,6 +94,16 @@ class Predictor:
                 )
             inputs = dict.fromkeys(specs, inputs)
         return {name: _as_array(value, specs.get(name)) for name, value in inputs.items()}
+
+
+def run_by_name(engine: Engine, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays by input name -> arrays by output name. Raises InputSpecError if they are not the engine's inputs."""
+    try:
+        check_inputs(engine.inputs, arrays)
+    except ContractError as error:
+        raise InputSpecError(error.message, hint=error.hint) from error
+    outputs = engine.run([as_dtype(arrays[spec.name], spec.dtype) for spec in engine.inputs])
+    return {spec.name: array for spec, array in zip(engine.outputs, outputs, strict=True)}
 
 
 def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
@@ -127,20 +131,25 @@ def load(folder: str | os.PathLike[str], threads: int | None = None) -> Predicto
     if not isinstance(folder, str | os.PathLike):
         raise UsageError(f"load takes an unpacked bundle's folder, got {type(folder).__name__}", hint="give its path")
     folder = Path(folder)
+    manifest = read_manifest(folder)
+    check_processor(manifest)
+    return Predictor(manifest, load_engine(folder / ENGINE_DIR, threads))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Of an unpacked bundle. Raises BundleError."""
     try:
-        manifest = Manifest.from_bytes((folder / CONFIG_PATH).read_bytes())
+        return Manifest.from_bytes((folder / CONFIG_PATH).read_bytes())
     except OSError as error:
         raise BundleError(f"no bundle in {folder}: {error.strerror}") from error
     except NewerFormat:
         raise
     except ContractError as error:
         raise BundleError(f"{folder}: {error.message}", hint=error.hint) from error
-    _check_processor(manifest)
-    return Predictor(manifest, load_engine(folder / ENGINE_DIR, threads))
 
 
-def _check_processor(manifest: Manifest) -> None:
-    """An instruction that the processor lacks would end this process."""
+def check_processor(manifest: Manifest) -> None:
+    """Raises TargetError if the bundle's code is for another: an instruction that it lacks would end the process."""
     if manifest.engine not in COMPILED:
         return
     host = read_host()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +16,10 @@ from neo.store.durable import replace_file
 from neo.store.layout import Store
 
 MAX_MANIFEST_BYTES = 1 << 20
+# the target that is the machine where the bundle was compiled
+_HOST = "host"
+# a whole number as a version, written one way only: "01" is another
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +87,62 @@ def bundle_entries(store: Store) -> tuple[Descriptor, ...]:
     return tuple(e for e in store.index().manifests if e.artifact_type == BUNDLE_TYPE)
 
 
-def find_bundle(store: Store, reference: str) -> Bundle:
-    """A bundle by its name (digits:1-host), a unique beginning of it (digits), or its digest or a beginning of that.
+def find_bundle(store: Store, reference: str, fits: Callable[[Manifest], bool] | None = None) -> Bundle:
+    """A bundle by its whole name (digits:1-host), a shorter one, or its digest or a beginning of that.
 
-    Raises StoreError that lists what there is.
+    digits means the newest version, digits:1 that version; of several targets that have it, the only one for which fits
+    is true, or, if there are more of them, the one for "host". Raises StoreError that lists what there is.
     """
     entries = bundle_entries(store)
-    found = [e for e in entries if reference in (e.annotations.get(REF_NAME), e.digest)]
+    exact = [e for e in entries if reference in (e.annotations.get(REF_NAME), e.digest)]
+    if len(exact) == 1:
+        return open_bundle(store, exact[0])
+    found = exact or _variants(store, entries, reference)
     if not found:
         digest = reference.removeprefix("sha256:")
-        # whole parts of name:version-target only: "net" is not "net-large:1-host"
-        beginning = f"{reference}-" if ":" in reference else f"{reference}:"
-        found = [
-            e
-            for e in entries
-            if e.annotations.get(REF_NAME, "").startswith(beginning)
-            or (len(digest) >= 6 and e.digest.startswith(f"sha256:{digest}"))
-        ]
+        found = [e for e in entries if len(digest) >= 6 and e.digest.startswith(f"sha256:{digest}")]
+    if len(found) > 1 and fits is not None:
+        found = _fitting(store, found, fits) or found
     if len(found) == 1:
         return open_bundle(store, found[0])
-    names = ", ".join(sorted(e.annotations.get(REF_NAME, e.digest) for e in (found or entries)))
+    names = sorted(e.annotations.get(REF_NAME, e.digest) for e in (found or entries))
     if found:
-        raise StoreError(f"{reference!r} could be any of {names}", hint="give the whole reference")
+        raise StoreError(
+            f"{reference!r} could be any of {', '.join(names)}", hint=f"give the whole reference, as in {names[0]}"
+        )
     raise StoreError(
         f"there is no bundle {reference!r} in {store.root}",
-        hint=f"it holds: {names}" if names else "make one with: neo compile MODEL --target host",
+        hint=f"it holds: {', '.join(names)}" if names else "make one with: neo compile MODEL --target host",
     )
+
+
+def _variants(store: Store, entries: Sequence[Descriptor], reference: str) -> list[Descriptor]:
+    """Those of one version: the one in reference, or else the newest, for whatever target."""
+    name, colon, version = reference.partition(":")
+    named = [e for e in entries if e.annotations.get(REF_NAME, "").startswith(f"{name}:")]
+    # where a version ends and a target begins only the manifest says: both may have a "-"
+    versions = [(e, manifest.version) for e in named if (manifest := _manifest(store, e)) and manifest.name == name]
+    if not versions:
+        # what is damaged is found too, and then says so
+        return named if not colon else [e for e in named if e.annotations[REF_NAME].startswith(f"{reference}-")]
+    if not colon:
+        numbers = [int(text) for _, text in versions if _NUMBER.fullmatch(text)]
+        # whole numbers count up; of other versions the one that was listed last is the newest
+        version = str(max(numbers)) if len(numbers) == len(versions) else versions[-1][1]
+    return [e for e, one in versions if one == version]
+
+
+def _manifest(store: Store, entry: Descriptor) -> Manifest | None:
+    try:
+        return open_bundle(store, entry).manifest
+    except (BundleError, StoreError):
+        return None
+
+
+def _fitting(store: Store, entries: Sequence[Descriptor], fits: Callable[[Manifest], bool]) -> list[Descriptor]:
+    able = [(e, manifest) for e in entries if (manifest := _manifest(store, e)) and fits(manifest)]
+    for_host = [e for e, manifest in able if manifest.target == _HOST]
+    return for_host if len(for_host) == 1 else [e for e, _ in able]
 
 
 def signatures_of(store: Store, digest: str, artifact_type: str) -> tuple[Descriptor, ...]:

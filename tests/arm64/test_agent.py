@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from neo.broker.run import Settings, running_broker
-from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.device import Capabilities
 from neo.contract.messages import DeviceState
 from neo.contract.parity import compare

@@ -85,10 +85,21 @@ def test_an_npy_file_is_not_enough_for_two_inputs(neo: Neo, tmp_path: Path) -> N
     assert "'left', 'right'" in neo.err
 
 
-@pytest.mark.parametrize("command", [("predict", "net", "--input", "x.npy"), ("benchmark", "net", "--runs", "3")])
+READ_ONLY = [
+    ("inspect",),
+    ("inspect", "net"),
+    ("predict", "net", "--input", "x.npy"),
+    ("benchmark", "net", "--runs", "3"),
+    ("evaluate", "net", "--data", "data.npz"),
+]
+
+
+@pytest.mark.parametrize("command", READ_ONLY, ids=" ".join)
 def test_a_store_that_can_only_be_read_is_enough(neo: Neo, tmp_path: Path, command: tuple[str, ...]) -> None:
     neo.compiled(classifier(tmp_path / "net.onnx"))
-    np.save("x.npy", np.zeros((1, 1, 8, 8), np.float32))
+    x = np.zeros((1, 1, 8, 8), np.float32)
+    np.save("x.npy", x)
+    np.savez("data.npz", x=x, labels=np.zeros(1, np.int64))
     with _read_only(tmp_path / "store"):
         assert neo(*command).code == 0, neo.err
 

@@ -24,7 +24,7 @@ PORT_OF_NOBODY = "mqtt://127.0.0.1:1"
 LINES = {
     "compile": ["net.onnx", "--engine", "onnxruntime"],
     "predict": ["net", "--input", "x.npz"],
-    "evaluate": ["net", "--data", "data.npz"],
+    "evaluate": ["net", "--data", "data.npz", "--source", "net.onnx"],
     "benchmark": ["net", "--runs", "1"],
     "inspect": ["net"],
     "targets": ["host"],
@@ -40,10 +40,28 @@ LINES = {
     "keys sign": ["net"],
     "doctor": ["--broker", PORT_OF_NOBODY],
 }
+SLOW = {"compile", "evaluate"}
 # a plain file cannot be unreadable to root, a process's own memory is to everybody
 FILES = ["missing", "folder", "empty", "text", "binary", "x.npz", "array.npy", "/proc/self/mem", "link-to-itself"]
 FILES += ["folder/missing/deeper", "text/inside", "long" * 100, "long/" * 2000, "", "\udcff", "new\nline"]
-WORDS = ["", " ", "=", "a=", "=1", "x" * 100_000, "\udcff\udcfe", "\x1b[31m", "../..", "-1", "1e400", "nan", "[", "ü:ü"]
+WORDS = [
+    "",
+    " ",
+    "=",
+    "a=",
+    "=1",
+    "x" * 100_000,
+    "\udcff\udcfe",
+    "\x1b[31m",
+    "../..",
+    "-1",
+    "1e400",
+    "nan",
+    "[",
+    "ü:ü",
+    "\udcff=float32[1]",
+    "\udcff=1",
+]
 
 
 def _leaves() -> Iterator[tuple[str, click.Command]]:
@@ -61,7 +79,7 @@ def _leaves() -> Iterator[tuple[str, click.Command]]:
 def _cases() -> list[ParameterSet]:
     # much of what is no error compiles a model each time
     return [
-        pytest.param(name, parameter, id=f"{name}-{parameter.name}", marks=[pytest.mark.slow] * (name == "compile"))
+        pytest.param(name, parameter, id=f"{name}-{parameter.name}", marks=[pytest.mark.slow] * (name in SLOW))
         for name, command in _leaves()
         for parameter in command.params
         if name in LINES and not getattr(parameter, "is_flag", False)

@@ -17,8 +17,9 @@ from edge_agent.serve.http import make_app
 from edge_agent.serve.infer import Inference
 from edge_agent.worker.client import Worker, WorkerLimits
 from edge_agent.worker.models import Model, Serving, Slot
-from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.messages import Assignment

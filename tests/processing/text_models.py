@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from neo.compiler.pipeline import CompiledBundle, run
+from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.compiler.result import CompiledBundle
 from neo.contract.oci import Descriptor
 from neo.store import Store
 from neo.store.bundles import unpack_bundle

@@ -130,7 +130,7 @@ def test_a_bundle_is_found_by_its_name_its_digest_or_the_beginning_of_either(
 def test_what_could_be_several_bundles_names_them(store: Store, shelf: dict[str, str], text: str) -> None:
     with pytest.raises(StoreError, match="could be any of digits:") as raised:
         find_bundle(store, text)
-    assert raised.value.hint == "give the whole reference"
+    assert raised.value.hint == "give the whole reference, as in digits:2-host"
     assert "net-large" not in raised.value.message
 
 
@@ -141,6 +141,27 @@ def test_what_is_no_bundle_lists_those_there_are(store: Store, shelf: dict[str, 
     with pytest.raises(StoreError, match="there is no bundle") as raised:
         find_bundle(store, text)
     assert all(reference in raised.value.hint for reference in shelf)
+
+
+def test_a_name_means_the_newest_version(store: Store, tmp_path: Path) -> None:
+    for index, version in enumerate(("9", "10", "2")):
+        add_bundle(store, tmp_path / str(index), "net", version, "x-1")
+    assert find_bundle(store, "net").manifest.reference == "net:10-x-1"
+    assert find_bundle(store, "net:9").manifest.reference == "net:9-x-1"
+    # other versions have no order but that of their making
+    for version in ("2026-b", "2026-a"):
+        add_bundle(store, tmp_path / version, "other", version, "x")
+    assert find_bundle(store, "other").manifest.version == "2026-a"
+    assert find_bundle(store, "other:2026-b").manifest.version == "2026-b"
+    with pytest.raises(StoreError, match="there is no bundle 'other:2026'"):
+        find_bundle(store, "other:2026")
+
+
+def test_of_several_targets_the_one_that_runs_here_is_meant(store: Store, shelf: dict[str, str]) -> None:
+    assert find_bundle(store, "digits", lambda m: m.target != "host").manifest.reference == "digits:2-raspberry-pi-4"
+    assert find_bundle(store, "digits", lambda _: True).manifest.reference == "digits:2-host"
+    with pytest.raises(StoreError, match="could be any of digits:2-host, digits:2-raspberry-pi-4"):
+        find_bundle(store, "digits", lambda _: False)
 
 
 def test_an_exact_name_wins_over_longer_ones(store: Store, tmp_path: Path) -> None:
