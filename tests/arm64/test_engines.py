@@ -26,6 +26,13 @@ from tests.engines.test_bfloat16 import (  # noqa: F401  tests
     test_products_multiply_bfloat16_exactly,
     test_values_between_operators_are_rounded_once,
 )
+from tests.engines.test_convolutions import (  # noqa: F401  tests
+    test_convolutions_of_any_shape,
+    test_depthwise_convolutions_of_any_shape,
+    test_the_first_layer_of_a_network_for_images,
+    test_transposed_convolutions_of_any_shape,
+    test_winograd_convolutions_of_any_shape,
+)
 from tests.engines.test_engines import (  # noqa: F401  tests
     test_a_classifier_answers_as_the_unoptimised_graph,
     test_a_residual_block_with_strides_and_groups,
@@ -48,14 +55,9 @@ from tests.engines.test_recurrent import (  # noqa: F401  tests
 )
 from tests.engines.test_schedules import (  # noqa: F401  tests
     test_concatenations_of_any_shape,
-    test_convolutions_of_any_shape,
-    test_depthwise_convolutions_of_any_shape,
     test_matmuls_of_any_shape,
     test_poolings_of_any_shape,
     test_rows_of_any_shape,
-    test_the_first_layer_of_a_network_for_images,
-    test_transposed_convolutions_of_any_shape,
-    test_winograd_convolutions_of_any_shape,
 )
 from tests.engines.test_shifts import (  # noqa: F401  a test
     test_amounts_outside_of_the_number_leave_what_the_sign_fills_in,

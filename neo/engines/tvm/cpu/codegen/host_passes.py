@@ -19,10 +19,10 @@ import tvm
 from tvm import tirx
 
 from neo.engines.tvm.cpu.codegen import prefetch, sharing
-from neo.engines.tvm.cpu.lowering import transpose
+from neo.engines.tvm.cpu.lowering.transpose import HELPERS as TRANSPOSES
 from neo.engines.tvm.cpu.units import extremes  # noqa: F401  # says what its operators become
-from neo.engines.tvm.cpu.units import prefetch as prefetching
 from neo.engines.tvm.cpu.units.bfloat16 import UNITS, Unit
+from neo.engines.tvm.cpu.units.prefetch import HELPERS as PREFETCHES
 from neo.engines.tvm.ir.expressions import with_body
 from neo.engines.tvm.tvm_private import (
     PARALLEL_REGION,
@@ -35,7 +35,7 @@ from neo.engines.tvm.tvm_private import (
 
 LOCAL = "local"
 # functions in LLVM's language that kernels may call
-HELPERS = (sharing.HELPERS, prefetching.HELPERS, transpose.HELPERS)
+HELPERS = (sharing.HELPERS, PREFETCHES, TRANSPOSES)
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
 
 
