@@ -46,7 +46,7 @@ def test_every_target_has_an_engine_for_every_kind(kind: ModelKind) -> None:
         chosen = choose_unmeasured(kind, target)
         assert chosen.engine in ENGINES
         assert chosen.evidence
-        if target.arch == "aarch64" and chosen.engine == "tvm":
+        if target.cpu.arch == "aarch64" and chosen.engine == "tvm":
             assert "nothing was timed on ARM" in chosen.evidence
 
 

@@ -48,9 +48,7 @@ def show(as_json: bool) -> None:
             table.add_row(
                 ", ".join(row["targets"]) or "-",
                 escape(f"{machine.get('arch')} {machine.get('mcpu')}, {machine.get('cores')} cores"),
-                escape(f"tvm {row['tvm']}")
-                + f", schedules {row['schedules']}"
-                + ("" if row["current"] else " (not used)"),
+                escape(f"tvm {row['tvm']}") + ("" if row["current"] else " (not used)"),
                 str(row["kernels"]),
                 str(row["faster"]),
                 f"{row['gain']:.2f}",
@@ -95,7 +93,7 @@ def forget(target: str, as_json: bool) -> None:
 
 
 def _print(did: str, file: Path, documents: tuple[Document, ...], as_json: bool) -> None:
-    unused = sum(not document.key.is_current for document in documents)
+    unused = sum(not document.is_current for document in documents)
     kernels = sum(len(document.kernels) for document in documents)
     result = {"file": str(file), "documents": len(documents), "kernels": kernels, "unused": unused}
 

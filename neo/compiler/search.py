@@ -44,7 +44,7 @@ class Summary:
         return {
             **self.document.key.to_json(),
             "targets": list(self.targets),
-            "current": self.document.key.is_current,
+            "current": self.document.is_current,
             "shipped": self.shipped,
             "kernels": len(self.document.kernels),
             "faster": self.faster,
@@ -100,9 +100,9 @@ def export_tuning(file: Path, targets: Sequence[str] = (), *, least_gain: float 
     """
     keys = {Key.of(load_target(name)).digest for name in targets}
     documents = tuple(
-        document.with_gains(least_gain)
+        document.current().with_gains(least_gain)
         for document in user_cache().documents()
-        if document.key.is_current and (not keys or document.key.digest in keys)
+        if document.is_current and (not keys or document.key.digest in keys)
     )
     if not documents:
         raise StoreError(

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from neo.engines.tvm.cpu.tuning.cache import Document, Key, Measured, cache_at
-from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.engines.tvm.cpu.units.tiles import Tile
 from neo.targets import load_target
 from tests.models import classifier
 
 Neo = Callable[..., subprocess.CompletedProcess[str]]
-MEASURED = Measured(Configuration(Tile(4, 2, 4), columns_first=True), 1.44, 17.5, 4, "float32[4,16] float32[4,16]")
+CURRENT = ("reduction", VERSIONS["reduction"])
+MEASURED = Measured(
+    Configuration(Tile(4, 2, 4), columns_first=True), 1.44, 17.5, 4, "float32[4,16] float32[4,16]", *CURRENT
+)
 
 
 @pytest.fixture
@@ -104,7 +107,7 @@ def test_seconds_that_are_none_are_refused(neo: Neo, tmp_path: Path, seconds: st
 
 def test_show_says_what_there_is_and_what_is_not_used(neo: Neo, tuning: Path) -> None:
     measure(tuning, "raspberry-pi-4", a=MEASURED, b=replace(MEASURED, gain=1.0))
-    key = replace(Key.of(load_target("raspberry-pi-4")), schedules=0)
+    key = replace(Key.of(load_target("raspberry-pi-4")), tvm="0.1")
     cache_at(tuning).add(Document(key, {"a": MEASURED}))
     current, old = sorted(shown(neo), key=lambda row: not row["current"])
     assert (current["targets"], current["kernels"], current["faster"]) == (["raspberry-pi-4"], 2, 1)

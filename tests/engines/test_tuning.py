@@ -30,7 +30,7 @@ from neo.engines.tvm.cpu.tuning.search import TunableKernel, Tuner, find_kernels
 from neo.engines.tvm.cpu.tuning.signature import operands, signature
 from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Candidate, same, search
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
-from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.engines.tvm.cpu.units.tiles import Tile
 from neo.runtime import load_engine
@@ -41,6 +41,8 @@ from tests.models import build
 
 HOST = load_target("host")
 NO_WEIGHTS: frozenset[int] = frozenset()
+
+CURRENT = ("reduction", VERSIONS["reduction"])
 
 
 def random(*shape: int) -> np.ndarray:
@@ -89,7 +91,7 @@ def answers_right(model: onnx.ModelProto, folder: Path) -> bool:
 
 
 def keep(tuning: Path, configurations: dict[str, Configuration]) -> None:
-    kernels = {name: Measured(chosen, 1.5, 10.0, 2, "") for name, chosen in configurations.items()}
+    kernels = {name: Measured(chosen, 1.5, 10.0, 2, "", *CURRENT) for name, chosen in configurations.items()}
     cache_at(tuning).add(Document(Key.of(HOST), kernels))
 
 
@@ -214,7 +216,9 @@ def test_what_is_known_and_does_not_fit_is_ignored(tmp_path: Path) -> None:
 
 def test_what_was_measured_and_not_faster_keeps_the_default(tmp_path: Path) -> None:
     model, key = small_network(), Key.of(HOST)
-    slower = {kernel.signature: Measured(kernel.candidates[-1], 1.0, 10.0, 2, "") for kernel in kernels_of(model)}
+    slower = {
+        kernel.signature: Measured(kernel.candidates[-1], 1.0, 10.0, 2, "", *CURRENT) for kernel in kernels_of(model)
+    }
     cache_at(tmp_path / "tuning").add(Document(key, slower))
     built = build_here(model, tmp_path / "known", 60, tmp_path / "tuning")
     assert any("kernels measured in this build: 0," in note for note in built.notes)
@@ -244,7 +248,7 @@ def test_when_the_time_is_over_the_rest_keeps_its_default() -> None:
 def test_what_comes_with_the_package_is_used_but_measured_again_where_that_is_asked_for(tmp_path: Path) -> None:
     module, uses = lowered(small_network())
     kernels = kernels_of(small_network())
-    shipped = {kernel.signature: Measured(kernel.candidates[1], 1.5, 10.0, 2, "") for kernel in kernels}
+    shipped = {kernel.signature: Measured(kernel.candidates[1], 1.5, 10.0, 2, "", *CURRENT) for kernel in kernels}
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "host.json").write_bytes(documents_to_bytes([Document(Key.of(HOST), shipped)]))
     cache = Cache(tmp_path / "own", tmp_path / "shipped")

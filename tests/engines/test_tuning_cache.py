@@ -19,17 +19,20 @@ from neo.engines.tvm.cpu.tuning.cache import (
     documents_to_bytes,
     read_documents,
 )
-from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.engines.tvm.cpu.units.tiles import Tile
 from neo.errors import StoreError
 from neo.targets import list_targets, load_target
 
 TARGET = load_target("x86-64-v3")
 KEY = Key.of(TARGET)
+CURRENT = ("reduction", VERSIONS["reduction"])
 
 
 def measured(rows: int = 4, gain: float = 1.25) -> Measured:
-    return Measured(Configuration(Tile(rows, 2, 8), columns_first=True), gain, 17.5, 2, "float32[4,16] float32[4,16]")
+    return Measured(
+        Configuration(Tile(rows, 2, 8), columns_first=True), gain, 17.5, 2, "float32[4,16] float32[4,16]", *CURRENT
+    )
 
 
 def cache_in(folder: Path) -> Cache:
@@ -60,9 +63,33 @@ def test_a_target_of_another_name_has_the_same_key() -> None:
     assert Key.of(replace(TARGET, name="mine", description="my board", glibc="2.36")).digest == KEY.digest
 
 
-@pytest.mark.parametrize("change", [{"tvm": "0.1"}, {"schedules": 0}])
-def test_what_other_versions_measured_is_not_used(tmp_path: Path, change: dict[str, object]) -> None:
-    cache, old = cache_in(tmp_path), replace(KEY, **change)
+@pytest.mark.parametrize(("family", "version"), [("reduction", VERSIONS["reduction"] - 1), ("unknown", 7), ("", 0)])
+def test_a_kernel_that_its_family_schedules_otherwise_now_is_not_used(
+    tmp_path: Path, family: str, version: int
+) -> None:
+    cache = cache_in(tmp_path)
+    old = replace(measured(), family=family, version=version)
+    cache.add(Document(KEY, {"a": old, "b": measured()}))
+    assert cache.known(TARGET).kernels == {"b": measured()}
+    assert [document.kernels["a"] for document in cache.documents()] == [old]
+
+
+def test_what_format_1_says_is_read_and_not_used(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    cache.add(Document(KEY, {"a": measured()}))
+    (path,) = cache.own.glob("*.json")
+    data = json.loads(path.read_bytes())
+    (document,) = data["documents"]
+    for kernel in document["kernels"].values():
+        del kernel["family"], kernel["version"]
+    path.write_text(json.dumps({"format": 1, "documents": [{**document, "schedules": 6}]}))
+    assert cache.known(TARGET).notes == ()
+    assert cache.known(TARGET).kernels == {}
+    assert [document.is_current for document in cache.documents()] == [False]
+
+
+def test_what_another_version_of_tvm_measured_is_not_used(tmp_path: Path) -> None:
+    cache, old = cache_in(tmp_path), replace(KEY, tvm="0.1")
     cache.add(Document(old, {"a": measured()}))
     assert cache.known(TARGET).kernels == {}
     assert not old.is_current
@@ -86,6 +113,7 @@ def test_what_is_shipped_is_for_a_target_and_this_version_and_gained_much(tmp_pa
     for document in shipped:
         # else: python -m benchmarks.tune --target ... --out neo/data/tuning/..., or remove the file
         assert document.key.is_current
+        assert all(kernel.is_current for kernel in document.kernels.values())
         assert document.key.digest in targets
         assert min(kernel.gain for kernel in document.kernels.values()) >= 1.05
 
@@ -96,7 +124,7 @@ def test_what_is_shipped_is_for_a_target_and_this_version_and_gained_much(tmp_pa
         b"",
         b"\xff\xfe",
         b"[]",
-        b'{"format": 2, "documents": []}',
+        b'{"format": 3, "documents": []}',
         b'{"format": 1, "documents": [{"machine": {}, "tvm": "1", "schedules": 1, "kernels": {"a": {}}}]}',
         documents_to_bytes([Document(KEY, {"a": measured()})]).replace(b'"rows":4', b'"rows":0'),
         documents_to_bytes([Document(KEY, {"a": measured()})]).replace(b'"rows":4', b'"rows":-1'),

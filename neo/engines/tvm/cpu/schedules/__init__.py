@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import tvm
 from tvm.s_tir import Schedule
@@ -83,16 +84,26 @@ def schedule_module(
     return Scheduled(tvm.IRModule(functions), tuple(sorted(left)), packings, tiles)
 
 
+def family_of(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> str:
+    """The tunable family that takes the function, as ``VERSIONS`` calls it; "" if none does."""
+    family = _tunable_family(function, target, packable)
+    return "" if family is None else family.__name__.removeprefix("schedule_")
+
+
 def configurations_of(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[Configuration, ...]:
     """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
+    family = _tunable_family(function, target, packable)
+    return () if family is None else TUNABLE[family](Schedule(function), target)
+
+
+def _tunable_family(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> Any:
     if is_scheduled(function) or _in_tiles(function, target, packable) is not None:
-        return ()
-    for family in FAMILIES:
-        if _attempt(family, function, target, packable) is not None:
-            return TUNABLE[family](Schedule(function), target) if family in TUNABLE else ()
-    return ()
+        return None
+    takes = (family for family in FAMILIES if _attempt(family, function, target, packable) is not None)
+    family = next(takes, None)
+    return family if family in TUNABLE else None
 
 
 def schedule_by(

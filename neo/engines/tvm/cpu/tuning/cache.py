@@ -1,8 +1,8 @@
-"""What was measured before: for each processor and version of the schedules a document, in the user's folder or shipped
-with the package.
+"""What was measured before: for each processor a document, in the user's folder or shipped with the package.
 
-A file is ``{"format": 1, "documents": [...]}``. The user's folder has one file for each document, named by its key;
-what comes with the package and what is exported may have many in one file.
+A file is ``{"format": 2, "documents": [...]}``. Format 1 had one version of all schedules for each document; what it
+says is listed, and no longer used. The user's folder has one file for each document, named by its key; what comes with
+the package and what is exported may have many in one file.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from neo.contract.fields import (
     parse_object,
 )
 from neo.contract.versions import NewerFormat, read_versioned
-from neo.engines.tvm.cpu.units.configuration import SCHEDULES_VERSION, Configuration
+from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.errors import StoreError
 from neo.store.durable import replace_file, translating_os_errors
 
-FORMAT = 1
+FORMAT = 2
+# the one before: read, never written
+_OLD_FORMAT = 1
 MAX_FILE_BYTES = 64 << 20
 LOCK_FILE = ".lock"
 _WHAT = "tuning"
@@ -52,6 +54,10 @@ class Measured:
     microseconds: float
     threads: int
     operands: str
+    #: of schedules, a key of VERSIONS; "" in format 1
+    family: str = ""
+    #: of the family when it was measured; 0 in format 1
+    version: int = 0
 
     @classmethod
     def from_json(cls, value: Any) -> Measured:
@@ -62,6 +68,8 @@ class Measured:
             get_number(obj, "microseconds", _WHAT),
             get_size(obj, "threads", _WHAT),
             get(obj, "operands", str, _WHAT),
+            get(obj, "family", str, _WHAT) if "family" in obj else "",
+            get_size(obj, "version", _WHAT) if "version" in obj else 0,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -71,16 +79,22 @@ class Measured:
             "microseconds": self.microseconds,
             "threads": self.threads,
             "operands": self.operands,
+            "family": self.family,
+            "version": self.version,
         }
+
+    @property
+    def is_current(self) -> bool:
+        """Do the schedules still make of it what was measured?"""
+        return VERSIONS.get(self.family) == self.version
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What measurements hold for. machine: what code and schedules are made for. tvm, schedules: versions."""
+    """What measurements hold for. machine: what code and schedules are made for. tvm: its version."""
 
     machine: dict[str, Any]
     tvm: str
-    schedules: int
 
     @classmethod
     def of(cls, target: Target) -> Key:
@@ -96,7 +110,7 @@ class Key:
             "l2_kib": target.cpu.l2_kib,
             "l3_kib": target.cpu.l3_kib,
         }
-        return cls(machine, _tvm_version(), SCHEDULES_VERSION)
+        return cls(machine, _tvm_version())
 
     @property
     def digest(self) -> str:
@@ -104,11 +118,11 @@ class Key:
 
     @property
     def is_current(self) -> bool:
-        """Was it measured with the versions that are installed?"""
-        return (self.tvm, self.schedules) == (_tvm_version(), SCHEDULES_VERSION)
+        """Was it measured with the version that is installed?"""
+        return self.tvm == _tvm_version()
 
     def to_json(self) -> dict[str, Any]:
-        return {"machine": self.machine, "tvm": self.tvm, "schedules": self.schedules}
+        return {"machine": self.machine, "tvm": self.tvm}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +135,21 @@ class Document:
     @classmethod
     def from_json(cls, value: Any) -> Document:
         obj = as_object(value, _WHAT)
-        key = Key(
-            as_document(obj.get("machine"), f"{_WHAT}.machine"),
-            get(obj, "tvm", str, _WHAT),
-            get_size(obj, "schedules", _WHAT),
-        )
+        key = Key(as_document(obj.get("machine"), f"{_WHAT}.machine"), get(obj, "tvm", str, _WHAT))
         kernels = as_object(obj.get("kernels"), f"{_WHAT}.kernels")
         return cls(key, {as_string(name, _WHAT): Measured.from_json(kernel) for name, kernel in kernels.items()})
 
     def to_json(self) -> dict[str, Any]:
         return {**self.key.to_json(), "kernels": {name: kernel.to_json() for name, kernel in self.kernels.items()}}
+
+    @property
+    def is_current(self) -> bool:
+        """Is anything of it still used?"""
+        return self.key.is_current and (not self.kernels or any(kernel.is_current for kernel in self.kernels.values()))
+
+    def current(self) -> Document:
+        """Only the kernels that are still used."""
+        return Document(self.key, {name: kernel for name, kernel in self.kernels.items() if kernel.is_current})
 
     def with_gains(self, least: float) -> Document:
         """Only the kernels that gained so much."""
@@ -174,8 +193,9 @@ class Cache:
                 continue
             for document in documents:
                 if document.key == key:
-                    kernels.update(document.kernels)
-                    own.update(document.kernels if path.parent == self.own else ())
+                    current = document.current().kernels
+                    kernels.update(current)
+                    own.update(current if path.parent == self.own else ())
         return Known(kernels, frozenset(own), tuple(notes))
 
     def add(self, document: Document) -> None:
@@ -233,10 +253,10 @@ def _parse(data: bytes) -> tuple[Document, ...]:
     obj = parse_object(data, what="the file", max_bytes=MAX_FILE_BYTES)
     if "format" not in obj:
         raise ContractError("it is no file of `neo tune export`")
-    return read_versioned(obj, {1: _read_v1}, "the file", key="format")
+    return read_versioned(obj, {_OLD_FORMAT: _read, FORMAT: _read}, "the file", key="format")
 
 
-def _read_v1(obj: dict[str, Any]) -> tuple[Document, ...]:
+def _read(obj: dict[str, Any]) -> tuple[Document, ...]:
     return get_list(obj, "documents", Document.from_json, "the file")
 
 

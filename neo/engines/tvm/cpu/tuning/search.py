@@ -12,13 +12,13 @@ from tvm import relax
 
 from neo.contract.device import Target
 from neo.contract.versions import NewerFormat
-from neo.engines.tvm.cpu.schedules import configurations_of, schedule_by
+from neo.engines.tvm.cpu.schedules import configurations_of, family_of, schedule_by
 from neo.engines.tvm.cpu.schedules.packing import Uses
 from neo.engines.tvm.cpu.tuning.bench import Bench
 from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, Known, Measured
 from neo.engines.tvm.cpu.tuning.signature import operands, signature
 from neo.engines.tvm.cpu.units.bfloat16 import Unit
-from neo.engines.tvm.cpu.units.configuration import Configuration
+from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.errors import StoreError
 from neo.runtime.engine_folder import KernelCost
 from neo.runtime.load import available_cores
@@ -157,8 +157,15 @@ class Tuner:
                 f"configurations of kernel {kernel.name} that crashed or answered wrongly: {len(outcome.out)}"
             )
         best, _ = fitting[outcome.best]
+        family = family_of(kernel.function, self._target, kernel.weights)
         return Measured(
-            best, round(outcome.gain, 3), round(outcome.microseconds, 2), self._threads, operands(kernel.function)
+            best,
+            round(outcome.gain, 3),
+            round(outcome.microseconds, 2),
+            self._threads,
+            operands(kernel.function),
+            family,
+            VERSIONS[family],
         )
 
     def _keep(self, name: str, measured: Measured) -> None:
