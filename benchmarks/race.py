@@ -16,7 +16,7 @@ from neo.errors import NeoError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """library: a key of ``benchmarks.worker.OPENERS``. path: what it opens. samples: a folder with golden.npz."""
+    """library: a key of ``benchmarks.worker.OPENERS``. path: what it opens. samples: a folder with golden samples."""
 
     library: str
     path: Path

@@ -2,7 +2,7 @@
 
 ::
 
-    slots/<hex>/bundle/          manifest.json, engine/, golden.npz, report.json
+    slots/<hex>/bundle/          manifest.json, engine/, golden samples, report.json
     slots/<hex>/signature.json   the signed statement about the bundle
     slots/<hex>/assignment.json  how it came here
     current -> slots/<hex>       the live bundle

@@ -10,7 +10,7 @@ from typing import Any
 from neo.compiler.measure import Measurement, measure_in_turn
 from neo.compiler.request import AUTO
 from neo.contract.device import Target
-from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
+from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS, Precision
 from neo.engines import ENGINES
@@ -24,7 +24,7 @@ from neo.store.durable import translating_os_errors
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """folder: engine/ and golden.npz. measurement: None where it was not run here. error: why it is out."""
+    """folder: engine/ and golden samples. measurement: None where it was not run here. error: why it is out."""
 
     engine: str
     precision: Precision
@@ -87,7 +87,7 @@ def build_candidate(
     with translating_os_errors(folder):
         (folder / ENGINE_DIR).mkdir(parents=True)
         scratch.mkdir()
-        write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
+        write_golden(folder, [(sample.inputs, sample.outputs) for sample in conversion.samples])
     request = BuildRequest(
         model, target, conversion.inputs, conversion.outputs, folder / ENGINE_DIR, precision, tune_s=tune_s
     )

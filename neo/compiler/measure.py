@@ -54,7 +54,7 @@ class Measurement:
 
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
-    """folder: with engine/ and golden.npz. Raises EngineError if the engine fails, or takes its process with it."""
+    """folder: with engine/ and golden samples. Raises EngineError if the engine fails, or takes its process with it."""
     fields = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
     return _parse(_in_own_process("neo.runtime.stopwatch", fields))
 

@@ -1,7 +1,7 @@
 """Times one engine in a process of its own, with the loader that the device uses.
 
 ``python -m neo.runtime.stopwatch REQUEST.json`` reads {"folder", "threads", "runs", "seconds", "result"} and writes
-the result file; the folder is a bundle's (engine/ and golden.npz). Nothing but the runtime is imported here, so the
+the result file; the folder is a bundle's (engine/ and golden samples). Nothing but the runtime is imported here, so the
 peak memory is the engine's.
 """
 
