@@ -27,6 +27,7 @@ from neo.contract.fields import ContractError
 from neo.contract.manifest import CONFIG_PATH, Manifest
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
+from neo.contract.versions import NewerFormat
 from neo.errors import BundleError, StoreError, TrustError
 from neo.store import Store
 from neo.store.bundles import Bundle, open_bundle, unpack_bundle
@@ -53,6 +54,8 @@ def verify_release(assignment: Assignment, envelope: bytes, keys: Sequence[Key])
     """Hold an assignment against the signed statement. Raises TrustError unless a trusted key signed just that."""
     try:
         statement = verify_statement(envelope, keys)
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise TrustError(f"the signed statement cannot be read: {error.message}") from error
     signed = (statement.digest, statement.size, statement.reference)
@@ -107,7 +110,7 @@ class Slots:
 
     def check(self, digest: str, keys: Sequence[Key]) -> Slot:
         """Verify a slot from the signature down to every byte that will run. Raises TrustError, BundleError,
-        StoreError.
+        StoreError, and NewerFormat for what a later version of the agent put there.
         """
         slot = self._slot(digest)
         try:
@@ -118,6 +121,8 @@ class Slots:
             verify_release(assignment, envelope, keys)
             bundle = open_bundle(self._store, assignment.manifest)
             _check_files(bundle, slot / BUNDLE_DIR)
+        except NewerFormat:
+            raise
         except ContractError as error:
             raise BundleError(f"{slot} is damaged: {error.message}") from error
         except OSError as error:
