@@ -38,15 +38,16 @@ def split_weights(optimised: Path, folder: Path) -> None:
 
 
 def _move(tensors: list[onnx.TensorProto], weights: Path, folder: Path) -> None:
-    found = [external_data_helper.ExternalDataInfo(tensor) for tensor in tensors]
-    places = place_weights([info.length for info in found])
+    found = [{entry.key: entry.value for entry in tensor.external_data} for tensor in tensors]
+    sizes = [int(entry["length"]) for entry in found]
+    places = place_weights(sizes)
     files = WeightFiles(folder)
     with weights.open("rb") as file:
-        for tensor, info, place in zip(tensors, found, places, strict=True):
-            file.seek(info.offset or 0)
-            files.write(place, file.read(info.length))
+        for tensor, old, size, place in zip(tensors, found, sizes, places, strict=True):
+            file.seek(int(old.get("offset", 0)))
+            files.write(place, file.read(size))
             del tensor.external_data[:]
-            values = {"location": place.file, "offset": str(place.offset), "length": str(info.length)}
+            values = {"location": place.file, "offset": str(place.offset), "length": str(size)}
             for key, value in values.items():
                 entry = tensor.external_data.add()
                 entry.key, entry.value = key, value
