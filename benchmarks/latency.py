@@ -40,7 +40,7 @@ def measure_model(
     target: str = HOST,
     tune_s: float = 0.0,
 ) -> list[Case]:
-    """folder: model.onnx and golden.npz. target, tune_s: as ``build`` takes them. What fails is in the case."""
+    """folder: model.onnx and golden samples. target, tune_s: as ``build`` takes them. What fails is in the case."""
     with tempfile.TemporaryDirectory(prefix="neo-latency-") as scratch:
         builds: dict[str, Build] = {}
         failed: dict[str, NeoError] = {}

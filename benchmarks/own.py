@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.reference import reference_outputs
 from benchmarks.zoo import MODEL_FILE
-from neo.contract.manifest import GOLDEN_PATH
 from neo.errors import ModelError, UsageError
 from neo.frontends.onnx_file import interface
 from neo.frontends.samples import random_inputs
@@ -17,7 +16,7 @@ SAMPLES = 2
 
 
 def own_folder(path: Path, folder: Path) -> Path:
-    """folder, made here: model.onnx and golden.npz of the file, with random inputs. path: weights may be beside it.
+    """folder, made here: model.onnx and golden samples of the file, with random inputs. path: weights may be beside it.
 
     Raises ModelError if it is no ONNX file that ONNX Runtime can run, UsageError if the shapes of its inputs are not
     fixed.
@@ -41,5 +40,5 @@ def own_folder(path: Path, folder: Path) -> Path:
         ]
     except Exception as error:  # ONNX Runtime's are of every kind
         raise ModelError(f"ONNX Runtime does not run {path}: {str(error)[:200]}") from error
-    write_golden(folder / GOLDEN_PATH, samples)
+    write_golden(folder, samples)
     return folder

@@ -16,14 +16,14 @@ from neo.errors import NeoError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """library: a key of ``benchmarks.worker.OPENERS``. path: what it opens. samples: a folder with golden.npz. tree: of
-    the code that opens and runs it.
-    """
-
+    #: a key of ``benchmarks.worker.OPENERS``
     library: str
+    #: what the library opens
     path: Path
+    #: a folder with golden samples
     samples: Path
     precision: str
+    #: of the code that opens and runs it
     tree: Path = ROOT
 
 

@@ -12,7 +12,6 @@ import onnx
 from onnx import helper
 
 from benchmarks.reference import reference_outputs
-from neo.contract.manifest import GOLDEN_PATH
 from neo.runtime.golden import write_golden
 
 HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -72,14 +71,14 @@ def reference_product(size: int = 1024) -> Operator:
 
 
 def write_operator(operator: Operator, folder: Path) -> None:
-    """model.onnx, and golden.npz with ONNX Runtime's unoptimised answers."""
+    """model.onnx, and golden samples with ONNX Runtime's unoptimised answers."""
     onnx.save(operator.model, folder / MODEL_FILE)
     rng = np.random.default_rng(SEED)
     inputs = {
         value.name: rng.standard_normal([dim.dim_value for dim in value.type.tensor_type.shape.dim]).astype(np.float32)
         for value in operator.model.graph.input
     }
-    write_golden(folder / GOLDEN_PATH, [(inputs, reference_outputs(folder / MODEL_FILE, inputs))])
+    write_golden(folder, [(inputs, reference_outputs(folder / MODEL_FILE, inputs))])
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:

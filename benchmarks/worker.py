@@ -1,7 +1,7 @@
 """One engine with one model in a process of its own, which works only when told: JSON lines in, JSON lines out.
 
 ``python -m benchmarks.worker REQUEST``, a JSON object {"library", "path", "samples", "threads", "precision"}. It pins
-itself to ``threads`` cores, loads the model, answers every sample of the folder ``samples`` (golden.npz)
+itself to ``threads`` cores, loads the model, answers every sample of the folder ``samples`` (golden samples)
 once and says
 {"load_ms", "first_ms", "parity"}. Then every line {"seconds", "clock"}, a key of CLOCKS, is answered with
 {"times_ms", "peak_rss_mb"}.

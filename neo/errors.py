@@ -16,6 +16,8 @@
      +-- StoreError                 30   a reference or blob is missing or damaged
      |    +-- DiskFull              31
      +-- BundleError                32   a bundle is not what its manifest says
+     +-- ContractError              33   a document or message is not what its format says
+     |    +-- NewerFormat           34   it is, but by a later version of neo-edge
      +-- TrustError                 40   unsigned, wrongly signed, or a key that cannot be used
      +-- BrokerError                50   the MQTT broker cannot be reached or refuses us
      +-- TransferError              51   the other side sent nothing, or the wrong bytes

@@ -11,7 +11,7 @@ import pytest
 
 from neo.compiler import measure as measuring
 from neo.compiler.measure import Measurement, measure, measure_in_turn
-from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
+from neo.contract.manifest import ENGINE_DIR, GOLDEN_OUTPUTS_PATH
 from neo.contract.parity import Parity
 from neo.errors import BundleError, EngineError, NeoError, ResourceLimitExceeded
 from neo.runtime.golden import write_golden
@@ -53,10 +53,10 @@ def test_a_relative_folder_is_found_and_the_current_one_is_not_searched_for_modu
 def test_the_distance_is_the_worst_of_all_samples(bundle: Path) -> None:
     good, bad = samples()
     bad[1]["y"] += 2
-    write_golden(bundle / GOLDEN_PATH, [good, bad])
+    write_golden(bundle, [good, bad])
     assert measure(bundle, 1, runs=5).parity.max_abs == pytest.approx(2, rel=1e-5)
     bad[1]["y"][:] = np.nan
-    write_golden(bundle / GOLDEN_PATH, [good, bad])
+    write_golden(bundle, [good, bad])
     assert measure(bundle, 1, runs=5).parity == Parity(np.inf, np.inf)
 
 
@@ -64,7 +64,7 @@ def test_what_the_child_could_not_do_comes_back_as_the_same_error(bundle: Path) 
     (bundle / ENGINE_DIR / "model.onnx").write_bytes(b"rubbish")
     with pytest.raises(EngineError, match="onnxruntime cannot load"):
         measure(bundle, 1)
-    (bundle / GOLDEN_PATH).write_bytes(b"rubbish")
+    (bundle / GOLDEN_OUTPUTS_PATH).write_bytes(b"rubbish")
     with pytest.raises(BundleError, match="golden samples"):
         measure(bundle, 1)
 

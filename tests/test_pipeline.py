@@ -96,7 +96,9 @@ def test_a_retrained_model_shares_the_code_of_the_old_one(tmp_path: Path, store:
     old, new = files
     assert old["engine/model.so"] == new["engine/model.so"]
     assert old["engine/libtvm_runtime.so"] == new["engine/libtvm_runtime.so"]
-    assert old["engine/weights/small.bin"] != new["engine/weights/small.bin"]
+    assert old["golden-inputs.npz"] == new["golden-inputs.npz"]
+    assert old["golden-outputs.npz"] != new["golden-outputs.npz"]
+    assert old["engine/weights/0000.bin"] != new["engine/weights/0000.bin"]
 
 
 def test_a_target_of_another_machine_is_not_measured_and_says_so(store: Store, model: Path) -> None:

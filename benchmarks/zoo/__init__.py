@@ -63,7 +63,7 @@ ZOO = {
 
 
 def model_folder(name: str, cache: Path) -> Path:
-    """model.onnx and golden.npz of a zoo model, made now unless the cache has them as this source would make them.
+    """model.onnx and golden samples of a zoo model, made now unless the cache has them as this source would make them.
 
     cache: an absolute path. Raises UsageError for an unknown name, MissingDependency without torch, ModelError if the
     export fails.

@@ -1,4 +1,4 @@
-"""A network of the zoo -> model.onnx, and golden.npz: inputs with the answers of ONNX Runtime without optimisations.
+"""A network of the zoo -> model.onnx, and golden samples: inputs with the unoptimised answers of ONNX Runtime.
 
 ``python -m benchmarks.zoo.export NAME FOLDER``
 """
@@ -18,7 +18,6 @@ import torch
 from benchmarks.reference import Arrays, reference_outputs
 from benchmarks.zoo import MODEL_FILE, ZOO, ZooModel
 from benchmarks.zoo.layers import CALIBRATION_IMAGES, calibrate, randomise
-from neo.contract.manifest import GOLDEN_PATH
 from neo.runtime.golden import write_golden
 
 SEED = 0
@@ -49,7 +48,7 @@ def write_model(model: ZooModel, folder: Path) -> None:
     network = ready_network(model)
     samples = [sample_inputs(model, number) for number in range(SAMPLES)]
     _export(network, samples[0], folder / MODEL_FILE)
-    write_golden(folder / GOLDEN_PATH, [(inputs, reference_outputs(folder / MODEL_FILE, inputs)) for inputs in samples])
+    write_golden(folder, [(inputs, reference_outputs(folder / MODEL_FILE, inputs)) for inputs in samples])
 
 
 def sample_inputs(model: ZooModel, number: int) -> Arrays:

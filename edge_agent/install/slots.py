@@ -2,7 +2,7 @@
 
 ::
 
-    slots/<hex>/bundle/          manifest.json, engine/, golden.npz, report.json
+    slots/<hex>/bundle/          manifest.json, engine/, golden samples, report.json
     slots/<hex>/signature.json   the signed statement about the bundle
     slots/<hex>/assignment.json  how it came here
     current -> slots/<hex>       the live bundle
@@ -28,6 +28,7 @@ from neo.contract.fields import ContractError, dump_object, parse_object
 from neo.contract.manifest import CONFIG_PATH
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
+from neo.contract.versions import NewerFormat
 from neo.errors import BundleError, StoreError, TrustError
 from neo.store import Store
 from neo.store.bundles import Bundle, open_bundle, unpack_bundle
@@ -44,6 +45,8 @@ def verify_release(assignment: Assignment, envelope: bytes, keys: Sequence[Key])
     """Hold an assignment against the signed statement. Raises TrustError unless a trusted key signed just that."""
     try:
         statement = verify_statement(envelope, keys)
+    except NewerFormat:
+        raise
     except ContractError as error:
         raise TrustError(f"the signed statement cannot be read: {error.message}") from error
     signed = (statement.digest, statement.size, statement.reference)
@@ -98,7 +101,7 @@ class Slots:
 
     def check(self, digest: str, keys: Sequence[Key]) -> Slot:
         """Verify a slot from the signature down to every byte that will run. Raises TrustError, BundleError,
-        StoreError.
+        StoreError, and NewerFormat for what a later version of the agent put there.
         """
         slot = self._slot(digest)
         try:
@@ -111,6 +114,8 @@ class Slots:
             _check_files(bundle, slot / BUNDLE_DIR)
         except NewerDocument as error:
             raise BundleError(f"{slot}: {error.message}", hint=error.hint) from error
+        except NewerFormat:
+            raise
         except ContractError as error:
             raise BundleError(f"{slot} is damaged: {error.message}") from error
         except OSError as error:

@@ -11,7 +11,7 @@ from neo.compiler.choice import UnmeasuredChoice
 from neo.compiler.measure import Measurement, measure_in_turn
 from neo.compiler.request import AUTO
 from neo.contract.device import Target
-from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
+from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS, Precision
 from neo.engines import ENGINES
@@ -38,7 +38,7 @@ class Candidate:
     #: A key of ENGINES.
     engine: str
     precision: Precision
-    #: With engine/ and golden.npz while the compile runs; None for what an earlier one built.
+    #: With engine/ and golden samples while the compile runs; None for what an earlier one built.
     folder: Path | None = None
     #: None if the build failed.
     built: BuiltEngine | None = None
@@ -108,7 +108,7 @@ def build_candidate(
     with translating_os_errors(folder):
         (folder / ENGINE_DIR).mkdir(parents=True)
         scratch.mkdir()
-        write_golden(folder / GOLDEN_PATH, [(sample.inputs, sample.outputs) for sample in conversion.samples])
+        write_golden(folder, [(sample.inputs, sample.outputs) for sample in conversion.samples])
         write_special(folder, [(sample.kind, sample.inputs, sample.outputs) for sample in conversion.special])
     request = BuildRequest(
         model,

@@ -65,8 +65,9 @@ class Measurement:
 
 
 def measure(folder: Path, threads: int, *, runs: int | None = None, seconds: float = 0.5) -> Measurement:
-    """folder: with engine/ and golden.npz, perhaps special samples beside it. Raises EngineError if the engine fails,
-    or takes its process with it, and ResourceLimitExceeded.
+    """folder: with engine/ and golden samples, perhaps special ones beside it.
+
+    Raises EngineError if the engine fails or takes its process with it, ResourceLimitExceeded.
     """
     asked = {"folder": str(folder.resolve()), "threads": threads, "runs": runs, "seconds": seconds}
     return Measurement.from_json(_confined("neo.runtime.stopwatch:answer", asked))

@@ -64,14 +64,22 @@ def require_version(obj: dict[str, Any], newest: int, what: str, *, key: str = V
     read_versioned(obj, dict.fromkeys(range(1, newest + 1), lambda _: None), what, unsaid=1, key=key)
 
 
+def is_later_media_type(found: str, known: str) -> bool:
+    """Is found a later version of known? Both end in ".v1" or ".v1+json", and the like."""
+    return _media_version(found, known) > _media_version(known, known)
+
+
 def check_media_type(found: str, known: str, what: str) -> None:
-    """Raises NewerFormat if found is a later version of known: both end in ".v1" or ".v1+json", and the like."""
-    match, own = (_MEDIA_TYPE.fullmatch(media_type) for media_type in (found, known))
-    if match is None or own is None or match["name"] != own["name"]:
-        return
-    if int(match["version"]) > int(own["version"]):
+    """Raises NewerFormat if found is a later version of known."""
+    if is_later_media_type(found, known):
         raise NewerFormat(
             f"{what} was written by a newer neo-edge: it is {found}, this version reads up to {known}",
             hint="upgrade neo-edge here; nothing is damaged",
-            details={"what": what, "version": int(match["version"]), "reads": int(own["version"])},
+            details={"what": what, "version": _media_version(found, known), "reads": _media_version(known, known)},
         )
+
+
+def _media_version(found: str, known: str) -> int:
+    """0 if found is no version of known."""
+    match, own = (_MEDIA_TYPE.fullmatch(media_type) for media_type in (found, known))
+    return int(match["version"]) if match and own and match["name"] == own["name"] else 0

@@ -3,9 +3,9 @@
 ::
 
     engine.json            this description
-    model.onnx             onnxruntime: the optimised graph
+    model.onnx             onnxruntime: the optimised graph; its larger weights are external data in weights/
     model.so               tvm: the code, without weights
-    weights/*.bin          tvm: the weights, little-endian, every tensor at a multiple of 64 bytes
+    weights/*.bin          the weights, little-endian, every tensor at a multiple of 64 bytes
     libtvm_runtime.so      tvm: the runtime library the code was built for
     segments/<n>/          tvm, where the graph is cut: an engine folder for each segment, of either engine; engine.json
                            lists them in the order they run, and their tensors are connected by name

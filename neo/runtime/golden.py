@@ -1,7 +1,9 @@
 """Golden samples: inputs with the source framework's outputs, and the test that a device can still give them.
 
-golden.npz holds ``<index>/input/<name>`` and ``<index>/output/<name>``; strings as ``neo.contract.strings.to_plain``
-writes them, under ``utf8/<index>/input/<name>`` and ``shape/<index>/input/<name>``.
+golden-inputs.npz holds ``<index>/input/<name>`` and golden-outputs.npz ``<index>/output/<name>``; strings as
+``neo.contract.strings.to_plain`` writes them, under ``utf8/<index>/input/<name>`` and ``shape/<index>/input/<name>``.
+The inputs are a file of their own because they depend on the model's interface alone: the next version of a model has
+the same ones, byte for byte. Bundles of version 1 have both in golden.npz.
 """
 
 from __future__ import annotations
@@ -18,21 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo.contract.fields import ContractError
-from neo.contract.manifest import GOLDEN_PATH
+from neo.contract.manifest import GOLDEN_INPUTS_PATH, GOLDEN_OUTPUTS_PATH, GOLDEN_PATH
 from neo.contract.parity import Parity, compare
 from neo.contract.strings import from_plain, to_plain
 from neo.errors import BundleError
 from neo.runtime.load import Predictor
 
 Arrays = dict[str, NDArray[Any]]
+KINDS = ("input", "output")
 MAX_SAMPLES = 64
 MAX_BYTES = 1 << 30
 
 
-def write_golden(path: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
-    arrays = _labelled([(str(index), *sample) for index, sample in enumerate(samples)])
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one array only
+def write_golden(folder: Path, samples: Sequence[tuple[Arrays, Arrays]]) -> None:
+    """(inputs, outputs) of every sample, as files of folder. The same samples make the same bytes."""
+    for position, (path, kind) in enumerate(zip((GOLDEN_INPUTS_PATH, GOLDEN_OUTPUTS_PATH), KINDS, strict=True)):
+        arrays = {
+            f"{index}/{kind}/{name}": array
+            for index, sample in enumerate(samples)
+            for name, array in sample[position].items()
+        }
+        with (folder / path).open("wb") as file:
+            np.savez_compressed(file, **to_plain(arrays))  # type: ignore[arg-type]  # the stub takes one array only
 
 
 def special_path(folder: Path) -> Path:
@@ -42,39 +51,37 @@ def special_path(folder: Path) -> Path:
 
 def write_special(folder: Path, samples: Sequence[tuple[str, Arrays, Arrays]]) -> None:
     """(kind, inputs, outputs) of samples that choose between engines: NaN, zeros and the like. Nothing if none."""
-    if samples:
-        arrays = _labelled([(f"{n} {kind}", inputs, outputs) for n, (kind, inputs, outputs) in enumerate(samples)])
-        np.savez(special_path(folder), **arrays)  # type: ignore[arg-type]  # as above
+    if not samples:
+        return
+    arrays = {
+        f"{n} {kind_of_sample}/{kind}/{name}": array
+        for n, (kind_of_sample, *tensors) in enumerate(samples)
+        for kind, arrays in zip(KINDS, tensors, strict=True)
+        for name, array in arrays.items()
+    }
+    np.savez(special_path(folder), **to_plain(arrays))  # type: ignore[arg-type]  # as above
 
 
 def read_special(folder: Path) -> tuple[tuple[str, Arrays, Arrays], ...]:
     """What ``write_special`` wrote; () if it wrote nothing. The file is our own, of this run."""
     if not special_path(folder).is_file():
         return ()
-    samples = _read_samples(special_path(folder))
+    samples = _read_samples([special_path(folder)])
     return tuple((label.partition(" ")[2], *sample) for label, sample in samples.items())
-
-
-def _labelled(samples: Sequence[tuple[str, Arrays, Arrays]]) -> Arrays:
-    return to_plain(
-        {
-            f"{label}/{kind}/{name}": array
-            for label, inputs, outputs in samples
-            for kind, tensors in (("input", inputs), ("output", outputs))
-            for name, array in tensors.items()
-        }
-    )
 
 
 def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
     """-> (inputs, outputs) of every sample. Raises BundleError."""
-    path = folder / GOLDEN_PATH
+    paths = [folder / GOLDEN_INPUTS_PATH, folder / GOLDEN_OUTPUTS_PATH]
+    if not any(path.exists() for path in paths):
+        paths = [folder / GOLDEN_PATH]  # of version 1
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
+        unpacked = sum(_unpacked_bytes(path) for path in paths)
         if unpacked > MAX_BYTES:
-            raise BundleError(f"{path} unpacks to {unpacked} bytes; at most {MAX_BYTES} are read")
-        samples = {int(label): sample for label, sample in _read_samples(path).items()}
+            raise BundleError(
+                f"the golden samples in {folder} unpack to {unpacked} bytes; at most {MAX_BYTES} are read"
+            )
+        samples = {int(label): sample for label, sample in _read_samples(paths).items()}
     # numpy and zipfile between them raise all of these for damaged files
     except (
         OSError,
@@ -93,20 +100,26 @@ def read_golden(folder: Path) -> tuple[tuple[Arrays, Arrays], ...]:
     ) as error:
         raise BundleError(f"the golden samples in {folder} cannot be read: {error}") from error
     if not 0 < len(samples) <= MAX_SAMPLES:
-        raise BundleError(f"{path} holds {len(samples)} samples; 1 to {MAX_SAMPLES} are expected")
+        raise BundleError(f"{folder} holds {len(samples)} golden samples; 1 to {MAX_SAMPLES} are expected")
     if not all(outputs for _, outputs in samples.values()):
-        raise BundleError(f"{path} holds a sample without outputs, which would prove nothing")
+        raise BundleError(f"{folder} holds a golden sample without outputs, which would prove nothing")
     return tuple(samples[index] for index in sorted(samples))
 
 
-def _read_samples(path: Path) -> dict[str, tuple[Arrays, Arrays]]:
+def _unpacked_bytes(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
+
+
+def _read_samples(paths: Sequence[Path]) -> dict[str, tuple[Arrays, Arrays]]:
+    """By label."""
     samples: dict[str, tuple[Arrays, Arrays]] = {}
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = from_plain(archive)
-    for key, array in arrays.items():
-        label, kind, name = key.split("/", 2)
-        sample = samples.setdefault(label, ({}, {}))
-        sample[("input", "output").index(kind)][name] = array
+    for path in paths:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = from_plain(archive)
+        for key, array in arrays.items():
+            label, kind, name = key.split("/", 2)
+            samples.setdefault(label, ({}, {}))[KINDS.index(kind)][name] = array
     return samples
 
 

@@ -95,7 +95,7 @@ def peak_rss_mb() -> float:
 
 def answer(scratch: Path) -> dict[str, Any]:
     """In the confined process: MEASURE_FILE in scratch has the arguments of ``stopwatch``; folder is a bundle's, with
-    engine/ and golden.npz.
+    engine/ and golden samples.
     """
     asked = json.loads((scratch / MEASURE_FILE).read_bytes())
     return stopwatch(Path(asked["folder"]), asked["threads"], asked["runs"], asked["seconds"])

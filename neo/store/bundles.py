@@ -77,7 +77,7 @@ def open_bundle(store: Store, descriptor: Descriptor) -> Bundle:
 
 
 def unpack_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
-    """Lay the bundle out as files: manifest.json, engine/, golden.npz, report.json."""
+    """Lay the bundle out as files: manifest.json, engine/, golden samples, report.json."""
     store.materialise(bundle.image, folder)
     replace_file(folder / CONFIG_PATH, store.read(bundle.image.config), mode=0o444)
 

@@ -16,7 +16,7 @@ from securesystemslib.signer import Key, Signer
 
 from neo.contract.fields import ContractError, dump_object, get, get_size, parse_object
 from neo.contract.oci import parse_digest
-from neo.contract.versions import check_media_type
+from neo.contract.versions import check_media_type, is_later_media_type
 from neo.errors import TrustError
 
 PAYLOAD_TYPE = "application/vnd.neo-edge.release.v1+json"
@@ -46,14 +46,14 @@ def sign_statement(statement: Statement, signer: Signer) -> bytes:
 def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
     """The statement, if one of the keys signed it. Raises TrustError otherwise; nothing of it is used before.
 
-    Raises NewerFormat for a statement of a later version, whoever signed it.
+    Raises NewerFormat for a statement of a later version that one of the keys signed.
     """
     try:
         envelope = Envelope.from_dict(parse_object(envelope_bytes, what="signature"))
     except (ContractError, KeyError, ValueError, TypeError, AttributeError, FormatError) as error:
         raise TrustError(f"the signature cannot be read: {error}") from error
-    check_media_type(str(envelope.payload_type), PAYLOAD_TYPE, "the signature")
-    if envelope.payload_type != PAYLOAD_TYPE:
+    is_later = is_later_media_type(str(envelope.payload_type), PAYLOAD_TYPE)
+    if envelope.payload_type != PAYLOAD_TYPE and not is_later:
         raise TrustError(f"the signature is about {envelope.payload_type!r}, not about a bundle")
     try:
         accepted = envelope.verify(list(keys), 1)
@@ -63,6 +63,7 @@ def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
             f"{_names(key.keyid for key in keys)})",
             hint="sign with the operator's key (neo compile --key), or give the device that key's .pub file (--trust)",
         ) from error
+    check_media_type(str(envelope.payload_type), PAYLOAD_TYPE, "the signed statement")
     try:
         obj = parse_object(envelope.payload, what="statement")
         return Statement(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from benchmarks.reference import reference_outputs
-from neo.contract.manifest import GOLDEN_PATH
 from neo.runtime.golden import write_golden
 from tests.models import classifier
 
@@ -18,5 +17,5 @@ def model(tmp_path: Path) -> Path:
     folder.mkdir()
     path = classifier(folder / "model.onnx")
     inputs = {"x": np.random.default_rng(0).normal(size=(1, 1, 8, 8)).astype(np.float32)}
-    write_golden(folder / GOLDEN_PATH, [(inputs, reference_outputs(path, inputs))])
+    write_golden(folder, [(inputs, reference_outputs(path, inputs))])
     return folder

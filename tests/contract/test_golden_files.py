@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neo.contract.device import Capabilities, Requirements
+from neo.contract.device import AcceleratorNeed, Capabilities, Gpu, Requirements
 from neo.contract.labels import OutputLabels
-from neo.contract.manifest import Manifest
+from neo.contract.manifest import Alternative, ChunkTable, Manifest
 from neo.contract.messages import Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
 from neo.contract.oci import MANIFEST_TYPE, Descriptor
 from neo.contract.parity import Tolerance
@@ -38,6 +38,20 @@ KEYID = "177f4f43ac1ee57f64abb6212d33240c99a870dc9a402ed5ffb69992c07a3690"
 SSE = ("pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "cx16", "lahf_lm")
 AVX2 = (*SSE, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
 AVX512_BF16 = (*AVX2, "avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx512_bf16")
+
+
+WIDE = TensorSpec("y", "float32", (1, 64))
+BASE = Requirements("x86_64", "linux", SSE, "2.28")
+ORIN = AcceleratorNeed("cuda", ("8.7",), "8.7", "12.2", 1 << 20)
+# version -> the bundle's digest, its output, and its files outside the engine
+BUNDLES = {
+    "v1": (SMALL, Y, ["golden.npz", "report.json"]),
+    "v2": (
+        "sha256:9c0900a2b91c912a8bd7bb467f31d66ebb5270bb8d294f0823641346267e21ed",
+        WIDE,
+        ["golden-inputs.npz", "golden-outputs.npz", "report.json"],
+    ),
+}
 
 
 def small(features: tuple[str, ...], **changes: Any) -> Manifest:
@@ -140,9 +154,38 @@ DOCUMENTS: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     "v1/want.json": (Want.from_bytes, Want("porch", SMALL, 4096, 128000)),
     "v1/chunk.bin": (Chunk.from_bytes, Chunk(SMALL, 4096, b"some bytes")),
     "v1/chunk-absent.bin": (Chunk.from_bytes, Chunk(SMALL, 0, b"", absent=True)),
+    "v2/manifest-plain.json": (Manifest.from_bytes, small(SSE, outputs=(WIDE,))),
+    "v2/manifest-full.json": (
+        Manifest.from_bytes,
+        small(
+            SSE,
+            outputs=(WIDE,),
+            requires=Requirements("x86_64", "linux", SSE, "2.28", accelerators=(ORIN,)),
+            layer_precisions={"/conv/0": "bf16"},
+            alternatives=(Alternative("onnxruntime", ">=1.32", "fp32", BASE, "alternatives/cpu"),),
+            chunks=(ChunkTable("sha256:" + "a" * 64, "sha256:" + "b" * 64, 1 << 17),),
+        ),
+    ),
+    "v2/capabilities-gpu.json": (
+        Capabilities.from_bytes,
+        Capabilities(
+            device_id="pole",
+            agent_version="0.1.0",
+            arch="aarch64",
+            os="linux",
+            glibc="2.35",
+            features=("fp", "asimd"),
+            cores=6,
+            memory_bytes=8 << 30,
+            storage_bytes=9 << 30,
+            engines={"tvm": "0.1.14.post1"},
+            accelerators=(Gpu("cuda", "Orin (nvgpu)", "8.7", "12.2", 8 << 30),),
+        ),
+    ),
 }
 
 ENGINES = {
+    "v2/engine-onnxruntime": EngineFolder("onnxruntime", (X,), (WIDE,)),
     "v1/engine-onnxruntime": EngineFolder("onnxruntime", (X,), (Y,)),
     "v1/engine-tvm": EngineFolder(
         "tvm",
@@ -183,7 +226,7 @@ def test_the_segments_of_any_version_are_engines_themselves() -> None:
 def test_no_golden_file_is_left_unread() -> None:
     read = {GOLDEN / file for file in DOCUMENTS} | {GOLDEN / "README.md"}
     read |= {GOLDEN / "v1" / name for name in ("operator.key.pub", "statement.json", "tuning.json")}
-    folders = [GOLDEN / "v1/store", *(GOLDEN / folder for folder in ENGINES)]
+    folders = [*(GOLDEN / version / "store" for version in BUNDLES), *(GOLDEN / folder for folder in ENGINES)]
     left = {path for path in GOLDEN.rglob("*") if path.is_file() and not any(path.is_relative_to(f) for f in folders)}
     assert left == read
 
@@ -202,15 +245,22 @@ def test_measurements_of_any_version_are_kept() -> None:
     assert document.kernels == {"matmul 1x4x3": measured}
 
 
-def test_a_bundle_of_any_version_is_found_unpacked_and_answers(tmp_path: Path) -> None:
+def test_the_signature_of_a_bundle_of_any_version_is_found(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / "v1/store", tmp_path / "store")
-    store = Store(tmp_path / "store")
+    assert signatures_of(Store(tmp_path / "store", create=False), SMALL, SIGNATURE_TYPE) == (ENVELOPE,)
+
+
+@pytest.mark.parametrize("version", BUNDLES)
+def test_a_bundle_of_any_version_is_found_unpacked_and_answers(tmp_path: Path, version: str) -> None:
+    digest, output, files = BUNDLES[version]
+    shutil.copytree(GOLDEN / version / "store", tmp_path / "store")
+    store = Store(tmp_path / "store", create=False)
     bundle = find_bundle(store, "small")
-    assert (bundle.descriptor.digest, bundle.manifest) == (SMALL, small(SSE))
-    assert signatures_of(store, SMALL, SIGNATURE_TYPE) == (ENVELOPE,)
+    assert (bundle.descriptor.digest, bundle.manifest) == (digest, small(SSE, outputs=(output,)))
+    assert [layer.title for layer in bundle.image.layers if not layer.title.startswith("engine/")] == files
     unpack_bundle(store, bundle, tmp_path / "bundle")
     ((inputs, outputs), *_) = read_golden(tmp_path / "bundle")
-    assert (inputs["x"].shape, outputs["y"].shape) == ((1, 4), (1, 3))
+    assert (inputs["x"].shape, outputs["y"].shape) == ((1, 4), output.shape)
     predictor = load(tmp_path / "bundle")
     assert self_test(predictor, tmp_path / "bundle").max_rel < 1e-5
     np.testing.assert_allclose(predictor.predict(inputs)["y"], outputs["y"], rtol=1e-5)

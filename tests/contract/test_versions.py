@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner
 
 from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE
@@ -112,14 +114,22 @@ def test_a_media_type_that_is_no_later_one_is_left_to_the_reader(found: str) -> 
     check_media_type(found, BUNDLE_TYPE, "it")
 
 
-def test_a_signature_of_a_later_version_is_no_forged_one() -> None:
-    envelope = json.loads((GOLDEN / "statement.json").read_bytes())
-    envelope["payloadType"] = PAYLOAD_TYPE.replace("v1", "v2")
+def test_a_signature_of_a_later_version_is_believed_to_be_one_if_a_trusted_key_made_it() -> None:
+    signer, stranger = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
+
+    def verify(payload_type: str) -> None:
+        envelope = Envelope(b"{}", payload_type, {})
+        envelope.sign(signer)
+        verify_statement(json.dumps(envelope.to_dict()).encode(), keys)
+
+    keys = [signer.public_key]
     with pytest.raises(NewerFormat, match="newer neo-edge"):
-        verify_statement(json.dumps(envelope).encode(), [])
-    envelope["payloadType"] = "text/plain"
+        verify(PAYLOAD_TYPE.replace("v1", "v2"))
     with pytest.raises(TrustError, match="text/plain"):
-        verify_statement(json.dumps(envelope).encode(), [])
+        verify("text/plain")
+    keys = [stranger.public_key]
+    with pytest.raises(TrustError, match="not trusted here"):
+        verify(PAYLOAD_TYPE.replace("v1", "v2"))
 
 
 def test_a_chunk_of_a_later_version_is_no_damaged_one() -> None:

@@ -97,7 +97,7 @@ def make_bundle(
     """An unsigned bundle in the store's index."""
     folder = folder / f"bundle-{version}-{secrets.token_hex(4)}"
     write_engine(folder / "engine", version, ballast)
-    write_golden(folder / "golden.npz", [({"x": SAMPLE}, {"y": answer_of(version) + golden_shift})])
+    write_golden(folder, [({"x": SAMPLE}, {"y": answer_of(version) + golden_shift})])
     (folder / "report.json").write_text(json.dumps({"version": version}))
     layers = tuple(
         store.put_file(path, FILE_TYPE).titled(str(path.relative_to(folder)))

@@ -11,6 +11,7 @@ from securesystemslib.signer import CryptoSigner, Key
 import edge_agent.install.slots
 import neo.store.bundles
 from edge_agent.install.slots import Slots, verify_release
+from neo.contract.versions import NewerFormat
 from neo.errors import BundleError, NeoError, StoreError, TrustError
 from neo.store import Store
 from neo.store.bundles import Bundle
@@ -186,3 +187,16 @@ def test_rubbish_of_a_kill_is_cleared_away(device: Device) -> None:
 def test_falling_back_to_nothing_is_an_error(device: Device) -> None:
     with pytest.raises(NeoError, match="no previous bundle"):
         device.slots.fall_back()
+
+
+def test_what_a_later_version_put_there_is_not_called_damaged(device: Device) -> None:
+    bundle = device.bundle("1")
+    device.install(bundle)
+    path = device.folder / "current" / "assignment.json"
+    written = path.read_bytes()
+    path.write_bytes(written.replace(b'"schema":1', b'"schema":2'))
+    with pytest.raises(NewerFormat, match="written by a newer neo-edge"):
+        device.slots.check(bundle.descriptor.digest, device.keys)
+    path.write_bytes(written.replace(b'"schema":1', b'"schema":"1"'))
+    with pytest.raises(BundleError, match="damaged"):
+        device.slots.check(bundle.descriptor.digest, device.keys)

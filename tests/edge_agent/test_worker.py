@@ -51,7 +51,7 @@ def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
     write_engine(folder / "engine", "1")
     (folder / "manifest.json").write_bytes(make_manifest("1").to_bytes())
-    write_golden(folder / "golden.npz", [({"x": SAMPLE}, {"y": answer_of("1")})])
+    write_golden(folder, [({"x": SAMPLE}, {"y": answer_of("1")})])
     return folder
 
 
@@ -79,7 +79,7 @@ def test_threads_that_ask_together_each_get_their_own_answer(start: Start, bundl
 
 
 def test_wrong_golden_answers_are_a_bundle_error(start: Start, bundle: Path) -> None:
-    write_golden(bundle / "golden.npz", [({"x": SAMPLE}, {"y": answer_of("2")})])
+    write_golden(bundle, [({"x": SAMPLE}, {"y": answer_of("2")})])
     with pytest.raises(BundleError, match="does not answer here as"):
         start(bundle).self_test()
 

@@ -106,7 +106,7 @@ def test_weights_are_files_of_their_own_and_shared_ones_are_stored_once(tmp_path
     folder = build_with(build_tvm, build(nodes, {"x": (1, 192)}, {"y": (1, 192)}, weights), tmp_path)
     assert sorted((weight.file, weight.shape) for weight in folder.weights) == [
         ("weights/0000.bin", (192, 192)),
-        ("weights/small.bin", (192,)),
+        ("weights/0001.bin", (192,)),
     ]
     assert (tmp_path / "engine" / "model.so").stat().st_size < weights["w"].nbytes
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from neo.contract.device import Requirements
-from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, GOLDEN_PATH, Manifest
+from neo.contract.manifest import CONFIG_PATH, ENGINE_DIR, Manifest
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
@@ -53,7 +53,7 @@ def describe(folder: Path, engine: str = "onnxruntime", **fields: object) -> Pat
     manifest = Manifest("m", "1", "host", requires, engine, "", "fp32", "onnx", INPUTS, OUTPUTS, Tolerance())
     (folder / CONFIG_PATH).write_bytes(manifest.to_bytes())
     (folder / ENGINE_DIR / ENGINE_FILE).write_bytes(EngineFolder(engine, INPUTS, OUTPUTS, **fields).to_bytes())
-    write_golden(folder / GOLDEN_PATH, samples())
+    write_golden(folder, samples())
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from neo.compiler.measure import profile
-from neo.contract.manifest import ENGINE_DIR, GOLDEN_PATH
+from neo.contract.manifest import ENGINE_DIR
 from neo.contract.tensors import TensorSpec
 from neo.engines.base import BuildRequest
 from neo.engines.tvm.build import build as build_tvm
@@ -41,7 +41,7 @@ def tvm_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = BuildRequest(model, load_target("host"), INPUTS, OUTPUTS, folder / ENGINE_DIR)
     build_tvm(request)
     add_runtime_library(request)
-    write_golden(folder / GOLDEN_PATH, [({"x": np.ones((1, 1, 8, 8), np.float32)}, {"y": np.zeros((1, 10))})])
+    write_golden(folder, [({"x": np.ones((1, 1, 8, 8), np.float32)}, {"y": np.zeros((1, 10))})])
     return folder
 
 
@@ -104,7 +104,7 @@ def test_a_cut_graph_shows_the_kernels_of_both_engines_and_where_they_run(tmp_pa
     ]
     build_engine_here("tvm", build(nodes, {"x": (3, 16)}, {"y": (3, 64)}, weights), tmp_path)
     assert EngineFolder.read(tmp_path / ENGINE_DIR).segments
-    write_golden(tmp_path / GOLDEN_PATH, [({"x": np.ones((3, 16), np.float32)}, {"y": np.zeros((3, 64), np.float32)})])
+    write_golden(tmp_path, [({"x": np.ones((3, 16), np.float32)}, {"y": np.zeros((3, 64), np.float32)})])
     kernels = profile(tmp_path, 1, runs=5).kernels
     assert {kernel.operator for kernel in kernels} >= {None, "TopK"}
     (product,) = (kernel for kernel in kernels if "matmul" in kernel.name)

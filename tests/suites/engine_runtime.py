@@ -139,7 +139,7 @@ class EngineRuntimeSuite:
 
         copy = tmp_path / "other"
         shutil.copytree(bundle, copy)
-        write_golden(copy / "golden.npz", samples(seed=1))
+        write_golden(copy, samples(seed=1))
         predictor = load(copy)
         with pytest.raises(BundleError, match="does not answer here as the source framework did") as raised:
             self_test(predictor, copy)

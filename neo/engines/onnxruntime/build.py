@@ -8,14 +8,16 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 from pathlib import Path
 
 import onnxruntime
 
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.floor import Floor, oldest_release, portable
+from neo.engines.onnxruntime.weights import LEAST_BYTES, WEIGHTS_FILE, split_weights
 from neo.errors import EngineError, NeoError
-from neo.onnx_tools.files import LARGEST_EMBEDDED_BYTES, load, save
+from neo.onnx_tools.files import load, save
 from neo.onnx_tools.walk import model_nodes
 from neo.processing.tokenizers.state import DOMAIN
 from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
@@ -27,23 +29,10 @@ _ERRORS_ONLY = 3
 
 def build(request: BuildRequest) -> BuiltEngine:
     """Raises EngineError if onnxruntime cannot take the model."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(request.folder / MODEL_FILE)
-    options.log_severity_level = _ERRORS_ONLY
-    weights_bytes = sum(path.stat().st_size for path in request.onnx.parent.iterdir() if path.is_file())
-    if weights_bytes > LARGEST_EMBEDDED_BYTES:
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
-    try:
-        extensions = _has_extensions(request.onnx)
-        if extensions:
-            register_extensions(options)
-        onnxruntime.InferenceSession(request.onnx, options, providers=["CPUExecutionProvider"])
-    except NeoError:
-        raise
-    except Exception as error:  # onnxruntime's exceptions, and protobuf's, share no base class of their own
-        raise EngineError(f"onnxruntime cannot take the model: {error}") from error
-    floor = _make_portable(request.folder / MODEL_FILE)
+    with tempfile.TemporaryDirectory(prefix=".optimised-", dir=request.folder) as scratch:
+        optimised, extensions = _optimise(request.onnx, Path(scratch))
+        floor = _make_portable(optimised)
+        split_weights(optimised, request.folder)
     description = EngineFolder("onnxruntime", request.inputs, request.outputs, extensions=extensions)
     (request.folder / ENGINE_FILE).write_bytes(description.to_bytes())
     needs = {DISTRIBUTION: f">={importlib.metadata.version(DISTRIBUTION)}"} if extensions else {}
@@ -57,6 +46,26 @@ def _make_portable(path: Path) -> Floor:
     portable(model)
     save(model, path)
     return oldest_release(model, onnxruntime.__version__, beside=frozenset({DOMAIN}))
+
+
+def _optimise(source: Path, folder: Path) -> tuple[Path, bool]:
+    """-> the optimised graph in folder, its weights in WEIGHTS_FILE beside it; has it operators of the extensions?"""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / MODEL_FILE)
+    options.log_severity_level = _ERRORS_ONLY
+    for key, value in (("file_name", WEIGHTS_FILE), ("min_size_in_bytes", str(LEAST_BYTES))):
+        options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
+    try:
+        extensions = _has_extensions(source)
+        if extensions:
+            register_extensions(options)
+        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except NeoError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions, and protobuf's, share no base class of their own
+        raise EngineError(f"onnxruntime cannot take the model: {error}") from error
+    return folder / MODEL_FILE, extensions
 
 
 def _has_extensions(path: Path) -> bool:

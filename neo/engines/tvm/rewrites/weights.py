@@ -15,11 +15,8 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from neo.runtime.engine_folder import ALIGNMENT_BYTES, WeightEntry
-
-# a tensor of this size or more is a file, and a blob, of its own; smaller ones share one
-OWN_FILE_BYTES = 64 << 10
-SMALL_FILE = "weights/small.bin"
+from neo.engines.weight_files import WeightFiles, place_weights
+from neo.runtime.engine_folder import WeightEntry
 
 
 @relax.expr_functor.mutator
@@ -56,19 +53,10 @@ def lift_weights(module: tvm.IRModule) -> tuple[tvm.IRModule, list[NDArray[Any]]
 
 def write_weights(arrays: list[NDArray[Any]], folder: Path) -> tuple[WeightEntry, ...]:
     """Little-endian files under folder/weights; every tensor at a multiple of 64 bytes."""
-    (folder / "weights").mkdir()
+    places = place_weights([array.nbytes for array in arrays])
+    files = WeightFiles(folder)
     entries = []
-    small = bytearray()
-    for index, array in enumerate(arrays):
-        data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
-        if len(data) >= OWN_FILE_BYTES:
-            file, offset = f"weights/{index:04d}.bin", 0
-            (folder / file).write_bytes(data)
-        else:
-            file, offset = SMALL_FILE, len(small)
-            small += data + bytes(-len(data) % ALIGNMENT_BYTES)
-        entries.append(WeightEntry(file, offset, str(array.dtype), array.shape))
-    # also of nothing: a tensor without elements is read from there like others
-    if any(entry.file == SMALL_FILE for entry in entries):
-        (folder / SMALL_FILE).write_bytes(small)
+    for array, place in zip(arrays, places, strict=True):
+        files.write(place, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+        entries.append(WeightEntry(place.file, place.offset, str(array.dtype), array.shape))
     return tuple(entries)

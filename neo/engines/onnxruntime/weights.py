@@ -1,0 +1,63 @@
+"""The weights of an optimised graph, out of its file and into small ones.
+
+A retrained model then shares the graph and most weights with the old one, and a device maps the files instead of
+reading them. Weights stand in the order in which nodes use them, in the file of the graph as in those beside it: ONNX
+Runtime writes them in the order of a hash table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx import external_data_helper
+
+from neo.engines.weight_files import WeightFiles, place_weights
+from neo.onnx_tools.files import load, save
+
+#: smaller ones stay in the graph: among them are the shapes and axes that ONNX Runtime has to know when it loads
+LEAST_BYTES = 128
+WEIGHTS_FILE = "weights.bin"
+
+
+def split_weights(optimised: Path, folder: Path) -> None:
+    """optimised: a graph, its large weights in WEIGHTS_FILE beside it. folder: gets the graph under the same name, and
+    the weights.
+    """
+    model = load(optimised, weights=False)
+    graph = model.graph
+    order = {name: index for index, name in enumerate(dict.fromkeys(_uses(graph)))}
+    # what no node uses has no order but that of its name
+    tensors = sorted(graph.initializer, key=lambda tensor: (order.get(tensor.name, len(order)), tensor.name))
+    outside = [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
+    if outside:
+        _move(outside, optimised.with_name(WEIGHTS_FILE), folder)
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    save(model, folder / optimised.name)
+
+
+def _move(tensors: list[onnx.TensorProto], weights: Path, folder: Path) -> None:
+    found = [{entry.key: entry.value for entry in tensor.external_data} for tensor in tensors]
+    sizes = [int(entry["length"]) for entry in found]
+    places = place_weights(sizes)
+    files = WeightFiles(folder)
+    with weights.open("rb") as file:
+        for tensor, old, size, place in zip(tensors, found, sizes, places, strict=True):
+            file.seek(int(old.get("offset", 0)))
+            files.write(place, file.read(size))
+            del tensor.external_data[:]
+            values = {"location": place.file, "offset": str(place.offset), "length": str(size)}
+            for key, value in values.items():
+                entry = tensor.external_data.add()
+                entry.key, entry.value = key, value
+
+
+def _uses(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names that nodes read, in order, those in the graphs inside them too."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _uses(inner)
