@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edge_agent.documents import NewerDocument
 from edge_agent.install.download import Download, Step
 from edge_agent.install.fetch import FetchRules, parse_chunk
 from edge_agent.install.starter import ModelStarter
@@ -26,6 +25,7 @@ from edge_agent.tasks import Work
 from edge_agent.worker.models import Model, Serving
 from neo.contract.fields import ContractError
 from neo.contract.messages import Assignment, Phase, Want
+from neo.contract.versions import NewerFormat
 from neo.errors import NeoError
 from neo.store import Store
 from neo.store.bundles import Bundle
@@ -263,7 +263,7 @@ class Installer:
     def _read_record(self) -> InstallRecord:
         try:
             return read_record(self._path)
-        except NewerDocument as error:
+        except NewerFormat as error:
             logger.error("%s; what is live goes on, and the broker is asked what is assigned", error.message)  # noqa: TRY400  told to the user, no traceback
             return InstallRecord(Phase.FAILED, None, error)
         except ContractError as error:

@@ -22,9 +22,8 @@ from pathlib import Path
 
 from securesystemslib.signer import Key
 
-from edge_agent.documents import KEY, SCHEMA, NewerDocument, check_schema
 from edge_agent.worker.models import Slot
-from neo.contract.fields import ContractError, dump_object, parse_object
+from neo.contract.fields import ContractError
 from neo.contract.manifest import CONFIG_PATH
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
@@ -93,7 +92,7 @@ class Slots:
             self._drop_damaged(bundle)
             _remove(fresh)
             unpack_bundle(self._store, bundle, fresh / BUNDLE_DIR)
-            replace_file(fresh / ASSIGNMENT_FILE, _dump_assignment(assignment))
+            replace_file(fresh / ASSIGNMENT_FILE, assignment.to_bytes())
             replace_file(fresh / SIGNATURE_FILE, envelope)
             self._discard(final)
             fresh.rename(final)
@@ -105,15 +104,13 @@ class Slots:
         """
         slot = self._slot(digest)
         try:
-            assignment = _parse_assignment((slot / ASSIGNMENT_FILE).read_bytes())
+            assignment = Assignment.from_bytes((slot / ASSIGNMENT_FILE).read_bytes())
             envelope = (slot / SIGNATURE_FILE).read_bytes()
             if assignment.manifest.digest != digest:
                 raise BundleError(f"{slot} holds {assignment.manifest.digest}")
             verify_release(assignment, envelope, keys)
             bundle = open_bundle(self._store, assignment.manifest)
             _check_files(bundle, slot / BUNDLE_DIR)
-        except NewerDocument as error:
-            raise BundleError(f"{slot}: {error.message}", hint=error.hint) from error
         except NewerFormat:
             raise
         except ContractError as error:
@@ -196,15 +193,6 @@ class Slots:
                 f"{len(damaged)} files of the bundle were damaged on disk ({damaged[0]}...) and are fetched again",
                 hint="check the storage of the device if this comes back",
             )
-
-
-def _dump_assignment(assignment: Assignment) -> bytes:
-    return dump_object({**parse_object(assignment.to_bytes(), what="assignment"), KEY: SCHEMA})
-
-
-def _parse_assignment(data: bytes) -> Assignment:
-    check_schema(parse_object(data, what="assignment"), ASSIGNMENT_FILE)
-    return Assignment.from_bytes(data)
 
 
 def _check_files(bundle: Bundle, folder: Path) -> None:

@@ -111,7 +111,7 @@ class InstallRecord:
 
 
 def read_record(path: Path) -> InstallRecord:
-    """The record on disk; a fresh one where there is none. Raises NewerDocument, and ContractError if it is damaged."""
+    """The record on disk; a fresh one where there is none. Raises NewerFormat, and ContractError if it is damaged."""
     try:
         return InstallRecord.from_bytes(path.read_bytes())
     except FileNotFoundError:

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edge_agent.documents import SCHEMA, NewerDocument
+from edge_agent.documents import SCHEMA
 from edge_agent.install.installer import RECORD_FILE
 from edge_agent.install.slots import ASSIGNMENT_FILE, Slots
 from edge_agent.install.table import InstallRecord, read_record
 from neo.contract.fields import ContractError, dump_object
 from neo.contract.messages import Phase
-from neo.errors import BundleError, TransferError, TrustError
+from neo.contract.versions import NewerFormat
+from neo.errors import TransferError, TrustError
 from neo.store import Store
 from neo.trust import load_public_keys
 from tests.edge_agent.devices import AgentProcess, answer_of
@@ -118,7 +119,10 @@ def test_a_record_from_the_future_is_said_in_words_and_the_live_model_answers(
     agents.append(AgentProcess(NOWHERE, state_dir, state_dir.parent / "operator.pub"))
     assert np.allclose(agents[0].wait_for_answer(), answer_of("2"))
     assert agents[0].stop() == 0
-    assert f"install record has schema {SCHEMA + 1}; this agent reads up to {SCHEMA}" in "".join(agents[0].log)
+    assert (
+        f"install record was written by a newer neo-edge: it has format version {SCHEMA + 1}, this version reads up to {SCHEMA}"
+        in "".join(agents[0].log)
+    )
 
 
 def test_a_live_slot_from_the_future_gives_way_to_the_one_before(state_dir: Path, agents: list[AgentProcess]) -> None:
@@ -126,7 +130,7 @@ def test_a_live_slot_from_the_future_gives_way_to_the_one_before(state_dir: Path
     agents.append(AgentProcess(NOWHERE, state_dir, state_dir.parent / "operator.pub"))
     assert np.allclose(agents[0].wait_for_answer(), answer_of("1"))
     assert agents[0].stop() == 0
-    assert f"assignment.json has schema {SCHEMA + 1}" in "".join(agents[0].log)
+    assert f"assignment was written by a newer neo-edge: it has format version {SCHEMA + 1}" in "".join(agents[0].log)
 
 
 def test_two_slots_from_the_future_stay_for_the_agent_that_can_read_them(
@@ -153,7 +157,7 @@ def test_a_version_that_is_none_is_a_damaged_record_and_not_a_newer_one(schema: 
     data = dump_object({**json.loads(InstallRecord().to_bytes()), "schema": schema})
     with pytest.raises(ContractError) as damaged:
         InstallRecord.from_bytes(data)
-    assert not isinstance(damaged.value, NewerDocument)
+    assert not isinstance(damaged.value, NewerFormat)
 
 
 def test_a_record_from_the_future_is_reported_until_something_is_assigned(tmp_path: Path, signer: CryptoSigner) -> None:
@@ -163,7 +167,7 @@ def test_a_record_from_the_future_is_reported_until_something_is_assigned(tmp_pa
     with Rig(tmp_path, signer, PASSES).running() as rig:
         state = rig.wait_for(lambda state: state.phase == "failed")
         assert state.error is not None
-        assert f"schema {SCHEMA + 1}" in state.error["message"]
+        assert f"format version {SCHEMA + 1}" in state.error["message"]
         assert rig.push("1")
     assert read_record(path).phase is Phase.ACTIVE
 
@@ -176,7 +180,7 @@ def test_a_pushed_bundle_from_the_future_is_refused_in_words_and_the_live_one_an
         assignment = rig.assign_from_the_future("2")
         state = rig.wait_for(lambda state: state.assignment == assignment.id and state.phase == "failed")
         assert state.error is not None
-        assert state.error["error"] == BundleError.__name__
-        assert "schema 99" in state.error["message"]
+        assert state.error["error"] == NewerFormat.__name__
+        assert "format version 99" in state.error["message"]
         assert state.live is not None
         assert state.live.digest == first.manifest.digest

@@ -19,15 +19,15 @@ import tvm
 import tvm_ffi
 from onnx import helper
 
-from neo.engines.tvm.build import llvm_target, lower_graph
+from neo.engines.tvm.cpu.lowering.graph import lower_graph
 from neo.engines.tvm.cpu.schedules import configurations_of, family_of, schedule_by
 from neo.engines.tvm.cpu.schedules.packing import packable_weights
 from neo.engines.tvm.cpu.tuning.signature import signature
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
 from neo.engines.tvm.cpu.units.configuration import VERSIONS
-from neo.engines.tvm.importing.importer import import_model
+from neo.engines.tvm.cpu.units.llvm import llvm_target
 from neo.targets import load_target
-from tests.engines.reference import specs
+from tests.engines.conftest import imported
 from tests.models import build
 
 FILE = Path(__file__).with_suffix(".json")
@@ -103,8 +103,7 @@ def current() -> dict[str, Kernel]:
 def _kernels(target_name: str, model_name: str) -> Iterator[tuple[str, Kernel]]:
     target, model = load_target(target_name), MODELS[model_name]()
     unit = unit_of(target) if target_name.endswith("bf16") else None
-    imported = import_model(model, specs(model.graph.input), target)
-    module, _ = lower_graph(imported, target, llvm_target(target), unit)
+    module, _ = lower_graph(imported(model, target), target, llvm_target(target), unit)
     uses = packable_weights(module)
     for variable, function in module.functions.items():
         if not isinstance(function, tvm.tirx.PrimFunc):

@@ -15,10 +15,10 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from neo.engines.base import BF16, FP32, computes
+from neo.contract.precision import BF16, FP32, Precision
 from neo.engines.tvm.cpu.lowering.winograd import POINTS
 from neo.engines.tvm.importing import refusal
-from neo.engines.tvm.importing.importer import OPERATORS
+from neo.engines.tvm.importing.importer import known_operators
 from neo.runtime import load_engine
 from neo.runtime.host import read_host
 from neo.targets import HOST, load_target
@@ -83,7 +83,7 @@ def test_special_numbers_are_answered_as_they_should_be(answers: Answers, case: 
 
 def test_every_operator_that_the_engine_takes_is_asked_about_special_numbers() -> None:
     asked = {case.operator for case in CASES}
-    taken = {name for name in OPERATORS if not isinstance(refusal.OPERATORS.get(name), str)}
+    taken = {name for name in known_operators() if not isinstance(refusal.OPERATORS.get(name), str)}
     assert taken - asked - NOT_ASKED == set()
     assert set(NOT_ASKED) <= taken - asked
 
@@ -224,16 +224,18 @@ def inputs_of(shapes: Sequence[Sequence[int]]) -> Iterator[list[np.ndarray]]:
     yield [np.full(shape, math.nan, np.float32) for shape in shapes]
 
 
-def runs(engine: str, precision: str) -> bool:
+def runs(engine: str, precision: Precision) -> bool:
     needed = set(load_target(engine).cpu.features)
-    return needed <= set(read_host().features) and computes(load_target(engine), precision)
+    return needed <= set(read_host().features) and precision.runs_on(load_target(engine).cpu)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("target", "precision"), BUILDS)
-def test_a_network_says_nan_where_onnx_runtime_does(tmp_path: Path, network: str, target: str, precision: str) -> None:
+def test_a_network_says_nan_where_onnx_runtime_does(
+    tmp_path: Path, network: str, target: str, precision: Precision
+) -> None:
     if not runs(target, precision):
-        pytest.skip(f"this machine cannot run {precision} code for {target}")
+        pytest.skip(f"this machine cannot run {precision.name} code for {target}")
     model = NETWORKS[network]()
     assert build_engine_here("tvm", model, tmp_path, precision, target).notes == ()
     engine = load_engine(tmp_path / "engine", 2)
