@@ -1,7 +1,7 @@
 """A compile whose every input is as it was before is answered by the bundle that came of it.
 
 The key of a compile stands in the report inside its bundle, so the store itself is the cache: a bundle that is gone or
-damaged is a miss, and nothing can point to what is not there. See decision 0047.
+damaged is a miss, and nothing can point to what is not there. See decision 0038.
 """
 
 from __future__ import annotations
