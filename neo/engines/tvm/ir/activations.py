@@ -92,8 +92,8 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def clamp(x: Scalar, limit: float) -> Scalar:
-    """NaN is kept: of it and a bound, ``tirx.max`` and ``tirx.min`` take the second. Not ``larger`` and ``smaller``, which
-    are calls: TVM would compute the clamp again for every power of x.
+    """NaN is kept: of it and a bound, ``tirx.max`` and ``tirx.min`` take the second. Not ``larger`` and ``smaller``,
+    which are calls: TVM would compute the clamp again for every power of x.
     """
     return tirx.max(number(-limit), tirx.min(number(limit), x))
 
