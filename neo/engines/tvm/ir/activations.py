@@ -92,7 +92,10 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def clamp(x: Scalar, limit: float) -> Scalar:
-    return larger(smaller(x, number(limit)), number(-limit))
+    """NaN is kept: of it and a bound, ``tirx.max`` and ``tirx.min`` take the second. Not ``larger`` and ``smaller``,
+    which are calls: TVM would compute the clamp again for every power of x.
+    """
+    return tirx.max(number(-limit), tirx.min(number(limit), x))
 
 
 def _polynomial(x: Scalar, coefficients: Sequence[float]) -> Scalar:
