@@ -161,7 +161,7 @@ def test_what_an_earlier_version_compiled_is_refused(tmp_path: Path) -> None:
     opened(chain(1), tmp_path)
     description = tmp_path / ENGINE_DIR / ENGINE_FILE
     fields = json.loads(description.read_bytes())
-    del fields["steps"], fields["workspace"]
+    del fields["schema"], fields["steps"], fields["workspace"]
     description.write_text(json.dumps(fields))
     with pytest.raises(BundleError, match="earlier version") as refused:
         load_engine(tmp_path / ENGINE_DIR, 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from neo.contract.fields import ContractError
+from neo.contract.versions import NewerFormat
 from neo.engines.tvm.cpu.tuning.cache import (
     Cache,
     Document,
@@ -56,7 +57,7 @@ def test_a_document_comes_back_from_its_json() -> None:
 
 @pytest.mark.parametrize("change", [{"cores": 64}, {"l2_kib": 1}, {"attrs": ("+avx",)}, {"mcpu": "haswell"}])
 def test_another_processor_has_another_key(change: dict[str, object]) -> None:
-    assert Key.of(replace(TARGET, **change)).digest != KEY.digest
+    assert Key.of(replace(TARGET, cpu=replace(TARGET.cpu, **change))).digest != KEY.digest
 
 
 def test_a_target_of_another_name_has_the_same_key() -> None:
@@ -124,7 +125,7 @@ def test_what_is_shipped_is_for_a_target_and_this_version_and_gained_much(tmp_pa
         b"",
         b"\xff\xfe",
         b"[]",
-        b'{"format": 3, "documents": []}',
+        b'{"format": 0, "documents": []}',
         b'{"format": 1, "documents": [{"machine": {}, "tvm": "1", "schedules": 1, "kernels": {"a": {}}}]}',
         documents_to_bytes([Document(KEY, {"a": measured()})]).replace(b'"rows":4', b'"rows":0'),
         documents_to_bytes([Document(KEY, {"a": measured()})]).replace(b'"rows":4', b'"rows":-1'),
@@ -144,6 +145,20 @@ def test_a_damaged_file_is_left_out_with_a_note_and_replaced(tmp_path: Path, dat
     assert "remove it" in caught.value.hint
     cache.add(Document(KEY, {"b": measured()}))
     assert cache.known(TARGET).kernels == {"b": measured()}
+
+
+def test_what_a_newer_version_measured_is_not_used_and_not_overwritten(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    cache.add(Document(KEY, {"a": measured()}))
+    (path,) = cache.own.glob("*.json")
+    newer = b'{"format": 3, "documents": []}'
+    path.write_bytes(newer)
+    known = cache.known(TARGET)
+    assert known.kernels == {}
+    assert ["newer neo-edge" in note for note in known.notes] == [True]
+    with pytest.raises(NewerFormat):
+        cache.add(Document(KEY, {"b": measured()}))
+    assert path.read_bytes() == newer
 
 
 def test_two_that_add_at_a_time_lose_nothing(tmp_path: Path) -> None:
