@@ -13,6 +13,7 @@ from neo.compiler.candidates import Candidate, choose
 from neo.compiler.choice import ModelKind, UnmeasuredChoice, choose_unmeasured, find_kind, kind_of
 from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
+from neo.contract.precision import PRECISIONS
 from neo.engines import ENGINES
 from neo.errors import EngineError
 from neo.store import Store
@@ -65,7 +66,8 @@ def test_operators_are_counted_in_subgraphs_too(tmp_path: Path) -> None:
 
 
 def _candidates(**errors: EngineError | None) -> list[Candidate]:
-    return [Candidate(*label.split("_"), error=error) for label, error in errors.items()]
+    labels = [(label.split("_"), error) for label, error in errors.items()]
+    return [Candidate(engine, PRECISIONS[precision], error=error) for (engine, precision), error in labels]
 
 
 def test_the_engine_of_the_table_is_taken_unless_it_is_out() -> None:

@@ -13,6 +13,7 @@ from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
 from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Parity, Tolerance
+from neo.contract.precision import FP32
 from neo.engines.base import BuiltEngine
 from neo.runtime.golden import read_special, special_path, write_special
 from neo.runtime.stopwatch import stopwatch
@@ -70,27 +71,29 @@ def test_a_sample_that_the_engine_fails_of_is_infinitely_far(bundle: Path) -> No
 
 def candidate(name: str, ms: float, strays: tuple[str, ...] = ()) -> Candidate:
     measured = Measurement(ms, ms, ms, ms, ms, 1, 5, 1, Parity(0.0, 0.0))
-    return Candidate(name, "fp32", Path(name), BuiltEngine("1"), measured, strays=strays)
+    return Candidate(name, FP32, Path(name), BuiltEngine("1"), measured, strays=strays)
 
 
 def test_a_slower_engine_that_answers_as_the_source_does_wins() -> None:
     fast, slow = candidate("tvm", 1.0, ("NaN",)), candidate("onnxruntime", 3.0)
-    assert choose([slow, fast]) is slow
-    notes = list(explain([slow, fast], slow, ()))
+    assert choose([slow, fast], None) is slow
+    notes = list(explain([slow, fast], slow, (), None))
     assert notes == ["tvm answers otherwise than the source on NaN, so it was not taken"]
 
 
 def test_where_all_engines_stray_the_fastest_is_taken_and_it_is_told() -> None:
     fast, slow = candidate("tvm", 1.0, ("NaN",)), candidate("onnxruntime", 3.0, ("NaN", "zeros"))
-    assert choose([slow, fast]) is fast
-    assert "tvm answers otherwise than the source on NaN, and is taken" in " ".join(explain([slow, fast], fast, ()))
-    assert choose([fast]) is fast
+    assert choose([slow, fast], None) is fast
+    assert "tvm answers otherwise than the source on NaN, and is taken" in " ".join(
+        explain([slow, fast], fast, (), None)
+    )
+    assert choose([fast], None) is fast
 
 
 def test_a_built_engine_is_judged_by_the_tolerance(bundle: Path) -> None:
     near = {name: array + 1e-7 for name, array in answer(ZEROS).items()}
     write_special(bundle, [("NaN", {"x": NAN}, answer(ZEROS)), ("zeros", {"x": ZEROS}, near)])
-    (judged,) = measure_candidates([Candidate("onnxruntime", "fp32", bundle, BuiltEngine("1"))], 1, Tolerance())
+    (judged,) = measure_candidates([Candidate("onnxruntime", FP32, bundle, BuiltEngine("1"))], 1, Tolerance())
     assert judged.error is None
     assert judged.strays == ("NaN",)
     assert judged.to_json()["strays"] == ["NaN"]

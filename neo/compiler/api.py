@@ -37,6 +37,7 @@ def compile(  # noqa: A001  the name users know from the command line
     engine: str = "auto",
     name: str | None = None,
     version: str | None = None,
+    replace: bool = False,
     framework: str | None = None,
     inputs: str | TensorSpec | Sequence[str | TensorSpec] | Mapping[str, Any] | None = None,
     dims: str | Sequence[str] | Mapping[str, int] | None = None,
@@ -71,6 +72,7 @@ def compile(  # noqa: A001  the name users know from the command line
     sign: False leaves the bundles unsigned; agents refuse them.
     engine: "auto" measures all and keeps the fastest; or "onnxruntime", "tvm".
     name, version: of the bundle. Default: from the file's name; the next whole number.
+    replace: a bundle that has this name, version and target already gives way; otherwise it is an error.
     framework: of the file, as in "pytorch". Default: recognised from its content.
     inputs: "x=float32[1,3,224,224]", a TensorSpec, a list of such, or a dict of example arrays by input name, where the
         file does not tell the inputs, or leaves sizes open.

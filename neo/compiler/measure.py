@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from neo.contract.fields import dump_object
 from neo.contract.parity import Parity
 from neo.errors import DiskFull, EngineError, NeoError
 from neo.isolation import Limits, isolated
@@ -85,7 +85,8 @@ def _confined(entry: str, asked: Mapping[str, Any], environment: Mapping[str, st
     """The engine's code is as foreign as the model it was built from: it runs as confined as the conversion."""
     work = Work(entry, "running the engine", EngineError)
     with scratch_folder("neo-measure-") as scratch:
-        (scratch / MEASURE_FILE).write_bytes(dump_object(dict(asked)))
+        # in ASCII: a path may have bytes that are no UTF-8
+        (scratch / MEASURE_FILE).write_text(json.dumps(asked), encoding="ascii")
         return isolated(work, scratch, replace(Limits.of_this_machine(), seconds=TIMEOUT_S), environment)
 
 

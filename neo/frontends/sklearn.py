@@ -33,7 +33,8 @@ from neo.frontends.sklearn_columns import (
     with_positions,
 )
 from neo.frontends.sklearn_trees import estimators, float32_thresholds, keep_missing_values
-from neo.frontends.tabular import COLUMN, INPUT, OPSETS, Answer, Column, Table, drawn_rows, table_source
+from neo.frontends.table_columns import Column, drawn_rows
+from neo.frontends.tabular import COLUMN, INPUT, OPSETS, Answer, Table, table_source
 
 # what skl2onnx calls the only output of a regressor or transformer
 _VARIABLE = "variable"

@@ -14,7 +14,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from neo.contract.strings import STRING
-from neo.frontends.tabular import Column, around
+from neo.frontends.table_columns import Column, around
 
 _MOST_WORDS = 500
 _WIDTH = 3.0

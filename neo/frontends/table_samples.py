@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo.frontends.special import BOUNDARIES, INFINITE, LARGEST, REPEATED, SMALLEST, SOME_NAN, ZEROS, smallest
-from neo.frontends.tabular import Column, drawn_rows
+from neo.frontends.table_columns import Column, drawn_rows
 
 ROWS = 64
 

@@ -6,7 +6,7 @@ own, (N, 1), float32 or string: one tensor cannot hold both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from neo.contract.labels import BY_POSITION, OutputLabels
-from neo.contract.strings import STRING, numpy_dtype
+from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import Dim, TensorSpec
 from neo.frontends.base import Arrays, ConversionRequest, SourceModel
 from neo.frontends.onnx_file import interface
 from neo.frontends.samples import drawn_by
 from neo.frontends.shapes import fix_inputs
+from neo.frontends.table_columns import Column, drawn_rows
+from neo.frontends.table_samples import special_rows
 from neo.onnx_tools.files import save
 
 INPUT = "x"
@@ -37,56 +39,6 @@ _LOCALE = "C.UTF-8"
 # before the converter's names, so that it takes none of ours
 _PREFIX = "converted_"
 _MAX_CLASSES_SHOWN = 32
-_TEXT_LENGTH = 8
-# LightGBM's largest threshold, 1.8e308, parts missing values from all others: between it and -1 no draw is ordinary
-_HUGE = 1e30
-# what any text has between the words that a model knows, and what splits words in more than one way
-_ANY_WORDS = ("a", "I", "don't", "Über-naïve,", "42", "x_1", "end.", "-")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """The values of one column lie between low and high, or are choices, or words; of a text, several words each.
-    boundaries: the thresholds of splits on it.
-    """
-
-    low: float = -3.0
-    high: float = 3.0
-    choices: tuple[float, ...] = ()
-    words: tuple[str, ...] = ()
-    text: bool = False
-    boundaries: tuple[float, ...] = ()
-
-    @property
-    def dtype(self) -> str:
-        return STRING if self.words or self.text else "float32"
-
-    def draw(self, rng: np.random.Generator, rows: int) -> NDArray[Any]:
-        """Float64 or object (rows,)."""
-        if self.text:
-            words = np.array([*self.words, *_ANY_WORDS], object)
-            return np.array([" ".join(rng.choice(words, _TEXT_LENGTH)) for _ in range(rows)], object)
-        if self.words:
-            return np.array(self.words, object)[rng.integers(0, len(self.words), rows)]
-        if self.choices:
-            return np.asarray(rng.choice(np.array(self.choices), rows))
-        return rng.uniform(self.low, self.high, rows)
-
-
-def around(thresholds: Iterable[tuple[int, float]], features: int) -> tuple[Column, ...]:
-    """Columns whose values fall on both sides of all thresholds, given as (column, threshold)."""
-    found: dict[int, list[float]] = {}
-    for column, threshold in thresholds:
-        if np.isfinite(threshold):  # an infinite one parts missing values from all others
-            found.setdefault(column, []).append(threshold)
-    return tuple(_around(found[column]) if column in found else Column() for column in range(features))
-
-
-def _around(thresholds: list[float]) -> Column:
-    usual = [threshold for threshold in thresholds if abs(threshold) < _HUGE] or [0.0]
-    low, high = min(usual), max(usual)
-    margin = (high - low) / 4 or max(abs(low) / 4, 1.0)
-    return Column(low - margin, high + margin, boundaries=tuple(dict.fromkeys(thresholds)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +100,8 @@ class Table:
         }
 
 
-def drawn_rows(columns: Sequence[Column], rng: np.random.Generator, rows: int) -> NDArray[Any]:
-    """Float32 (rows, columns), or object if there are words among them."""
-    drawn = np.stack([column.draw(rng, rows) for column in columns], axis=1)
-    return drawn if drawn.dtype == object else drawn.astype(np.float32)
-
-
 def table_source(table: Table, converted: onnx.ModelProto, request: ConversionRequest) -> SourceModel:
     """Raises InputSpecError for an --input that is not the table."""
-    from neo.frontends.table_samples import special_rows  # which draws its rows as this module does
-
     inputs = fix_inputs(table.inputs, request.inputs, request.dims)
     path = request.scratch / "model.onnx"
     _write(table, converted, inputs, path)

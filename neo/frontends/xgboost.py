@@ -15,7 +15,8 @@ from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import ConversionRequest, SourceModel
 from neo.frontends.failures import first_line
 from neo.frontends.recognise import require_format
-from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, around, table_source
+from neo.frontends.table_columns import around
+from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, table_source
 
 _CLASSIFIERS = ("binary:logistic", "multi:softprob", "multi:softmax")
 _REGRESSORS = ("reg:squarederror", "reg:linear", "reg:absoluteerror", "reg:pseudohubererror")

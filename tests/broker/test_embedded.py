@@ -202,7 +202,8 @@ def test_a_client_that_breaks_off_while_it_gets_retained_messages_disturbs_nobod
             sock.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01z" + b"\x82\x08\x00\x01\x00\x03t/#\x01")
             sock.recv(1000)
         with linked(broker, "t/#", name="reader") as (_, inbox):
-            assert len(messages(inbox, 1)) == 200
+            # what the writer still sends may come a second time, as a message of its own
+            assert len({message.topic for message in messages(inbox, 1)}) == 200
 
 
 def test_the_command_says_in_one_line_why_it_cannot_start(tmp_path):

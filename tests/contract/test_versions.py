@@ -146,7 +146,7 @@ def test_measurements_of_a_later_version_are_neither_used_nor_overwritten(tmp_pa
     cache = Cache(tmp_path / "own", tmp_path / "shipped")
     cache.add(document)
     (file,) = (tmp_path / "own").glob("*.json")
-    newer = file.read_bytes().replace(b'"format":1', b'"format":2')
+    newer = file.read_bytes().replace(b'"format":2', b'"format":3')
     file.write_bytes(newer)
     with pytest.raises(NewerFormat, match="newer neo-edge"):
         cache.add(document)

@@ -15,7 +15,6 @@ BROKEN = {
     "http": "import waitress.server; waitress.server.BaseWSGIServer.run = fail",
     "http-room": "import edge_agent.serve.http as http; http.HttpServer._make_room = fail",
     "disk": "import edge_agent.tasks as tasks; tasks.Tasks._work = fail",
-    "link-": "import neo.link; neo.link.Link._attempt = fail",
 }
 
 
@@ -43,6 +42,26 @@ main()
     assert "died of Broken: of no use any more" in done.stderr
     assert "Traceback" in done.stderr  # in the log, of the thread
     assert not (tmp_path / "state" / "agent.json").exists()
+
+
+def test_a_link_that_fails_is_logged_and_tried_again_while_the_agent_goes_on(tmp_path: Path, trust: Path) -> None:
+    program = """
+import os, signal, threading
+import neo.link
+tried = []
+def fail(*_args):
+    tried.append(1)
+    if len(tried) == 2:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    raise RuntimeError("of no use any more")
+neo.link.Link._attempt = fail
+from edge_agent.__main__ import main
+main()
+"""
+    done = run_agent(program, tmp_path / "state", trust)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("link-neo-agent-d") >= 2
+    assert "of no use any more" in done.stderr
 
 
 def test_an_http_server_that_ends_unasked_is_a_death_too(tmp_path: Path, trust: Path) -> None:

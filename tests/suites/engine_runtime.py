@@ -91,9 +91,8 @@ class EngineRuntimeSuite:
             {"x": X.astype(np.float64)},
             {"x": X.T},
             {"x": X[0]},
-            {"x": X.tolist()},
         ],
-        ids=["none", "other", "more", "float64", "transposed", "rank", "list"],
+        ids=["none", "other", "more", "float64", "transposed", "rank"],
     )
     def test_what_is_not_the_models_input_is_refused(self, bundle: Path, inputs: dict[str, np.ndarray]) -> None:
         predictor = load(bundle, threads=1)

@@ -17,6 +17,7 @@ from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.floor import Floor, oldest_release, portable
 from neo.engines.onnxruntime.weights import LEAST_BYTES, WEIGHTS_FILE, split_weights
 from neo.errors import EngineError, NeoError
+from neo.isolation.exhaustion import disk_full, is_disk_full
 from neo.onnx_tools.files import load, save
 from neo.onnx_tools.walk import model_nodes
 from neo.processing.tokenizers.state import DOMAIN
@@ -64,6 +65,8 @@ def _optimise(source: Path, folder: Path) -> tuple[Path, bool]:
     except NeoError:
         raise
     except Exception as error:  # onnxruntime's exceptions, and protobuf's, share no base class of their own
+        if is_disk_full(folder):
+            raise disk_full(folder) from error
         raise EngineError(f"onnxruntime cannot take the model: {error}") from error
     return folder / MODEL_FILE, extensions
 
