@@ -146,6 +146,8 @@ class Toys:
             "PYTHONPATH": os.pathsep.join([*imports, str(ROOT)]),
             "NEO_STORE": str(self.folder / "store"),
             "HOME": str(self.folder),
+            # where zig keeps the C start-up files that it compiled
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
         }
         return subprocess.run(
             [sys.executable, "-m", "neo.cli", *arguments],
@@ -176,6 +178,7 @@ def test_a_framework_an_engine_and_a_target_work_together(toys: Toys) -> None:
     assert np.array_equal(np.load(toys.folder / "y.npz")["y"], x * np.float32(2.5))
 
 
+@pytest.mark.slow
 def test_an_added_engine_is_a_candidate_for_every_target_with_its_processor(toys: Toys) -> None:
     arguments = ("compile", "net.toy", "--target", "toy.toml", "--no-sign", "--json")
     done = toys.neo(*arguments)
