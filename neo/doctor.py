@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neo.contract.precision import PRECISIONS
+from neo.engines import ENGINES
 from neo.errors import NeoError
+from neo.frontends import COMPILE_EXTRA, FRONTENDS
 from neo.isolation import confinement_here
 from neo.isolation.network import NAMESPACE
 from neo.link import BrokerUrl
+from neo.runtime.load import ENGINES as OPENERS
 from neo.settings import key_path, store_path
 from neo.targets import HOST, load_target
 from neo.trust import load_signer
@@ -31,19 +34,11 @@ CONFINE_FIX = (
     "models that you do not trust on another machine"
 )
 
-# extra -> the distributions that must be there for it
-PARTS = {
-    "compile": ("onnx", "onnxruntime", "apache-tvm", "apache-tvm-ffi", "ziglang"),
-    "agent": ("onnxruntime", "apache-tvm-ffi", "paho-mqtt", "falcon", "waitress"),
-    "broker": ("amqtt", "paho-mqtt"),
-    "demo": ("scikit-learn",),
-    "pytorch": ("torch", "onnxscript"),
-    "transformers": ("transformers",),
-    "sklearn": ("scikit-learn", "skl2onnx", "skops"),
-    "boosting": ("xgboost-cpu|xgboost", "lightgbm", "onnxmltools"),
-    "tensorflow": ("tensorflow-cpu|tensorflow", "keras", "tf2onnx"),
-}
-OPTIONAL = ("demo", "pytorch", "transformers", "tensorflow", "sklearn", "boosting")
+# what must be there beside the engines
+_COMPILE = ("onnx",)
+_AGENT = ("paho-mqtt", "falcon", "waitress")
+_BROKER = ("amqtt", "paho-mqtt")
+_DEMO = ("scikit-learn",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class Finding:
 
 def examine(broker: BrokerUrl | None) -> tuple[Finding, ...]:
     """All checks, none of which changes anything. broker: also try to reach it."""
-    findings = [_python(), _host(), *(_part(extra) for extra in PARTS), _linker(), _confinement(), _folder(), _key()]
+    findings = [_python(), _host(), *map(_finding, _parts()), _linker(), _confinement(), _folder(), _key()]
     if broker is not None:
         findings.append(_broker(broker))
     return tuple(findings)
@@ -86,16 +81,47 @@ def _host() -> Finding:
     return _guarded("this machine", describe)
 
 
-def _part(extra: str) -> Finding:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One extra of this package."""
+
+    extra: str
+    #: "a|b": either will do
+    distributions: tuple[str, ...]
+    optional: bool = False
+
+
+def _parts() -> tuple[_Part, ...]:
+    built = [name for recipe in ENGINES.values() for name in recipe.distributions]
+    opened = [opener.distribution for opener in OPENERS.values()]
+    frameworks: dict[str, list[str]] = {}
+    for row in FRONTENDS.values():
+        if row.extra != COMPILE_EXTRA:
+            frameworks.setdefault(row.extra, []).extend(row.distributions)
+    return (
+        _Part(COMPILE_EXTRA, _unique(*_COMPILE, *opened, *built)),
+        _Part("agent", _unique(*opened, *_AGENT)),
+        _Part("broker", _BROKER),
+        _Part("demo", _DEMO, optional=True),
+        *(_Part(extra, _unique(*names), optional=True) for extra, names in frameworks.items()),
+    )
+
+
+def _unique(*names: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _finding(part: _Part) -> Finding:
+    extra = part.extra
     found: list[str] = []
     lacking: list[str] = []
-    for names in PARTS[extra]:
+    for names in part.distributions:
         version = next((v for name in names.split("|") if (v := _version(name)) is not None), None)
         name = names.split("|")[0]
         (lacking if version is None else found).append(name if version is None else f"{name} {version}")
     if not lacking:
         return Finding(f"[{extra}]", OK, ", ".join(found))
-    state = MISSING if extra in OPTIONAL else BROKEN
+    state = MISSING if part.optional else BROKEN
     return Finding(f"[{extra}]", state, f"not installed: {', '.join(lacking)}", f"pip install 'neo-edge[{extra}]'")
 
 

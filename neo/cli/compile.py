@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 
     from neo.compiler.result import CompiledBundles
 
+
+class EngineOption(click.Option):
+    """Names the engines only where help is asked for: their table loads numpy."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from neo.engines import ENGINES
+
+        self.help = f"auto measures all and keeps the fastest; {'; '.join(ENGINES)}."
+        return super().get_help_record(ctx)
+
+
 EXAMPLES = """\b
 Examples:
   neo compile resnet.pt2
@@ -35,9 +46,7 @@ Examples:
 @click.option("--module", metavar="PACKAGE.MODULE:NAME", help="Code that builds the model, a function or class.")
 @click.option("--weights", type=PathArgument(), help="With --module: its weights (.safetensors, .pth, .npz).")
 @click.option("--target", "targets", multiple=True, default=("host",), show_default=True, help="See `neo targets`.")
-@click.option(
-    "--engine", default="auto", show_default=True, help="auto measures all and keeps the fastest; onnxruntime; tvm."
-)
+@click.option("--engine", cls=EngineOption, default="auto", show_default=True)
 @click.option("--name", help="Name of the bundle. [default: from the file name]")
 @click.option("--version", help="Version of the bundle. [default: the next whole number]")
 @click.option("--replace", is_flag=True, help="Replace a bundle that has this name, version and target already.")

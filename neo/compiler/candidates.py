@@ -14,7 +14,7 @@ from neo.contract.device import Target
 from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS, Precision
-from neo.engines import ENGINES
+from neo.engines import ENGINES, engines_for
 from neo.engines.base import BuildOptions, BuildRequest, BuiltEngine, check_computes
 from neo.engines.confined import build_engine
 from neo.errors import DiskFull, EngineError, NeoError, ParityError
@@ -80,9 +80,10 @@ def engine_variants(engine: str, precision: str, target: Target) -> tuple[Engine
 
     Raises EngineError if the target has none of these.
     """
-    engines = [name for name in ENGINES if name in target.engines and engine in (AUTO, name)]
+    engines = [name for name in engines_for(target) if engine in (AUTO, name)]
     if not engines:
-        raise EngineError(f"target {target.name} has no {engine} engine", hint=f"it has: {', '.join(target.engines)}")
+        has = ", ".join(engines_for(target)) or f"none; known engines are: {', '.join(ENGINES)}"
+        raise EngineError(f"target {target.name} has no {engine} engine", hint=f"it has: {has}")
     if precision != AUTO:
         check_computes(target, PRECISIONS[precision])
     found = tuple(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neo.contract.device import Target
-from neo.engines import ENGINES
+from neo.engines import ENGINES, engines_for
 from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, cache_at, documents_to_bytes, read_documents
 from neo.errors import StoreError, UsageError
 from neo.settings import tuning_path
@@ -60,7 +60,7 @@ def check_search(seconds: float, targets: Sequence[Target], engines: Sequence[st
     if not 0 <= seconds < math.inf:
         raise UsageError(f"--tune {seconds:g} is no number of seconds", hint="write --tune 60")
     for target in targets:
-        built = [engine for engine in engines if engine in target.engines]
+        built = [engine for engine in engines if engine in engines_for(target)]
         if not any(ENGINES[engine].tunes for engine in built):
             raise UsageError(
                 f"--tune: nothing to measure in {', '.join(built) or 'no engine'} for {target.name}",

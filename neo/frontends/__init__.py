@@ -1,14 +1,135 @@
 """Framework files in, ONNX out: one module per framework, each run in a sandboxed subprocess."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# where no other is needed: what converting to ONNX needs in any case
+COMPILE_EXTRA = "compile"
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """All that the rest of the program knows of a framework."""
+
+    #: "module:function", a ConversionRequest to a SourceModel; called in the confined process, which alone imports it
+    convert: str
+    #: "module:function", a ``neo.frontends.contents.Contents`` to a key of formats, or None if it is none of these. It
+    #: may raise a NeoError about a file that is nearly one. Called in the caller's process: it imports no framework and
+    #: runs nothing of the file. "": the framework has no format of its own.
+    recognise: str = ""
+    #: format -> what to call it, with an article
+    formats: Mapping[str, str] = field(default_factory=dict)
+    #: those of the formats whose reading runs code of their author
+    pickles: tuple[str, ...] = ()
+    #: how a user gets files that can be read, for messages
+    readable: tuple[str, ...] = ()
+    #: file name's ending -> what such a file should be, for messages about one that is something else
+    endings: Mapping[str, str] = field(default_factory=dict)
+    #: a model may be named by what stands before this in its file's name
+    common_ending: str = ""
+    #: of this package, with which the framework is installed
+    extra: str = COMPILE_EXTRA
+    #: what that extra installs, for ``neo doctor``; "a|b": either will do
+    distributions: tuple[str, ...] = ()
+
+
+# in the order in which they are asked whether a file is theirs
 FRONTENDS = {
-    "pytorch": "neo.frontends.pytorch:convert",
-    "transformers": "neo.frontends.huggingface:convert",
-    "keras": "neo.frontends.keras:convert",
-    "tensorflow": "neo.frontends.tensorflow:convert",
-    "mxnet": "neo.frontends.mxnet:convert",
-    "chainer": "neo.frontends.chainer:convert",
-    "onnx": "neo.frontends.onnx:convert",
-    "sklearn": "neo.frontends.sklearn:convert",
-    "xgboost": "neo.frontends.xgboost:convert",
-    "lightgbm": "neo.frontends.lightgbm:convert",
+    "pytorch": Frontend(
+        "neo.frontends.pytorch:convert",
+        "neo.frontends.formats.pytorch:recognise",
+        {
+            "pt2": "a PyTorch exported program",
+            "torchscript": "a TorchScript program",
+            "torch-object": "a pickled PyTorch module",
+        },
+        pickles=("torch-object",),
+        readable=(".pt2 (torch.export.save)", "TorchScript .pt"),
+        endings={
+            ".pt2": "a zip file written by torch.export.save",
+            ".pt": "a TorchScript zip file written by torch.jit.save",
+            ".pth": "a TorchScript zip file written by torch.jit.save",
+        },
+        extra="pytorch",
+        distributions=("torch", "onnxscript"),
+    ),
+    "keras": Frontend(
+        "neo.frontends.keras:convert",
+        "neo.frontends.formats.keras:recognise",
+        {"keras": "a Keras model", "keras-h5": "a Keras HDF5 model"},
+        readable=(".keras", ".h5"),
+        endings={
+            ".keras": "a zip file written by Keras' model.save",
+            ".h5": "an HDF5 file written by Keras' model.save",
+            ".hdf5": "an HDF5 file written by Keras' model.save",
+        },
+        extra="tensorflow",
+        distributions=("tensorflow-cpu|tensorflow", "keras", "tf2onnx"),
+    ),
+    "tensorflow": Frontend(
+        "neo.frontends.tensorflow:convert",
+        "neo.frontends.formats.tensorflow:recognise",
+        {
+            "savedmodel": "a TensorFlow SavedModel",
+            "graphdef": "a frozen TensorFlow graph",
+            "tflite": "a TensorFlow Lite model",
+        },
+        readable=("a SavedModel folder", "a frozen .pb graph", ".tflite"),
+        endings={
+            ".pb": "a frozen TensorFlow graph, a protobuf file",
+            ".tflite": "a TensorFlow Lite FlatBuffers file",
+        },
+        extra="tensorflow",
+        distributions=("tensorflow-cpu|tensorflow", "keras", "tf2onnx"),
+    ),
+    "transformers": Frontend(
+        "neo.frontends.huggingface:convert",
+        "neo.frontends.formats.huggingface:recognise",
+        {"transformers": "a Hugging Face transformers folder"},
+        readable=("a transformers folder",),
+        extra="transformers",
+        distributions=("transformers",),
+    ),
+    "mxnet": Frontend(
+        "neo.frontends.mxnet:convert",
+        "neo.frontends.formats.mxnet:recognise",
+        {"mxnet": "an MXNet model"},
+        readable=("MXNet -symbol.json with .params",),
+        endings={".json": "an MXNet symbol file", ".params": "an MXNet parameter file"},
+        common_ending="-symbol.json",
+    ),
+    # a chain is code and weights, and has no format of its own
+    "chainer": Frontend("neo.frontends.chainer:convert"),
+    "onnx": Frontend(
+        "neo.frontends.onnx:convert",
+        "neo.frontends.formats.onnx:recognise",
+        {"onnx": "an ONNX model"},
+        readable=(".onnx",),
+        endings={".onnx": "a protobuf file with an ONNX graph"},
+    ),
+    "sklearn": Frontend(
+        "neo.frontends.sklearn:convert",
+        "neo.frontends.formats.sklearn:recognise",
+        {"skops": "a scikit-learn model in skops' format", "pickle": "a pickled scikit-learn model"},
+        pickles=("pickle",),
+        readable=("scikit-learn .skops",),
+        extra="sklearn",
+        distributions=("scikit-learn", "skl2onnx", "skops"),
+    ),
+    "xgboost": Frontend(
+        "neo.frontends.xgboost:convert",
+        "neo.frontends.formats.xgboost:recognise",
+        {"xgboost": "an XGBoost model"},
+        readable=("XGBoost .ubj and .json",),
+        extra="boosting",
+        distributions=("xgboost-cpu|xgboost", "onnxmltools"),
+    ),
+    "lightgbm": Frontend(
+        "neo.frontends.lightgbm:convert",
+        "neo.frontends.formats.lightgbm:recognise",
+        {"lightgbm": "a LightGBM model"},
+        readable=("LightGBM .txt",),
+        extra="boosting",
+        distributions=("lightgbm", "onnxmltools"),
+    ),
 }

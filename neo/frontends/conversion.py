@@ -128,10 +128,10 @@ def _refuse_flags(request: ConversionRequest) -> None:
 
 
 def _frontend(framework: str) -> Callable[[ConversionRequest], SourceModel]:
-    entry = FRONTENDS.get(framework)
-    if entry is None:
+    row = FRONTENDS.get(framework)
+    if row is None:
         raise UsageError(f"no framework {framework!r}", hint=f"known: {', '.join(sorted(FRONTENDS))}")
-    module, _, function = entry.partition(":")
+    module, _, function = row.convert.partition(":")
     return cast("Callable[[ConversionRequest], SourceModel]", getattr(importlib.import_module(module), function))
 
 

@@ -5,20 +5,12 @@ from __future__ import annotations
 import traceback
 
 from neo.errors import MissingDependency, ModelError, NeoError
+from neo.frontends import COMPILE_EXTRA, FRONTENDS
 from neo.frontends.base import ConversionRequest
 from neo.isolation.exhaustion import exhaustion
 
 MAX_TRACEBACK = 32_000
 
-_EXTRAS = {
-    "pytorch": "pytorch",
-    "transformers": "transformers",
-    "keras": "tensorflow",
-    "tensorflow": "tensorflow",
-    "sklearn": "sklearn",
-    "xgboost": "boosting",
-    "lightgbm": "boosting",
-}
 _COMPILE_MODULES = frozenset(["onnx", "onnxruntime"])
 
 
@@ -45,7 +37,7 @@ def _as_neo_error(error: Exception, request: ConversionRequest) -> NeoError:
 
 def _missing(module: str, framework: str) -> MissingDependency:
     root = module.partition(".")[0]
-    extra = "compile" if root in _COMPILE_MODULES else _EXTRAS.get(framework, "compile")
+    extra = COMPILE_EXTRA if root in _COMPILE_MODULES else FRONTENDS[framework].extra
     return MissingDependency(
         f"converting a {framework} model needs {root}, which is not installed",
         hint=f"pip install 'neo-edge[{extra}]'",

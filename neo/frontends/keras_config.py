@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
+from neo.frontends.contents import ZIP_DAMAGE
+from neo.frontends.formats.keras import refuse_keras_weights
 from neo.frontends.json_tree import objects
-from neo.frontends.recognise import ZIP_DAMAGE, refuse_keras_weights
 
 MAX_CONFIG_BYTES = 64 << 20
 # modules of Keras itself, old and new; builtins holds dtype names, plain functions and the like

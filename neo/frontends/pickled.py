@@ -25,13 +25,9 @@ def is_pickle(path: Path, head: bytes) -> bool:
     return (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05") or path.suffix in {".joblib", ".pkl"}
 
 
-def pickle_format(path: Path, head: bytes) -> str:
-    """Either "torch-object" or "pickle". Raises ModelError for weights alone."""
-    if _OLD_TORCH_MAGIC not in head[:32] and path.suffix not in {".pt", ".pth"}:
-        return "pickle"
-    if not classes_beyond_weights(names_in_model(path)):
-        refuse_weights(path)
-    return "torch-object"
+def is_torch_pickle(path: Path, head: bytes) -> bool:
+    """Of a pickle outside of a zip file: whether torch.save wrote it."""
+    return _OLD_TORCH_MAGIC in head[:32] or path.suffix in {".pt", ".pth"}
 
 
 def names_in_model(path: Path) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from neo.errors import ModelError, UntrustedModel
+from neo.frontends.contents import ZIP_DAMAGE
 from neo.frontends.json_tree import objects
 from neo.frontends.pickled import SAVE_A_PROGRAM
-from neo.frontends.recognise import ZIP_DAMAGE
 
 MAX_JSON_BYTES = 1 << 30
 _COPY_AGAIN = "copy the file again, or save the model again"

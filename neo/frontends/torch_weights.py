@@ -11,8 +11,8 @@ import torch
 
 from neo.errors import ModelError, UntrustedModel
 from neo.frontends.failures import first_line
+from neo.frontends.formats.pytorch import is_safetensors
 from neo.frontends.pickled import TRUST
-from neo.frontends.signatures import is_safetensors
 
 Weights = dict[str, torch.Tensor]
 

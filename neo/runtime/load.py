@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,13 +25,23 @@ from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.extensions import DISTRIBUTION
 from neo.runtime.host import read_host
 
-# engine -> (what opens its folder, the distribution whose version counts)
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """How an engine's folder is opened."""
+
+    #: "module:function", of the folder, its EngineFolder and a number of threads, to an Engine
+    open: str
+    #: whose version is the engine's
+    distribution: str
+    #: whether the folder holds machine code
+    compiled: bool = False
+
+
 ENGINES = {
-    "onnxruntime": ("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
-    "tvm": ("neo.runtime.tvm:open_engine", "apache-tvm-ffi"),
+    "onnxruntime": Opener("neo.runtime.onnxruntime:open_engine", "onnxruntime"),
+    "tvm": Opener("neo.runtime.tvm:open_engine", "apache-tvm-ffi", compiled=True),
 }
-# these engines' folders hold machine code
-COMPILED = ("tvm",)
 # what opens the folder of an engine whose graph is cut into segments
 SEGMENTED = "neo.runtime.segments:open_engine"
 
@@ -150,7 +161,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def check_processor(manifest: Manifest) -> None:
     """Raises TargetError if the bundle's code is for another: an instruction that it lacks would end the process."""
-    if manifest.engine not in COMPILED:
+    if manifest.engine not in ENGINES or not ENGINES[manifest.engine].compiled:
         return
     host = read_host()
     reasons = processor_mismatches(manifest.requires, host.arch, host.os, host.features)
@@ -167,19 +178,19 @@ def load_engine(folder: Path, threads: int | None = None) -> Engine:
     description = EngineFolder.read(folder)
     if description.engine not in ENGINES:
         raise EngineError(f"engine {description.engine!r} is not one of {', '.join(ENGINES)}")
-    entry = SEGMENTED if description.segments else ENGINES[description.engine][0]
+    entry = SEGMENTED if description.segments else ENGINES[description.engine].open
     module, function = entry.split(":")
     count = available_cores() if threads is None else threads
     if not isinstance(count, int) or count < 1:
         raise EngineError(f"{count!r} threads; a whole number of at least 1 is needed")
     try:
-        opener = getattr(importlib.import_module(module), function)
+        open_engine = getattr(importlib.import_module(module), function)
     except ImportError as error:
         raise EngineError(
             f"the {description.engine} engine is not installed here: {error}",
             hint="install it with: pip install 'neo-edge[runtime]'",
         ) from error
-    engine: Engine = opener(folder, description, count)
+    engine: Engine = open_engine(folder, description, count)
     return engine
 
 
@@ -188,7 +199,7 @@ def engine_versions() -> dict[str, str]:
     compatibility; nothing is imported.
     """
     versions = {}
-    distributions = {name: distribution for name, (_, distribution) in ENGINES.items()}
+    distributions = {name: opener.distribution for name, opener in ENGINES.items()}
     for name, distribution in {**distributions, DISTRIBUTION: DISTRIBUTION}.items():
         try:
             versions[name] = importlib.metadata.version(distribution)

@@ -117,7 +117,7 @@ targets = st.builds(
     description=texts,
     cpu=processors,
     glibc=versions,
-    engines=st.lists(texts, max_size=3).map(tuple),
+    engines=st.none() | st.lists(texts, max_size=3).map(tuple),
     accelerators=st.lists(accelerators, max_size=2).map(tuple),
 )
 capabilities = st.builds(

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neo.errors import ModelError, UntrustedModel
-from neo.frontends.recognise import FORMATS, recognise, recognise_format, require_format
+from neo.frontends import FRONTENDS
+from neo.frontends.recognise import framework_of, recognise, recognise_format, require_format
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
 MXNET_PARAMS = (0x112).to_bytes(8, "little") + bytes(16)
@@ -68,11 +69,9 @@ def test_a_savedmodel_is_a_folder_with_saved_model_pb(tmp_path: Path) -> None:
     assert str(tmp_path / "m") in caught.value.hint
 
 
-def test_every_format_has_a_frontend() -> None:
-    from neo.frontends import FRONTENDS
-
+def test_every_frontend_has_a_format() -> None:
     # a chain is code and weights, and has no format of its own
-    assert {framework for framework, _kind in FORMATS.values()} == set(FRONTENDS) - {"chainer"}
+    assert {name for name, row in FRONTENDS.items() if row.recognise and row.formats} == set(FRONTENDS) - {"chainer"}
 
 
 def test_a_missing_file_is_named_with_its_neighbours(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_a_frontend_refuses_the_file_of_another_and_names_the_right_one(tmp_path
 )
 def test_no_bytes_bring_anything_but_an_answer_or_a_modelerror(tmp_path: Path, start: bytes, rest: bytes) -> None:
     try:
-        assert recognise_format(a_file(tmp_path / "m.bin", start + rest)) in FORMATS
+        assert framework_of(recognise_format(a_file(tmp_path / "m.bin", start + rest))) in FRONTENDS
     except ModelError as error:
         assert error.message  # noqa: PT017
 

@@ -83,8 +83,8 @@ class Target:
     cpu: Processor
     #: the oldest C library the code must load on
     glibc: str
-    #: those that may be built for it
-    engines: tuple[str, ...] = ("onnxruntime", "tvm")
+    #: those that may be built for it; None for every engine that has code for its processor
+    engines: tuple[str, ...] | None = None
     accelerators: tuple[Accelerator, ...] = ()
 
     @property
@@ -103,19 +103,21 @@ class Target:
             get(obj, "description", str, "target"),
             Processor.from_json(obj.get("cpu")),
             parse_version(obj.get("glibc"), "target.glibc"),
-            get_strings(obj, "engines", "target"),
+            get_strings(obj, "engines", "target") if "engines" in obj else None,
             accelerators,
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        value: dict[str, Any] = {
             "name": self.name,
             "description": self.description,
             "glibc": self.glibc,
-            "engines": list(self.engines),
             "cpu": self.cpu.to_json(),
             "accelerator": [accelerator.to_json() for accelerator in self.accelerators],
         }
+        if self.engines is not None:
+            value["engines"] = list(self.engines)
+        return value
 
 
 def _at_least_one(cpu: dict[str, Any], key: str) -> int:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from neo.contract.tensors import TensorSpec
+from neo.engines import engines_for
 from neo.engines.base import BuildRequest, BuiltEngine
 from neo.engines.onnxruntime.build import build as build_onnxruntime
 from neo.engines.tvm.backend import Backend, open_backend
@@ -23,7 +24,7 @@ def build(request: BuildRequest) -> BuiltEngine:
     """
     _check_fixed(request.inputs)
     needs: dict[str, str] = {}
-    may_cut = "onnxruntime" in request.target.engines
+    may_cut = "onnxruntime" in engines_for(request.target)
     with open_backend(request) as backend:
         model = load(request.onnx)
         planned = plan(model, request.inputs, request.outputs, backend.write_recurrence, may_cut=may_cut)

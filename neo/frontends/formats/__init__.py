@@ -1,0 +1,1 @@
+"""Whose file is it? One module per framework; none imports the framework or runs anything of the file."""
