@@ -59,7 +59,7 @@ class _LazyGroup(click.Group):
     epilog="Example: neo compile model.pt2 --target raspberry-pi-4, then: neo push model --to DEVICE",
 )
 @click.version_option(__version__, prog_name="neo")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; keep the graphs of a compile.")
 def neo(debug: bool) -> None:
     """Compile trained models and ship them to edge devices over MQTT."""
 
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     write_any_text()
     # --debug and --json work wherever they stand
     debug = "--debug" in args
-    args = [arg for arg in args if arg != "--debug"]
+    args = [*["--debug"] * debug, *(arg for arg in args if arg != "--debug")]
     sys.exit(_run(args, debug=debug, as_json="--json" in args))
 
 

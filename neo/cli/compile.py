@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,11 @@ Examples:
     default=True,
     help="If all is as it was in an earlier compile, take its bundle from the store. [default: --cache]",
 )
+@click.option(
+    "--debug-folder",
+    type=PathArgument(file_okay=False),
+    help="Gets the graph after every step, 00-converted.onnx and so on. [default: with --debug, a new one in TMPDIR]",
+)
 @threads_option
 @key_option
 @store_option
@@ -114,12 +120,35 @@ def compile_command(store: Path | None, key: Path | None, no_sign: bool, as_json
     from neo.settings import key_path
     from neo.trust.keys import operator_signer
 
+    options["debug_folder"] = options["debug_folder"] or _debug_folder()
     given = read_fields(options, flag)
     opened = open_store(store, create=True)
     request = CompileRequest(store=opened, signer=None if no_sign else operator_signer(key, key_path()), **given)
-    with progress_console().status("starting") as status:
-        bundles = run(request, status.update)
+    try:
+        with progress_console().status("starting") as status:
+            bundles = run(request, status.update)
+    finally:  # after an error most of all
+        _tell_graphs(request.debug_folder)
     emit({"bundles": [b.to_json() for b in bundles]}, as_json, lambda console: _show(console, bundles))
+
+
+def _debug_folder() -> Path | None:
+    """A new one, with --debug."""
+    if not click.get_current_context().find_root().params.get("debug"):
+        return None
+    from neo.store.durable import translating_os_errors
+
+    with translating_os_errors(Path(tempfile.gettempdir())):
+        return Path(tempfile.mkdtemp(prefix="neo-debug-"))
+
+
+def _tell_graphs(folder: Path | None) -> None:
+    if folder is None or not folder.is_dir():
+        return
+    if any(folder.glob("*.onnx")):
+        click.echo(f"the graph after every step: {folder}", err=True)
+    elif not any(folder.iterdir()):  # it failed before the first
+        folder.rmdir()
 
 
 def _show(console: Console, bundles: CompiledBundles) -> None:

@@ -55,6 +55,7 @@ def compile(  # noqa: A001  the name users know from the command line
     precision: str = "fp32",
     tune_s: float = 0.0,
     cache: bool = True,
+    debug_folder: str | os.PathLike[str] | None = None,
 ) -> CompiledBundles:
     """Compile a trained model into one signed bundle per target, as `neo compile` does.
 
@@ -90,6 +91,7 @@ def compile(  # noqa: A001  the name users know from the command line
     tune_s: seconds for measuring configurations of kernels; what was found is kept. Default: 0, none.
     cache: if all is as it was in an earlier compile, take its bundle from the store. What runs your code (module,
         trust_pickle) or measures kernels (tune_s) is compiled each time. Default: True.
+    debug_folder: gets the graph after every step, as 00-converted.onnx, 01-fold.onnx; then cache counts as False.
 
     -> a tuple with one CompiledBundle per target, in their order, with .reference, .notes and .to_json(); it shows as
     tables in a notebook.

@@ -48,7 +48,7 @@ MOST_FILES = 10_000
 
 # where things are, who signs, what is held against the bundle itself, and what the files' digests say better
 _NO_PART_OF_THE_KEY = {
-    *("model", "store", "signer", "cache", "name", "version", "targets", "tune_s"),
+    *("model", "store", "signer", "cache", "name", "version", "targets", "debug_folder", "tune_s"),
     *("golden", "preprocess", "postprocess", "module", "weights"),
 }
 # other interpreters whose frameworks answer for a model

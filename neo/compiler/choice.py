@@ -6,7 +6,7 @@ emulation (decision 23); those rows are judgements and say so. A row that somebo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -125,19 +125,12 @@ def find_kind(model: Path, scratch: Path) -> ModelKind:
 
 def answer(scratch: Path) -> dict[str, Any]:
     """In the confined process."""
-    import onnx
+    from neo.onnx_tools.files import load
+    from neo.onnx_tools.walk import nodes
 
     obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="choice request")
     counts: dict[str, int] = {}
-    for node in _nodes(onnx.load(obj["model"], load_external_data=False).graph):
+    for node in nodes(load(Path(obj["model"]), weights=False).graph.node):
         name = f"{node.domain}.{node.op_type}" if node.domain == "ai.onnx.ml" else node.op_type
         counts[name] = counts.get(name, 0) + 1
     return {"operators": counts}
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from _nodes(body)

@@ -32,11 +32,14 @@ from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample, SpecialSample
 from neo.graph.confined import rewrite_confined
+from neo.graph.layout import Permutations, permutations, transposed_arrays, transposed_spec
+from neo.graph.options import RewriteOptions
 from neo.isolation import confinement_here
 from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
+from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
 
 OnStatus = Callable[[str], None]
@@ -47,9 +50,13 @@ def run(request: CompileRequest, on_status: OnStatus = lambda _: None) -> Compil
     """One bundle per target, all listed in one step at the end. Raises NeoError; then no new one is listed."""
     targets = _check(request)  # a typing error costs no minute of converting
     processing = read_processing(request.preprocess, request.postprocess)
+    if request.debug_folder is not None:
+        with translating_os_errors(request.debug_folder):
+            request.debug_folder.mkdir(parents=True, exist_ok=True)
     keys = request_keys(request, targets, processing)
     compiled = [
-        None if key is None else _cached(request, key, target) for target, key in zip(targets, keys, strict=True)
+        None if key is None or request.debug_folder is not None else _cached(request, key, target)
+        for target, key in zip(targets, keys, strict=True)
     ]
     missing = [(target, key) for target, key, found in zip(targets, keys, compiled, strict=True) if found is None]
     _check_references(request, [target for target, _ in missing])
@@ -102,12 +109,13 @@ def _compile(
         with _timed(seconds, "convert"):
             conversion = _convert(request, processing, scratch, on_status)
         _check_shapes(conversion)
-        if request.layouts:
-            conversion = _change_layouts(request, conversion, scratch)
+        changed = _permutations(request, conversion)
         with _timed(seconds, "rewrite"):
             on_status("rewriting the graph")
             (scratch / "graph").mkdir()
-            model = rewrite_confined(conversion.onnx, scratch / "graph")
+            options = RewriteOptions(changed, request.debug_folder)
+            model = rewrite_confined(conversion.onnx, scratch / "graph", options)
+        conversion = _transposed(conversion, changed)
         builds = [
             _TargetBuild(request, processing, target, key, conversion, model, scratch / f"target-{index}")
             for index, (target, key) in enumerate(targets)
@@ -185,16 +193,15 @@ def _check_shapes(conversion: Conversion) -> None:
         raise InputSpecError("the model has two inputs of one name, or no output")
 
 
-def _change_layouts(request: CompileRequest, conversion: Conversion, scratch: Path) -> Conversion:
-    from neo.graph.confined import transpose_confined
-    from neo.graph.layout import permutations, transposed_arrays, transposed_spec
-
+def _permutations(request: CompileRequest, conversion: Conversion) -> Permutations:
     framework = conversion.framework.partition(" ")[0]
-    changed = permutations(request.layouts, conversion.inputs, conversion.outputs, framework)
-    (scratch / "layout").mkdir()
+    return permutations(request.layouts, conversion.inputs, conversion.outputs, framework)
+
+
+def _transposed(conversion: Conversion, changed: Permutations) -> Conversion:
+    """What is said of the model, for its new interface."""
     return replace(
         conversion,
-        onnx=transpose_confined(conversion.onnx, scratch / "layout", changed) if changed else conversion.onnx,
         inputs=tuple(transposed_spec(spec, changed) for spec in conversion.inputs),
         outputs=tuple(transposed_spec(spec, changed) for spec in conversion.outputs),
         samples=tuple(

@@ -77,3 +77,6 @@ class CompileRequest(BuildOptions):
     precision: str = FP32.name
     #: Take the bundle of an earlier compile of the same, if it is in the store.
     cache: bool = True
+    #: A folder, made if need be, that gets the graph after every step: 00-converted.onnx, 01-fold.onnx. What is in the
+    #: store is then compiled again.
+    debug_folder: Path | None = None

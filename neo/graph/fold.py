@@ -1,4 +1,4 @@
-"""Constants folded, batch norms folded into convolutions, no-ops removed, shapes inferred.
+"""Constants folded, batch norms folded into convolutions, no-ops removed.
 
 ONNX Runtime's "basic" level: rewrites that hold for every provider and leave standard ONNX operators, which is what
 the TVM importer reads.
@@ -7,62 +7,84 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
 
 from neo.errors import EngineError
-from neo.graph.embed_weights import LARGEST_EMBEDDED_BYTES, MODEL_FILE, WEIGHTS_FILE
+from neo.graph.options import RewriteOptions
+from neo.onnx_tools.files import MODEL_FILE, load
+from neo.onnx_tools.passes import Model, PassResult
+from neo.onnx_tools.walk import graphs, subgraphs
 from neo.runtime.extensions import extensions_library, register_extensions
 
 _ERRORS_ONLY = 3
+WEIGHTS_FILE = "weights.bin"
+# larger ones leave the graph, which is then read and written in no time; shapes and lists of axes stay, because shape
+# inference reads them
+LEAST_BYTES = 4096
 
 
-def fold(model: Path, folder: Path) -> Path:
-    """Raises EngineError if ONNX Runtime cannot read the model."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(folder / MODEL_FILE)
-    options.log_severity_level = _ERRORS_ONLY
-    if sum(path.stat().st_size for path in model.parent.iterdir()) > LARGEST_EMBEDDED_BYTES:
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS_FILE)
+def fold(model: Model, folder: Path, options: RewriteOptions) -> PassResult:  # noqa: ARG001  all rewrites take them
+    """Needs the model's file. Raises EngineError if ONNX Runtime cannot read it."""
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(folder / MODEL_FILE)
+    settings.log_severity_level = _ERRORS_ONLY
+    for key, value in (("file_name", WEIGHTS_FILE), ("min_size_in_bytes", str(LEAST_BYTES))):
+        settings.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
     if extensions_library() is not None:
-        register_extensions(options)
+        register_extensions(settings)
     try:
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(model.file, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise EngineError(f"onnxruntime cannot read the converted model: {error}") from error
-    _rename_new_constants(model, folder / MODEL_FILE)
-    onnx.shape_inference.infer_shapes_path(folder / MODEL_FILE)
-    return folder / MODEL_FILE
+    folded = load(folder / MODEL_FILE, weights=False)
+    if _is_same(model.proto.graph, folded.graph):
+        return PassResult(model, modified=False)
+    _rename_new_constants(model.proto, folded)
+    return PassResult(Model(folded, folder, file=None), modified=True)
 
 
-def _rename_new_constants(original: Path, folded: Path) -> None:
+def _is_same(original: onnx.GraphProto, folded: onnx.GraphProto) -> bool:
+    """The same nodes and tensors under the same names; ONNX Runtime gives a tensor with new values a new name."""
+    return bool(_content(original) == _content(folded))
+
+
+def _content(graph: onnx.GraphProto) -> Any:
+    """What is equal in two graphs that differ in the order of nodes, attributes and tensors only."""
+    return (
+        [value.name for value in graph.input],
+        [value.name for value in graph.output],
+        Counter((tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer),
+        len(graph.sparse_initializer),
+        sorted(map(_node, graph.node), key=repr),
+    )
+
+
+def _node(node: onnx.NodeProto) -> Any:
+    attributes = sorted(
+        attribute.SerializeToString(deterministic=True)
+        for attribute in node.attribute
+        if attribute.type not in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    )
+    inner = [_content(graph) for graph in subgraphs(node)]
+    return node.op_type, node.domain, tuple(node.input), tuple(node.output), attributes, inner
+
+
+def _rename_new_constants(original: onnx.ModelProto, folded: onnx.ModelProto) -> None:
     """ONNX Runtime names what it folds by a counter that starts anew: optimising the result again would take the same
     names for other tensors, and fail.
     """
-    known = {tensor.name for graph in _graphs(_graph_of(original)) for tensor in graph.initializer}
-    loaded = onnx.load(folded, load_external_data=False)
-    graphs = list(_graphs(loaded.graph))
-    new = {t.name: f"folded/{t.name}" for graph in graphs for t in graph.initializer if t.name not in known}
-    for graph in graphs:
+    known = {tensor.name for graph in graphs(original.graph) for tensor in graph.initializer}
+    inside = list(graphs(folded.graph))
+    new = {t.name: f"folded/{t.name}" for graph in inside for t in graph.initializer if t.name not in known}
+    for graph in inside:
         _rename(graph, new)
-    onnx.save(loaded, folded)
-
-
-def _graph_of(path: Path) -> onnx.GraphProto:
-    return onnx.load(path, load_external_data=False).graph
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph itself and those inside its nodes, which see its tensors."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, UsageError
-from neo.onnx_tools.files import MODEL_FILE, load, save
+from neo.graph.options import RewriteOptions
+from neo.onnx_tools.passes import Model, PassResult
 from neo.onnx_tools.walk import nodes
 
 NCHW, NHWC = "NCHW", "NHWC"
@@ -99,10 +100,11 @@ def transposed_arrays(arrays: Mapping[str, NDArray[Any]], changed: Permutations)
     }
 
 
-def transpose_edges(model: Path, folder: Path, changed: Permutations) -> Path:
-    """The model with its new interface in folder, weights too large for protobuf beside it."""
-    loaded = load(model)
-    graph = loaded.graph
+def change_layouts(model: Model, _folder: Path, options: RewriteOptions) -> PassResult:
+    """The model with the interface that ``options.permutations`` say."""
+    changed, graph = options.permutations, model.proto.graph
+    if not changed:
+        return PassResult(model, modified=False)
     for value in graph.input:
         if value.name in changed:
             inner = _free_name(graph, value.name)
@@ -118,7 +120,7 @@ def transpose_edges(model: Path, folder: Path, changed: Permutations) -> Path:
             _rename_written(graph, value.name, inner)
             graph.node.append(_transpose(inner, value.name, changed[value.name]))
             _permute(value, changed[value.name])
-    return save(loaded, folder / MODEL_FILE)
+    return PassResult(model.changed(), modified=True)
 
 
 def _free_name(graph: onnx.GraphProto, name: str) -> str:

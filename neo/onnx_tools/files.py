@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnx.external_data_helper
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
 from neo.errors import ModelError
@@ -31,6 +32,11 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         raise ModelError(
             f"{path} starts like an ONNX model, but is damaged: {error}", hint="copy or export it again"
         ) from error
+
+
+def load_weights(model: onnx.ModelProto, folder: Path) -> None:
+    """What ``load`` left outside, in files in folder, comes into the model."""
+    onnx.external_data_helper.load_external_data_for_model(model, str(folder))
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:

@@ -204,3 +204,20 @@ def test_looking_into_a_folder_makes_no_store_there(neo: Neo, tmp_path: Path) ->
     asked = neo("inspect", "--store", tmp_path / "etc")
     assert (asked.returncode, "there is no store in" in asked.stderr) == (30, True)
     assert list((tmp_path / "etc").iterdir()) == []
+
+
+def test_debug_keeps_the_graph_after_every_step(neo: Neo, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of what is in the store already, and of a model that no engine can take."""
+    (model.parent / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(model.parent / "temporary"))
+    for arguments in ((model, "--debug"), (model, "--debug-folder", model.parent / "steps")):
+        done = neo("compile", *arguments, "--engine", "onnxruntime", "--no-sign", "--json")
+        assert done.returncode == 0, done.stderr
+        assert not json.loads(done.stdout)["bundles"][0]["cached"]
+        (folder,) = [line.split(": ", 1)[1] for line in done.stderr.splitlines() if "after every step: " in line]
+        names = sorted(path.name for path in Path(folder).iterdir())
+        assert names[:2] == ["00-converted.onnx", "01-fold.onnx"]
+    assert Path(folder) == model.parent / "steps"
+    left = [path.name for path in (model.parent / "temporary").iterdir()]
+    assert neo("compile", "missing.onnx", "--debug").returncode == 10
+    assert [path.name for path in (model.parent / "temporary").iterdir()] == left

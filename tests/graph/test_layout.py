@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from onnx import helper
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, UsageError
-from neo.graph.confined import transpose_confined
-from neo.graph.layout import permutations, transpose_edges, transposed_arrays, transposed_spec
+from neo.graph.confined import rewrite_confined
+from neo.graph.layout import change_layouts, permutations, transposed_arrays, transposed_spec
+from neo.graph.options import RewriteOptions
+from neo.onnx_tools.passes import Pass, run_passes
 from tests.engines.reference import reference_outputs
 from tests.models import build
 
@@ -78,7 +81,8 @@ def test_only_the_edges_change(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     changed = {"x": TO_NHWC, "y": TO_NHWC}
     (tmp_path / "out").mkdir()
-    transposed = onnx.load(transpose_edges(tmp_path / "m.onnx", tmp_path / "out", changed))
+    only = Pass("layout", partial(change_layouts, options=RewriteOptions(changed)))
+    transposed = onnx.load(run_passes(tmp_path / "m.onnx", [only], tmp_path / "out"))
     onnx.checker.check_model(transposed, full_check=True)
     assert [value.name for value in (*transposed.graph.input, *transposed.graph.output)] == ["x", "y", "z"]
     for sign in (1, -1):
@@ -97,7 +101,7 @@ def test_there_and_back_is_the_model_as_it_was(tmp_path: Path) -> None:
     for number, axes in enumerate((TO_NHWC, TO_NCHW)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        path = transpose_confined(path, folder, {"x": axes, "y": axes})
+        path = rewrite_confined(path, folder, RewriteOptions({"x": axes, "y": axes}))
     x = np.random.default_rng(0).standard_normal(shape, np.float32)
     (want,), (got,) = reference_outputs(model, [x]), reference_outputs(onnx.load(path), [x])
     assert (got == want).all()

@@ -16,7 +16,9 @@ from typing import Any
 
 import onnx
 import onnx.shape_inference
-from onnx import AttributeProto, TensorProto, helper
+from onnx import TensorProto, helper
+
+from neo.onnx_tools.walk import subgraphs
 
 TABLE_PATH = Path(__file__).with_name("releases.json")
 ML_DOMAIN = "ai.onnx.ml"
@@ -151,10 +153,8 @@ def _nodes(graph: onnx.GraphProto, outer: Types) -> Iterator[tuple[onnx.NodeProt
     types |= {sparse.values.name: sparse.values.data_type for sparse in graph.sparse_initializer}
     for node in graph.node:
         yield node, types
-        for attribute in node.attribute:
-            inner = (attribute.g,) if attribute.type == AttributeProto.GRAPH else attribute.graphs
-            for each in inner:
-                yield from _nodes(each, types)
+        for inner in subgraphs(node):
+            yield from _nodes(inner, types)
 
 
 def _opsets(model: onnx.ModelProto) -> dict[str, int]:

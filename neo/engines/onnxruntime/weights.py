@@ -15,6 +15,7 @@ from onnx import external_data_helper
 
 from neo.engines.weight_files import WeightFiles, place_weights
 from neo.onnx_tools.files import load, save
+from neo.onnx_tools.walk import nodes
 
 #: smaller ones stay in the graph: among them are the shapes and axes that ONNX Runtime has to know when it loads
 LEAST_BYTES = 128
@@ -56,8 +57,5 @@ def _move(tensors: list[onnx.TensorProto], weights: Path, folder: Path) -> None:
 
 def _uses(graph: onnx.GraphProto) -> Iterator[str]:
     """The names that nodes read, in order, those in the graphs inside them too."""
-    for node in graph.node:
+    for node in nodes(graph.node):
         yield from node.input
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _uses(inner)
