@@ -143,7 +143,10 @@ def _debug_folder() -> Path | None:
 
 
 def _tell_graphs(folder: Path | None) -> None:
-    if folder is None or not folder.is_dir():
+    try:
+        if folder is None or not folder.is_dir():
+            return
+    except OSError:  # a name too long, say: that has been told
         return
     if any(folder.glob("*.onnx")):
         click.echo(f"the graph after every step: {folder}", err=True)

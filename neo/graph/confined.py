@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from neo.contract.fields import as_string, dump_object, parse_object
+from neo.contract.fields import as_string
 from neo.errors import EngineError
 from neo.graph import rewrite
 from neo.graph.options import RewriteOptions
@@ -23,14 +24,15 @@ def rewrite_confined(model: Path, scratch: Path, options: RewriteOptions | None 
         "permutations": {name: list(axes) for name, axes in options.permutations.items()},
         "steps": None if options.steps is None else str(options.steps.resolve()),
     }
-    (scratch / REQUEST_FILE).write_bytes(dump_object(content))
+    # in ASCII: a path may have bytes that are no UTF-8
+    (scratch / REQUEST_FILE).write_text(json.dumps(content), encoding="ascii")
     work = Work("neo.graph.confined:answer", f"rewriting the graph of {model.name}", EngineError)
     return Path(as_string(isolated(work, scratch).get("model"), "answer.model"))
 
 
 def answer(scratch: Path) -> dict[str, Any]:
     """In the confined process."""
-    obj = parse_object((scratch / REQUEST_FILE).read_bytes(), what="rewrite request")
+    obj = json.loads((scratch / REQUEST_FILE).read_bytes())
     permutations = {name: tuple(axes) for name, axes in obj["permutations"].items()}
     options = RewriteOptions(permutations, None if obj["steps"] is None else Path(obj["steps"]))
     folder = scratch / "passes"

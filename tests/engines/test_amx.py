@@ -66,7 +66,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles also where they do not pay."""
-    for module in ("lowering", "lowering.attention"):
+    for module in ("lowering", "lowering.attention_operands"):
         monkeypatch.setattr(f"neo.engines.tvm.cpu.{module}.pays", lambda *_: True)
 
 
