@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from neo.cli.options import json_option, open_store, store_option
-from neo.cli.output import emit, progress_console
+from neo.cli.output import emit, progress_console, shortened
 
 if TYPE_CHECKING:
     from neo.broker.run import Listening
@@ -113,7 +113,7 @@ def _warn_if_open(host: str, password_file: Path | None, allow_anonymous: bool) 
 
     if password_file is None and not allow_anonymous and not is_loopback(host):
         progress_console().print(
-            f"[yellow]warning:[/yellow] anybody who can reach {host} may connect and read every message; "
+            f"[yellow]warning:[/yellow] anybody who can reach {shortened(host)} may connect and read every message; "
             "--password-file lets in only those you name"
         )
 
