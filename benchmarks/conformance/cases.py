@@ -41,7 +41,7 @@ class Case:
 
 @functools.cache
 def _tests(kind: str) -> dict[str, Any]:
-    # the package makes its cases of casts when it is imported; processors that cast to float16 themselves notice overflow
+    # the package makes its cases of casts when it is imported; processors with float16 instructions notice overflow
     with np.errstate(over="ignore", invalid="ignore"):
         return {test.name: test for test in load_model_tests(kind=kind)}
 
