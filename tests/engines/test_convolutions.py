@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
 from neo.contract.precision import BF16, FP32, Precision
-from tests.engines.conftest import Check, schedule, to_bfloat16
+from neo.engines.base import BuiltEngine
+from neo.runtime import load_engine
+from neo.targets import HOST, load_target, why_not_here
+from tests.engines.conftest import Check, make_check, schedule, to_bfloat16
 from tests.models import build
 
 ODD = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 32, 48])
@@ -18,6 +25,21 @@ FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthChec
 
 def random(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def agrees(tmp_path: Path) -> Check:
+    """For this machine; in bfloat16 without the tiles of AMX, which have tests of their own in test_amx.py."""
+    pairs = "x86-64-v4-bf16"
+    runs_pairs = not why_not_here(load_target(pairs))
+    (tmp_path / "pairs").mkdir()
+    on_host = make_check(tmp_path, HOST, load_engine)
+    in_pairs = make_check(tmp_path / "pairs", pairs if runs_pairs else HOST, load_engine)
+
+    def check(engine: str, model: onnx.ModelProto, *, precision: Precision = FP32, **options: Any) -> BuiltEngine:
+        return (in_pairs if precision == BF16 else on_host)(engine, model, precision=precision, **options)
+
+    return check
 
 
 @pytest.mark.slow
