@@ -36,7 +36,7 @@ class ModelStarter:
         worker = self.start_worker(slot.folder, self.threads, self.limits, self.on_exit)
         try:
             parity = worker.self_test()
-        except BaseException:
+        except BaseException:  # whatever ends the self-test, this thread too: nobody else knows of the worker yet
             worker.stop()
             raise
         logger.info("%s passed its self-test: %s", slot.assignment.reference, parity)
