@@ -18,7 +18,7 @@ import click
 import neo
 from edge_agent.core.agent import SUBSCRIBED, Agent, Identity
 from edge_agent.core.config import AgentConfig, make_config
-from edge_agent.core.events import Event, Stop, WorkerExited
+from edge_agent.core.events import AgentEvent, Stop, WorkerExited
 from edge_agent.core.logs import JsonLines, log_to_stderr
 from edge_agent.core.presence import offline_payload
 from edge_agent.core.state_dir import locked, noted
@@ -29,7 +29,6 @@ from edge_agent.install.starter import ModelStarter
 from edge_agent.serve.http import HttpServer
 from edge_agent.serve.infer import Inference
 from edge_agent.tasks import Work
-from edge_agent.threads import reporting_deaths
 from edge_agent.worker.models import Serving
 from neo.contract.device import Capabilities
 from neo.contract.topics import Topics
@@ -38,6 +37,7 @@ from neo.link import Link
 from neo.runtime import engine_versions
 from neo.runtime.host import read_host
 from neo.store import Store
+from neo.supervision import reporting_deaths
 from neo.trust import load_public_keys
 
 logger = logging.getLogger("edge_agent")
@@ -76,7 +76,7 @@ def command(config: Path | None, **options: Any) -> None:
 def run_agent(config: AgentConfig) -> None:
     """Until SIGTERM or SIGINT. Raises NeoError for what keeps the agent from running."""
     keys = load_public_keys(config.trust)
-    inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[AgentEvent] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: inbox.put(Stop(signal.Signals(received).name)))
     with reporting_deaths(inbox.put):

@@ -1,4 +1,7 @@
-"""Threads that end loudly: a failure is logged and told, and the work is started again or left to stop the program."""
+"""Threads that end loudly: a failure is logged and told, and the work is started again or left to stop the program.
+
+``SupervisedThread`` is for work of ours; ``reporting_deaths`` hears of every other thread, those of libraries too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from neo.errors import NeoError
 
@@ -68,3 +73,27 @@ class SupervisedThread(threading.Thread):
         else:
             log.error("%s failed", self.name, exc_info=error)
         self._on_failure(error)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadDied:
+    name: str
+    error: BaseException
+
+
+@contextmanager
+def reporting_deaths(report: Callable[[ThreadDied], None]) -> Iterator[None]:
+    """Report hears of every thread in this process that ends with an exception, whoever started it."""
+
+    def log_and_report(what: threading.ExceptHookArgs) -> None:
+        name = "?" if what.thread is None else what.thread.name
+        error = what.exc_value or what.exc_type()
+        log.critical("thread %s died", name, exc_info=error)
+        report(ThreadDied(name, error))
+
+    before = threading.excepthook
+    threading.excepthook = log_and_report
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edge_agent.core.events import Event, Stop, WorkerExited
+from edge_agent.core.events import AgentEvent, Stop, WorkerExited
 from edge_agent.core.presence import Outgoing, PresenceKeeper
 from edge_agent.install.deployment import Deployment
 from edge_agent.tasks import TaskDone
-from edge_agent.threads import ThreadDied
 from neo.contract.device import Capabilities
 from neo.contract.fields import ContractError
 from neo.contract.messages import DeviceState, Presence, RollCall
 from neo.contract.topics import Topics
 from neo.errors import NeoError
 from neo.link import Connected, Disconnected, Message
+from neo.supervision import ThreadDied
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Agent:
         identity: Identity,
         *,
         link: Publisher,
-        inbox: queue.SimpleQueue[Event],
+        inbox: queue.SimpleQueue[AgentEvent],
         deployment: Deployment,
         capabilities: Callable[[], Capabilities],
         clock: Clock = Clock(),
@@ -100,7 +100,7 @@ class Agent:
                 self._send(self._presence.offline())
             self._deployment.close()
 
-    def _handle(self, event: Event | None, now: float) -> None:
+    def _handle(self, event: AgentEvent | None, now: float) -> None:
         if isinstance(event, Message):
             self._on_message(event, now)
         elif isinstance(event, TaskDone):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.tasks import TaskDone
-from edge_agent.threads import ThreadDied
 from edge_agent.worker.client import Worker
 from neo.link import Connected, Disconnected, Message
+from neo.supervision import ThreadDied
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,4 +22,4 @@ class WorkerExited:
     worker: Worker
 
 
-Event = Connected | Disconnected | Message | TaskDone | WorkerExited | ThreadDied | Stop
+AgentEvent = Connected | Disconnected | Message | TaskDone | WorkerExited | ThreadDied | Stop

@@ -13,11 +13,14 @@ from neo.errors import NeoError
 from neo.store import Store
 from neo.store.bundles import Bundle
 
-TICK_S = 0.1  # between steps that only look at the time
+TICK_S = 0.1  # between rounds that only look at the time
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FetchState:
+    """What the event loop learns of a fetch after each round of disk work."""
+
+    #: to be sent to the source
     wants: Sequence[Want]
     #: (done, total) bytes of the bundle's files
     progress: tuple[int, int]
@@ -28,10 +31,10 @@ class Step:
 
 
 class Download:
-    """One step at a time is in the disk's thread; what comes meanwhile waits for the next one, within bounds: what a
-    slow disk has no room for is dropped, and asked for again.
+    """One round of disk work at a time is in the disk's thread. Chunks that come meanwhile wait for the next round, up
+    to a bound: what a slow disk has no room for is dropped, and asked for again.
 
-    on_step: called in the event loop with (step, None) or (None, why the fetch failed); never after ``close``.
+    on_state: called in the event loop with (state, None) or (None, why the fetch failed); never after ``close``.
     """
 
     def __init__(
@@ -40,14 +43,14 @@ class Download:
         store: Store,
         rules: FetchRules,
         disk: Tasks,
-        on_step: Callable[[Step | None, NeoError | None], None],
+        on_state: Callable[[FetchState | None, NeoError | None], None],
     ) -> None:
         self.assignment = assignment
         self.progress = (0, 0)
         self._store = store
         self._rules = rules
         self._disk = disk
-        self._on_step = on_step
+        self._on_state = on_state
         self._fetch: Fetch | None = None  # the disk's thread alone touches it
         self._expected: frozenset[str] = frozenset()
         self._chunks: list[Chunk] = []
@@ -55,7 +58,7 @@ class Download:
         self._reconnected = False
         self._busy = False
         self._closed = False
-        self._step_at = -math.inf
+        self._began_at = -math.inf
 
     def take(self, chunk: Chunk, now: float) -> None:
         if chunk.digest not in self._expected:
@@ -72,19 +75,19 @@ class Download:
 
     def tick(self, now: float) -> None:
         """Ask again for what did not come."""
-        if now - self._step_at >= TICK_S:
+        if now - self._began_at >= TICK_S:
             self.advance(now)
 
     def advance(self, now: float) -> None:
-        """Take the next step, unless one is under way: it is followed by another if there is need of one."""
+        """Begin the next round, unless one is under way: it is followed by another if there is need of one."""
         if self._busy or self._closed:
             return
-        self._busy, self._step_at = True, now
+        self._busy, self._began_at = True, now
         chunks, self._chunks, self._waiting_bytes = self._chunks, [], 0
         reconnected, self._reconnected = self._reconnected, False
         self._disk.submit(
-            lambda: self._step(chunks, now, reconnected=reconnected),
-            lambda step, error: self._stepped(step, error, now),
+            lambda: self._round(chunks, now, reconnected=reconnected),
+            lambda state, error: self._round_done(state, error, now),
         )
 
     def close(self) -> None:
@@ -92,7 +95,7 @@ class Download:
         self._closed = True
         self._disk.submit(self._close)
 
-    def _step(self, chunks: Sequence[Chunk], now: float, *, reconnected: bool) -> Step:
+    def _round(self, chunks: Sequence[Chunk], now: float, *, reconnected: bool) -> FetchState:
         fetch = self._fetch
         if fetch is None:
             fetch = self._fetch = Fetch(self.assignment, self._store, self._rules, now)
@@ -101,15 +104,15 @@ class Download:
         for chunk in chunks:
             fetch.take(chunk, now)
         wants = fetch.wants(now)
-        return Step(wants, fetch.progress, fetch.expected, fetch.result)
+        return FetchState(wants, fetch.progress, fetch.expected, fetch.result)
 
-    def _stepped(self, step: Step | None, error: NeoError | None, now: float) -> None:
+    def _round_done(self, state: FetchState | None, error: NeoError | None, now: float) -> None:
         self._busy = False
         if self._closed:
             return
-        if step is not None:
-            self.progress, self._expected = step.progress, step.expected
-        self._on_step(step, error)
+        if state is not None:
+            self.progress, self._expected = state.progress, state.expected
+        self._on_state(state, error)
         if self._chunks or self._reconnected:
             self.advance(now)
 

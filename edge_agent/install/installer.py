@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edge_agent.install.download import Download, Step
+from edge_agent.install.download import Download, FetchState
 from edge_agent.install.fetch import FetchRules, parse_chunk
 from edge_agent.install.starter import ModelStarter
 from edge_agent.install.table import (
@@ -148,17 +148,17 @@ class Installer:
         self._download = Download(assignment, self._store, self._rules, self._work.disk, self._downloaded)
         self._download.advance(self._now)
 
-    def _downloaded(self, step: Step | None, error: NeoError | None) -> None:
+    def _downloaded(self, state: FetchState | None, error: NeoError | None) -> None:
         download = self._download
         if download is None:
             return
-        if step is None:
+        if state is None:
             self._fail(error or NeoError("the fetch ended without a result"), InstallEvent.FAILED)
             return
-        for want in step.wants:
+        for want in state.wants:
             self._send_want(download.assignment.source, want)
-        if step.result is not None:
-            bundle, envelope = step.result
+        if state.result is not None:
+            bundle, envelope = state.result
             self._stop_fetching()
             self._apply(InstallEvent.FETCHED, lambda: self._test(download.assignment, bundle, envelope))
 

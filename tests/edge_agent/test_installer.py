@@ -107,19 +107,19 @@ def test_workers_that_are_not_needed_any_more_are_stopped(tmp_path: Path, signer
 def test_a_fetch_that_waits_for_its_source_does_not_keep_the_processor_busy(
     tmp_path: Path, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps: list[float] = []
-    step = Download._step
+    rounds: list[float] = []
+    run_round = Download._round
 
     def counting(download: Download, chunks: object, now: float, *, reconnected: bool) -> object:
-        steps.append(now)
-        return step(download, chunks, now, reconnected=reconnected)  # type: ignore[arg-type]
+        rounds.append(now)
+        return run_round(download, chunks, now, reconnected=reconnected)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Download, "_step", counting)
+    monkeypatch.setattr(Download, "_round", counting)
     rig = Rig(tmp_path, signer, PASSES)
     rig.answers_wants = False
     with rig.running():
         rig.assign("1")
         rig.wait_for(lambda state: state.phase == "fetching")
-        before = len(steps)
+        before = len(rounds)
         time.sleep(2)
-        assert 0 < len(steps) - before <= 25
+        assert 0 < len(rounds) - before <= 25
