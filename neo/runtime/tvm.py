@@ -86,7 +86,7 @@ class TvmEngine:
     def place(self, arrays: list[NDArray[Any]]) -> None:
         """Where the next steps find the inputs."""
         for buffer, array in zip(self._buffers, arrays, strict=True):
-            np.copyto(buffer, array)
+            buffer[...] = array
 
     def call(self, first: int, last: int) -> None:
         """The steps of that range."""
@@ -107,7 +107,7 @@ class TvmEngine:
 
     def results(self) -> list[NDArray[Any]]:
         """Copies: the next call writes to the same memory."""
-        return [np.array(result) for result in self._results]
+        return [result.copy() for result in self._results]
 
     def run_in_place(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """As ``run``, without copies of arrays that are as the code was compiled for; what it returns is valid until
