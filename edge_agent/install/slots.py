@@ -26,10 +26,10 @@ from neo.contract.manifest import CONFIG_PATH
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
 from neo.contract.versions import NewerFormat
+from neo.durable import replace_file, replace_symlink, sync_directory, translating_os_errors
 from neo.errors import BundleError, StoreError
 from neo.store import Store
 from neo.store.bundles import Bundle, open_bundle, unpack_bundle
-from neo.store.durable import replace_file, replace_symlink, sync_directory, translating_os_errors
 from neo.trust import Authority
 
 BUNDLE_DIR = "bundle"
