@@ -11,8 +11,8 @@ from pathlib import Path
 
 from edge_agent.documents import KEY, SCHEMA
 from neo.contract.fields import dump_object
+from neo.durable import replace_file, translating_os_errors
 from neo.errors import DeviceIdInUse, StoreError
-from neo.store.durable import replace_file, translating_os_errors
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 
 def _clear_away_half_written(state_dir: Path) -> None:
-    """What ``neo.store.durable`` was about to rename when the agent was killed."""
+    """What ``neo.durable`` was about to rename when the agent was killed."""
     for name in WRITTEN:
         for leftover in state_dir.glob(f".{name}.*"):
             leftover.unlink()

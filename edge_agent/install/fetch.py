@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from securesystemslib.signer import Key
-
-from edge_agent.install.slots import MAX_SIGNATURE_BYTES, verify_release
+from edge_agent.install.slots import MAX_SIGNATURE_BYTES
 from edge_agent.install.transfer import Transfer, TransferLimits, missing_blobs
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.fields import MAX_JSON_BYTES, ContractError
@@ -19,6 +17,7 @@ from neo.contract.oci import Descriptor
 from neo.errors import BundleError, DiskFull, StoreError, TargetError, TrustError
 from neo.store import Store
 from neo.store.bundles import MAX_MANIFEST_BYTES, Bundle, open_bundle, parse_image
+from neo.trust import Authority
 
 # what the file system, the unpacked slot and the agent's own records need beside the blobs
 DISK_RESERVE_BYTES = 16 << 20
@@ -28,7 +27,7 @@ DISK_RESERVE_BYTES = 16 << 20
 class FetchRules:
     """make_room: drops what is no longer needed except the bundle with this digest, -> free bytes."""
 
-    keys: Sequence[Key]
+    authority: Authority
     capabilities: Callable[[], Capabilities]
     make_room: Callable[[str], int]
     limits: TransferLimits = field(default_factory=TransferLimits)
@@ -91,7 +90,7 @@ class Fetch:
         yield [assignment.signature]
         envelope = self._store.read(assignment.signature)
         try:
-            verify_release(assignment, envelope, self._rules.keys)
+            self._rules.authority.verify_release(assignment.reference, assignment.manifest, envelope)
         except TrustError:
             if not was_here:  # what was may be a file of a bundle that is trusted
                 self._store.path(assignment.signature.digest).unlink()

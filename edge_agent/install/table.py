@@ -14,8 +14,8 @@ from typing import Any
 from edge_agent.documents import KEY, SCHEMA, check_schema
 from neo.contract.fields import ContractError, as_object, dump_object, get, get_size, parse_object
 from neo.contract.messages import PHASES, Assignment, Phase
+from neo.durable import replace_file
 from neo.errors import DiskFull, NeoError, StoreError, TransferError
-from neo.store.durable import replace_file
 
 
 class InstallEvent(enum.Enum):

@@ -8,8 +8,8 @@ from pathlib import Path
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from neo.durable import replace_file
 from neo.errors import StoreError, UsageError
-from neo.store.durable import replace_file
 
 _HASHER = PasswordHash((Argon2Hasher(),))
 MAX_FILE_BYTES = 16 << 20

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from neo.durable import translating_os_errors
 from neo.errors import DiskFull, StoreError
-from neo.store.durable import translating_os_errors
 
 FILE_NAME = "retained.sqlite"
 

@@ -136,7 +136,7 @@ def _debug_folder() -> Path | None:
     """A new one, with --debug."""
     if not click.get_current_context().find_root().params.get("debug"):
         return None
-    from neo.store.durable import translating_os_errors
+    from neo.durable import translating_os_errors
 
     with translating_os_errors(Path(tempfile.gettempdir())):
         return Path(tempfile.mkdtemp(prefix="neo-debug-"))

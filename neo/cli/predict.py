@@ -74,7 +74,7 @@ def _write(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
     import numpy as np
 
     from neo.contract.strings import STRING, dtype_name
-    from neo.store.durable import replace_file
+    from neo.durable import replace_file
 
     buffer = io.BytesIO()
     # numpy's own arrays of text, as a person would store them

@@ -14,13 +14,13 @@ from neo.contract.device import Target
 from neo.contract.manifest import ENGINE_DIR
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS, Precision
+from neo.durable import translating_os_errors
 from neo.engines import ENGINES, engines_for
 from neo.engines.base import BuildOptions, BuildRequest, BuiltEngine, check_computes
 from neo.engines.confined import build_engine
 from neo.errors import DiskFull, EngineError, NeoError, ParityError
 from neo.frontends.base import Conversion
 from neo.runtime.golden import write_golden, write_special
-from neo.store.durable import translating_os_errors
 
 
 class EngineVariant(NamedTuple):

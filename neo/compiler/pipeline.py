@@ -28,6 +28,7 @@ from neo.contract.fields import ContractError
 from neo.contract.manifest import Manifest
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS
+from neo.durable import translating_os_errors
 from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
 from neo.frontends.base import Conversion, ConversionRequest, Sample, SpecialSample
@@ -39,7 +40,6 @@ from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
 from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
-from neo.store.durable import translating_os_errors
 from neo.targets import load_target, why_not_here
 
 OnStatus = Callable[[str], None]

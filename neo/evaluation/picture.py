@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neo.durable import replace_file, translating_os_errors
 from neo.errors import MissingDependency, UsageError
-from neo.store.durable import replace_file, translating_os_errors
 
 FORMATS = ("png", "svg", "pdf")
 MAX_CLASSES = 400

@@ -20,11 +20,11 @@ from neo.contract.manifest import BUNDLE_TYPE
 from neo.contract.messages import Chunk, Presence, Want
 from neo.contract.oci import MANIFEST_TYPE, ImageManifest
 from neo.contract.topics import Topics
+from neo.durable import replace_file
 from neo.errors import StoreError
 from neo.fleet.transport import Publisher
 from neo.link import BrokerUrl, Connected, Event, Link, Message
 from neo.store import Store
-from neo.store.durable import replace_file
 from neo.supervision import SupervisedThread
 from neo.trust.statement import SIGNATURE_TYPE
 

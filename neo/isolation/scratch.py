@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from neo.durable import translating_os_errors
 from neo.errors import BundleError, DiskFull, EngineError, ModelError
 from neo.isolation.exhaustion import disk_full, exhaustion, is_disk_full
-from neo.store.durable import translating_os_errors
 
 
 @contextmanager

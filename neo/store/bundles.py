@@ -11,8 +11,8 @@ from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_PATH, CONFIG_TYPE, Manifest, parse_path
 from neo.contract.oci import MANIFEST_TYPE, REF_NAME, Descriptor, ImageManifest
 from neo.contract.versions import NewerFormat, check_media_type
+from neo.durable import replace_file
 from neo.errors import BundleError, StoreError
-from neo.store.durable import replace_file
 from neo.store.layout import Store
 
 MAX_MANIFEST_BYTES = 1 << 20

@@ -8,8 +8,8 @@ import io
 import os
 from pathlib import Path
 
+from neo.durable import sync_directory, translating_os_errors
 from neo.errors import StoreError
-from neo.store.durable import sync_directory, translating_os_errors
 
 READ_BYTES = 1 << 20
 

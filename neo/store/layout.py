@@ -31,8 +31,8 @@ from neo.contract.oci import (
     digest_of,
     parse_digest,
 )
+from neo.durable import replace_file, sync_directory, translating_os_errors
 from neo.errors import StoreError
-from neo.store.durable import replace_file, sync_directory, translating_os_errors
 from neo.store.ingest import READ_BYTES, Ingest
 
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'

@@ -15,6 +15,7 @@ from neo.contract.messages import Assignment, Chunk
 from neo.errors import DiskFull, NeoError, TargetError, TrustError
 from neo.store import Store
 from neo.store.bundles import Bundle
+from neo.trust import KeyAuthority
 from tests.edge_agent.devices import capabilities, make_assignment, make_bundle, sign_bundle
 
 
@@ -27,7 +28,7 @@ class Case:
         self.bundle: Bundle = make_bundle(self.source, folder, "1")
         self.envelope = sign_bundle(self.source, self.bundle, signer)
         self.assignment: Assignment = make_assignment(self.bundle, self.envelope, "src")
-        self.rules = FetchRules([signer.public_key], capabilities, lambda _: 1 << 40)
+        self.rules = FetchRules(KeyAuthority([signer.public_key]), capabilities, lambda _: 1 << 40)
         self.asked: list[str] = []
         self.fetch: Fetch | None = None
 

@@ -15,10 +15,10 @@ import pytest
 
 from neo.contract.fields import ContractError
 from neo.contract.oci import INDEX_TYPE, MANIFEST_TYPE, REF_NAME, Descriptor, ImageIndex
+from neo.durable import replace_file, replace_symlink
 from neo.errors import StoreError
 from neo.store import Store
 from neo.store.bundles import find_bundle, open_bundle
-from neo.store.durable import replace_file, replace_symlink
 from tests.store.bundles import add_bundle, manifest_of, write_bundle
 
 

@@ -31,9 +31,9 @@ from neo.contract.fields import (
     parse_object,
 )
 from neo.contract.versions import NewerFormat, read_versioned
+from neo.durable import replace_file, translating_os_errors
 from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.errors import StoreError
-from neo.store.durable import replace_file, translating_os_errors
 
 FORMAT = 2
 # the one before: read, never written
