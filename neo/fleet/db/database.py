@@ -166,9 +166,9 @@ class FleetDb:
                 connection.execute(insert(documents), [_document_row(fleet, one) for one in fresh])
             if newer:
                 one_of = update(documents).where(documents.c.fleet == fleet, documents.c.device == bindparam("name"))
-                values: dict[str, Any] = {"counter": bindparam("n"), "digest": bindparam("d"), "written_at": bindparam("t")}
+                new = one_of.values(counter=bindparam("n"), digest=bindparam("d"), written_at=bindparam("t"))
                 connection.execute(
-                    one_of.values(values),
+                    new,
                     [{"name": o.device, "n": o.counter, "d": o.digest, "t": o.written_at} for o in newer],
                 )
         return known | {one.device: one for one in (*fresh, *newer)}
