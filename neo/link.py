@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,9 @@ class Link:
         self._first: queue.SimpleQueue[BrokerError | None] | None = None
         self._unsent: collections.deque[mqtt.MQTTMessageInfo] = collections.deque()
         self._unsent_lock = threading.Lock()
+        self._topics: frozenset[str] = frozenset()
+        self._watching = threading.Lock()
+        self._subscribing = 0  # the id of the message that ``Connected`` waits for
         self._client = self._make_client(client_id, will, tls)
         self._keepalive_s = keepalive_s
         self._thread = SupervisedThread(
@@ -188,6 +191,19 @@ class Link:
                 self._unsent.append(info)
         elif qos > 0:
             log.warning("dropped a message for %s: %s", topic, mqtt.error_string(info.rc))
+
+    def watch(self, topics: Collection[str]) -> None:
+        """Subscribe to these at QoS 0 too, instead of those of the last call; also after the next connection. Never
+        blocks, and a broker that refuses one is not an error.
+        """
+        with self._watching:
+            new, old = [topic for topic in topics if topic not in self._topics], self._topics.difference(topics)
+            self._topics = frozenset(topics)
+            if self._ready.is_set():
+                if new:
+                    self._client.subscribe([(topic, 0) for topic in new])
+                if old:
+                    self._client.unsubscribe(list(old))
 
     def stop(self) -> None:
         """Send what is queued if the broker takes it within FLUSH_S, then say goodbye: the will does not fire."""
@@ -295,13 +311,17 @@ class Link:
             self._refusal = _refused(code, self._url)
         elif self._subscriptions:
             self._admitted = True
-            client.subscribe(list(self._subscriptions))
+            self._subscribing = client.subscribe(list(self._subscriptions))[1] or 0
         else:
             self._announce()
 
     def _on_subscribe(
-        self, client: mqtt.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Any
+        self, client: mqtt.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any
     ) -> None:
+        if mid != self._subscribing:  # of ``watch``
+            if any(code.is_failure for code in codes):
+                log.warning("the broker at %s refuses a subscription; its access rules may forbid it", self._url)
+            return
         refused = [topic for (topic, _), code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
         if refused:
             self._refusal = SubscriptionRefused(
@@ -316,7 +336,10 @@ class Link:
         return ", ".join(topic for topic, _ in self._subscriptions)
 
     def _announce(self) -> None:
-        self._ready.set()
+        with self._watching:
+            self._ready.set()
+            if self._topics:
+                self._client.subscribe([(topic, 0) for topic in self._topics])
         self._inbox.put(Connected())
         if self._first is not None:
             self._first.put(None)

@@ -133,7 +133,11 @@ class Agent:
         self._report()
 
     def _on_message(self, message: Message, now: float) -> None:
-        addressed = self._identity.topics.device_of(message.topic)
+        topics = self._identity.topics
+        if topics.is_blob(message.topic) or message.topic == topics.chunk(self._identity.device_id):
+            self._deployment.take_chunk(message.payload, now)
+            return
+        addressed = topics.device_of(message.topic)
         if addressed is None or addressed[0] != self._identity.device_id:
             return
         leaf = addressed[1]
