@@ -13,12 +13,12 @@ from neo.frontends.table_columns import Column, drawn_rows
 
 ROWS = 64
 
-Rows = NDArray[Any]
+Samples = NDArray[Any]
 # how much of a row is replaced where the rest of it has to stay ordinary
 _PART = 0.4
 
 
-def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Rows]]:
+def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Samples]]:
     """(kind, ROWS rows): float32, or object if there are words among the columns; as ``drawn_rows``, but for columns
     of plain numbers. Categories and words stay: others than the known ones are refused or ignored, as the model says.
     """
@@ -34,10 +34,10 @@ def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Ro
             yield kind, rows
 
 
-def _some(values: Sequence[float]) -> Callable[[Rows, Column, np.random.Generator], Rows]:
+def _some(values: Sequence[float]) -> Callable[[Samples, Column, np.random.Generator], Samples]:
     """Some of the column's values become one of these; in the first rows, all."""
 
-    def make(drawn: Rows, _column: Column, rng: np.random.Generator) -> Rows:
+    def make(drawn: Samples, _column: Column, rng: np.random.Generator) -> Samples:
         hit = rng.random(len(drawn)) < _PART
         hit[:2] = True
         return np.where(hit, np.array(values, np.float32)[rng.integers(0, len(values), len(drawn))], drawn)
@@ -45,7 +45,7 @@ def _some(values: Sequence[float]) -> Callable[[Rows, Column, np.random.Generato
     return make
 
 
-def _boundaries(_drawn: Rows, column: Column, rng: np.random.Generator) -> Rows:
+def _boundaries(_drawn: Samples, column: Column, rng: np.random.Generator) -> Samples:
     """Each the float32 next to a split's threshold, the one below it, or the one above."""
     near = rng.choice(np.array(column.boundaries, np.float64), ROWS)
     limits = np.finfo(np.float32)
@@ -56,7 +56,7 @@ def _boundaries(_drawn: Rows, column: Column, rng: np.random.Generator) -> Rows:
 
 
 _FLOAT32 = np.finfo(np.float32)
-_MAKERS: Mapping[str, Callable[[Rows, Column, np.random.Generator], Rows]] = {
+_MAKERS: Mapping[str, Callable[[Samples, Column, np.random.Generator], Samples]] = {
     ZEROS: _some((0.0,)),
     REPEATED: _some((-1.0, 0.0, 1.0)),
     SMALLEST: _some(smallest(_FLOAT32)),
