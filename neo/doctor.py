@@ -37,7 +37,8 @@ CONFINE_FIX = (
 # what must be there beside the engines
 _COMPILE = ("onnx",)
 _AGENT = ("paho-mqtt", "falcon", "waitress")
-_BROKER = ("amqtt", "paho-mqtt")
+_FLEET = ("paho-mqtt", "sqlalchemy", "tuf")
+_BROKER = ("amqtt", *_FLEET)
 _DEMO = ("scikit-learn",)
 
 
@@ -101,6 +102,7 @@ def _parts() -> tuple[_Extra, ...]:
     return (
         _Extra(COMPILE_EXTRA, _unique(*_COMPILE, *opened, *built)),
         _Extra("agent", _unique(*opened, *_AGENT)),
+        _Extra("fleet", _FLEET),
         _Extra("broker", _BROKER),
         _Extra("demo", _DEMO, optional=True),
         *(_Extra(extra, _unique(*names), optional=True) for extra, names in frameworks.items()),

@@ -18,6 +18,7 @@
      +-- BundleError                32   a bundle is not what its manifest says
      +-- ContractError              33   a document or message is not what its format says
      |    +-- NewerFormat           34   it is, but by a later version of neo-edge
+     +-- DatabaseError              35   the operator's database cannot be used
      +-- TrustError                 40   unsigned, wrongly signed, or a key that cannot be used
      +-- BrokerError                50   the MQTT broker cannot be reached or refuses us
      +-- TransferError              51   the other side sent nothing, or the wrong bytes
@@ -120,6 +121,10 @@ class DiskFull(StoreError):
 
 class BundleError(NeoError):
     exit_code = 32
+
+
+class DatabaseError(NeoError):
+    exit_code = 35
 
 
 class TrustError(NeoError):

@@ -21,6 +21,11 @@ def key_path() -> Path:
     return Path(os.environ.get("NEO_KEY") or Path(platformdirs.user_config_dir(APP)) / "operator.key")
 
 
+def fleet_db() -> str:
+    """NEO_DB, a file or a database's URL; or fleet.db in the user's data folder."""
+    return os.environ.get("NEO_DB") or str(Path(platformdirs.user_data_dir(APP)) / "fleet.db")
+
+
 def broker_url() -> str:
     """NEO_BROKER, or the embedded broker on this machine."""
     return os.environ.get("NEO_BROKER") or DEFAULT_BROKER
