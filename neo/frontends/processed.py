@@ -1,4 +1,4 @@
-"""A converted model with pre- and post-processing around it is a source model again."""
+"""Puts pre- and post-processing around a converted model; the result is a source model again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from neo.runtime.extensions import DISTRIBUTION, extensions_library
 
 
 def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
-    """Run becomes: numpy, the source framework, numpy; nothing of ONNX, where the framework is at hand.
+    """The result's run is: numpy, the source framework, numpy. No ONNX is involved if the framework is installed.
 
     Raises InputSpecError or UsageError if the documents do not fit the model, MissingDependency for text without ONNX
     Runtime's extensions.
@@ -55,11 +55,11 @@ def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
         reference=f"{reference}, with pre- and post-processing by numpy",
         proves_conversion=source.run is not None,
         draw=draw,
-        # what is drawn for the whole avoids near ties, which change places from engine to engine; these would not
+        # special samples have near ties, whose order differs between engines; ``draw`` avoids them
         special=None if processing.postprocess is None else lambda _seed: (),
         any_rows=False,
         labels=binding.labels,
-        # a quantised model's tolerance counts steps of its outputs, and says nothing about what was made of them
+        # the tolerance of a quantised model is in steps of its outputs; it does not apply to what is computed from them
         tolerance={spec.name: source.tolerance[spec.name] for spec in untouched if spec.name in source.tolerance},
     )
 

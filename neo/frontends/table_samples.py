@@ -1,4 +1,4 @@
-"""Rows that tell a faulty tree from a right one: zeros, missing values, the very values that splits compare with."""
+"""Rows that reveal faults of a tree: zeros, missing values, the thresholds of its splits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from neo.frontends.table_columns import Column, drawn_rows
 ROWS = 64
 
 Samples = NDArray[Any]
-# how much of a row is replaced where the rest of it has to stay ordinary
+# share of a column's values that is replaced
 _PART = 0.4
 
 
 def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Samples]]:
-    """(kind, ROWS rows): float32, or object if there are words among the columns; as ``drawn_rows``, but for columns
-    of plain numbers. Categories and words stay: others than the known ones are refused or ignored, as the model says.
+    """(kind, ROWS rows), as ``drawn_rows`` gives them, but with special values in columns of numbers.
+
+    Categories and words stay, because models refuse or ignore unknown ones.
     """
     plain = [i for i, column in enumerate(columns) if not (column.choices or column.words or column.text)]
     bounded = [i for i in plain if columns[i].boundaries]
@@ -35,7 +36,7 @@ def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Sa
 
 
 def _some(values: Sequence[float]) -> Callable[[Samples, Column, np.random.Generator], Samples]:
-    """Some of the column's values become one of these; in the first rows, all."""
+    """Replaces some of a column's values by these, and in the first two rows all."""
 
     def make(drawn: Samples, _column: Column, rng: np.random.Generator) -> Samples:
         hit = rng.random(len(drawn)) < _PART
@@ -46,7 +47,7 @@ def _some(values: Sequence[float]) -> Callable[[Samples, Column, np.random.Gener
 
 
 def _boundaries(_drawn: Samples, column: Column, rng: np.random.Generator) -> Samples:
-    """Each the float32 next to a split's threshold, the one below it, or the one above."""
+    """For each row the float32 nearest to a split's threshold, or one of its two neighbours."""
     near = rng.choice(np.array(column.boundaries, np.float64), ROWS)
     limits = np.finfo(np.float32)
     near32 = np.clip(near, limits.min, limits.max).astype(np.float32)
