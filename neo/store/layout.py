@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from neo.contract.oci import (
 )
 from neo.durable import replace_file, sync_directory, translating_os_errors
 from neo.errors import StoreError
+from neo.store.chunked import ChunkedIngest
 from neo.store.ingest import READ_BYTES, Ingest
 
 _LAYOUT_FILE = "oci-layout"
@@ -102,6 +103,11 @@ class Store:
     def ingest(self, digest: str, size: int) -> Ingest:
         """Begin or go on writing the blob with this digest and size (bytes); see ``Ingest``."""
         return self._begin(digest, size, wait=False)
+
+    def ingest_chunks(self, digest: str, size: int, digests: Sequence[bytes]) -> ChunkedIngest:
+        """As ``ingest``, in chunks with these sha256; see ``ChunkedIngest``."""
+        final = self._blob_path(digest)
+        return ChunkedIngest(self._ingest / final.name, final, digest, size, digests)
 
     def put(self, data: bytes, media_type: str) -> Descriptor:
         """Raises DiskFull, StoreError. A blob that is here but damaged is replaced."""
