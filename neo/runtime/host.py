@@ -84,7 +84,7 @@ _CAPABILITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """This machine. Sizes of caches are 0 if the system does not tell them."""
+    """A machine, as its system describes it. Sizes of caches are 0 if the system does not tell them."""
 
     #: as `uname -m` prints it
     arch: str
