@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from neo.contract.messages import Assignment
 from neo.contract.topics import Topics
@@ -11,10 +12,12 @@ from neo.fleet.assign import Assigner, make_assignments, signature_of
 from neo.fleet.brokers import identify
 from neo.fleet.choose import choose_devices
 from neo.fleet.clock import SYSTEM_CLOCK, Clock, NewId, random_id
+from neo.fleet.confirm import not_kept, unconfirmed
 from neo.fleet.follow import Follower
 from neo.fleet.inventory import take_inventory
 from neo.fleet.observe import Observer, device_topics
 from neo.fleet.reading import Reading
+from neo.fleet.records import Leaf
 from neo.fleet.request import ALL_DEVICES, DeviceProgress, Outcome, PushRequest, PushResult, Stage, Watcher
 from neo.fleet.serve import StandbySource
 from neo.fleet.source import source_id_of
@@ -81,7 +84,27 @@ def push_over(
         outcomes = run.follow(request.timeout_s, watch) if request.wait else run.assign(request.timeout_s)
     finally:
         connection.close()
+    if not request.wait:
+        outcomes = _read_back(transport, topics, assignments, outcomes, clock=clock, timeout_s=request.timeout_s)
     return PushResult(bundle.manifest.reference, bundle.descriptor.digest, outcomes, inventory.doubt)
+
+
+def _read_back(
+    transport: Transport,
+    topics: Topics,
+    assignments: Mapping[str, Assignment],
+    outcomes: Sequence[Outcome],
+    *,
+    clock: Clock,
+    timeout_s: float,
+) -> tuple[Outcome, ...]:
+    """The outcomes of assigning, with an error for what the broker acknowledged and does not hold."""
+    leaf = Leaf.ASSIGNMENT.value
+    taken = {topics.device(one.device, leaf): one.device for one in outcomes if one.error is None}
+    expected = {topic: assignments[device].to_bytes() for topic, device in taken.items()}
+    lost = unconfirmed(transport, expected, wildcards=[topics.devices(leaf)], clock=clock, timeout_s=timeout_s)
+    errors = {taken[topic]: not_kept([topic]) for topic in lost}
+    return tuple(replace(one, error=errors[one.device]) if one.device in errors else one for one in outcomes)
 
 
 class _Run:
