@@ -69,6 +69,8 @@ class PushResult:
     outcomes: tuple[Outcome, ...]
     #: why the list of devices may lack some, which were then not pushed to; "" if it does not
     doubt: str = ""
+    #: devices of the roster that the broker shows nothing of, where all were wanted: they were not pushed to
+    absent: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         devices = [outcome.to_json() for outcome in self.outcomes]
@@ -78,6 +80,7 @@ class PushResult:
             "devices": devices,
             "complete": not self.doubt,
             "doubt": self.doubt,
+            "absent": list(self.absent),
         }
 
     def raise_failures(self) -> None:

@@ -46,7 +46,7 @@ class MemoryDevice:
         if self.is_deaf:
             return
         if leaf == "assignment":
-            self._assignment = Assignment.from_bytes(payload)
+            self._assignment, self.fetched = Assignment.from_bytes(payload), {}
             self._say("fetching")
             self._want(self._assignment.manifest.digest, self._assignment.manifest.size)
         elif leaf == "chunk":
