@@ -56,7 +56,7 @@ class Geometry:
 
     @property
     def has_zeros(self) -> bool:
-        """Is there padding? With a stride, windows need not reach it."""
+        """Is there padding that windows reach? With a stride, they may end before it."""
         return self.padded != self.size
 
     def attrs(self, window: Window, kernel_height: int) -> dict[str, Any]:

@@ -283,7 +283,9 @@ def _fetch_weights(product: Product, weights: Any, fetching: _Fetching | None, t
 
 
 def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: int) -> list[tirx.Stmt]:
-    """Prefetches of residuals. Their rows are too far apart for the hardware: some rows are fetched at every step."""
+    """Prefetches of residuals. Their rows are too far apart for the hardware prefetcher: a few are fetched at every
+    step.
+    """
     product = kernel.product
     if kernel.mark.pitch:  # rows have no constant stride
         return []
