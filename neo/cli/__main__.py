@@ -27,6 +27,7 @@ COMMANDS = {
     "tune": ("neo.cli.tune:tune_command", "Show, export and import what `neo compile --tune` measured."),
     "push": ("neo.cli.push:push_command", "Send a bundle to devices and wait until it is live."),
     "status": ("neo.cli.status:status_command", "Show the devices, what is live and what is wrong."),
+    "fleet": ("neo.cli.fleet:fleet_command", "Keep the roster of a fleet."),
     "broker": ("neo.cli.broker:broker_command", "Run the embedded MQTT broker."),
     "keys": ("neo.cli.keys:keys_command", "Make and show signing keys; sign bundles."),
     "demo": ("neo.cli.demo:demo_command", "Train, compile, ship and predict on this machine."),
