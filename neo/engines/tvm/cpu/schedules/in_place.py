@@ -28,6 +28,8 @@ MOST_TWICE = 2
 
 @dataclass(frozen=True, slots=True)
 class WrittenInPlace:
+    """The result of ``write_in_place``."""
+
     module: tvm.IRModule
     #: name of a twin -> name of the original function
     twins: Mapping[str, str] = field(default_factory=dict)
