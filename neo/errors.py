@@ -21,6 +21,7 @@
      +-- DatabaseError              35   the operator's database cannot be used
      +-- TrustError                 40   unsigned, wrongly signed, or a key that cannot be used
      +-- BrokerError                50   the MQTT broker cannot be reached or refuses us
+     |    +-- QueueFull             50   more messages wait for it than are kept
      +-- TransferError              51   the other side sent nothing, or the wrong bytes
      +-- DeviceError                52   a device refused or failed
      |    +-- DeviceIdInUse         53   two agents with one id
@@ -133,6 +134,10 @@ class TrustError(NeoError):
 
 class BrokerError(NeoError):
     exit_code = 50
+
+
+class QueueFull(BrokerError):
+    """Of one message that was not sent; the connection may be as it was."""
 
 
 class TransferError(NeoError):

@@ -81,11 +81,3 @@ def open_fleet_db(where: str | None) -> FleetDb:
             "the fleet's database needs SQLAlchemy", hint="pip install 'neo-edge[fleet]'"
         ) from error
     return FleetDb.open(where or fleet_db())
-
-
-def is_store(root: Path) -> bool:
-    """Whether the folder is an OCI image layout, of whatever version."""
-    try:
-        return (root / "oci-layout").is_file()
-    except OSError:  # a name too long, say
-        return False

@@ -36,6 +36,7 @@ from neo.errors import StoreError
 from neo.store.chunked import ChunkedIngest
 from neo.store.ingest import READ_BYTES, Ingest
 
+_LAYOUT_FILE = "oci-layout"
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -50,10 +51,10 @@ class Store:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._ingest = root / "ingest"
-        layout = root / "oci-layout"
+        layout = root / _LAYOUT_FILE
         if create:
             self._make(layout)
-        elif not _is_file(layout):
+        elif not is_store(root):
             raise StoreError(
                 f"there is no store in {root}", hint="give its folder with --store; neo compile makes one and fills it"
             )
@@ -271,9 +272,10 @@ def list_entry(entries: list[Descriptor], entry: Descriptor) -> None:
     entries.append(entry)
 
 
-def _is_file(path: Path) -> bool:
+def is_store(root: Path) -> bool:
+    """Is the folder an OCI image layout, of whatever version?"""
     try:
-        return path.is_file()
+        return (root / _LAYOUT_FILE).is_file()
     except OSError:  # a name too long, say
         return False
 

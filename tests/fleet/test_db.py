@@ -192,7 +192,8 @@ def test_a_database_of_an_earlier_version_is_brought_forward_once(path: Path, mo
     def step(connection) -> None:
         steps.append(connection)
         connection.execute(
-            insert(schema.devices), [{"fleet": "home", "device": "x", "standing": "seen", "first_seen": 0}]
+            insert(schema.devices),
+            [{"fleet": "home", "device": "x", "standing": "seen", "first_seen": 0, "broker": ""}],
         )
 
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)

@@ -20,8 +20,8 @@ from sqlalchemy.pool import NullPool
 from neo.contract.oci import parse_digest
 from neo.errors import DatabaseError, DiskFull, NeoError
 from neo.fleet.db import schema
-from neo.fleet.db.members import Member, Pin, Standing, WrittenDocument
 from neo.fleet.db.schema import devices, documents
+from neo.fleet.members import Member, Pin, Standing, WrittenDocument
 
 BUSY_S = 30.0  # another command writes; it takes milliseconds
 _FULL = "database or disk is full"
@@ -74,19 +74,21 @@ class FleetDb:
             row = connection.execute(_device(fleet, device)).one_or_none()
             return None if row is None else _member(row)
 
-    def saw(self, fleet: str, names: Iterable[str], at: float) -> None:
-        """These devices have something at the broker now. New ones come into the roster as seen."""
+    def saw(self, fleet: str, names: Iterable[str], at: float, broker: str = "") -> None:
+        """These devices have something at the broker ("host:port") now. New ones come into the roster as seen."""
         wanted = set(names)
         if not wanted:
             return
         with self._writing() as connection:
             known = set(connection.execute(select(devices.c.device).where(devices.c.fleet == fleet)).scalars())
-            fresh = [_new_row(fleet, name, Standing.SEEN, at, last_seen=at) for name in sorted(wanted - known)]
+            fresh = [
+                _new_row(fleet, name, Standing.SEEN, at, last_seen=at, broker=broker) for name in sorted(wanted - known)
+            ]
             if fresh:
                 connection.execute(insert(devices), fresh)
             if wanted & known:
                 one = update(devices).where(devices.c.fleet == fleet, devices.c.device == bindparam("name"))
-                connection.execute(one.values(last_seen=at), [{"name": name} for name in wanted & known])
+                connection.execute(one.values(last_seen=at, broker=broker), [{"name": name} for name in wanted & known])
 
     def enrol(self, fleet: str, device: str, key: bytes, at: float) -> None:
         """The device has its key from an enrolment: whatever was believed of it before, this key is now."""
@@ -284,13 +286,16 @@ def _change(fleet: str, device: str) -> Any:
     return update(devices).where(devices.c.fleet == fleet, devices.c.device == device)
 
 
-def _new_row(fleet: str, device: str, standing: Standing, at: float, last_seen: float | None = None) -> dict[str, Any]:
+def _new_row(
+    fleet: str, device: str, standing: Standing, at: float, *, last_seen: float | None = None, broker: str = ""
+) -> dict[str, Any]:
     return {
         "fleet": fleet,
         "device": device,
         "standing": standing.value,
         "first_seen": at,
         "last_seen": last_seen,
+        "broker": broker,
         "key": None,
         "key_since": None,
         "revoked_at": None,
@@ -309,7 +314,14 @@ def _document_row(fleet: str, one: WrittenDocument) -> dict[str, Any]:
 
 def _member(row: Row[Any]) -> Member:
     return Member(
-        row.device, Standing(row.standing), row.first_seen, row.last_seen, row.key, row.key_since, row.revoked_at
+        device=row.device,
+        standing=Standing(row.standing),
+        first_seen=row.first_seen,
+        last_seen=row.last_seen,
+        broker=row.broker,
+        key=row.key,
+        key_since=row.key_since,
+        revoked_at=row.revoked_at,
     )
 
 

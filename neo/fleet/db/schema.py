@@ -37,6 +37,7 @@ devices = Table(
     Column("standing", String(16), nullable=False),
     Column("first_seen", Float, nullable=False),
     Column("last_seen", Float),
+    Column("broker", String(300), nullable=False),
     Column("key", LargeBinary),
     Column("key_since", Float),
     Column("revoked_at", Float),

@@ -6,13 +6,14 @@ CREATE TABLE devices (
 	standing VARCHAR(16) NOT NULL, 
 	first_seen FLOAT NOT NULL, 
 	last_seen FLOAT, 
+	broker VARCHAR(300) NOT NULL, 
 	"key" BLOB, 
 	key_since FLOAT, 
 	revoked_at FLOAT, 
 	PRIMARY KEY (fleet, device)
 );
-INSERT INTO "devices" VALUES('home','cellar','seen',10.0,10.0,X'7B226B65796964223A202274776F227D',20.0,30.0);
-INSERT INTO "devices" VALUES('home','kitchen','enrolled',10.0,10.0,X'7B226B65796964223A20226F6E65227D',20.0,NULL);
+INSERT INTO "devices" VALUES('home','cellar','seen',10.0,10.0,'',X'7B226B65796964223A202274776F227D',20.0,30.0);
+INSERT INTO "devices" VALUES('home','kitchen','enrolled',10.0,10.0,'',X'7B226B65796964223A20226F6E65227D',20.0,NULL);
 CREATE TABLE documents (
 	fleet VARCHAR(64) NOT NULL, 
 	device VARCHAR(64) NOT NULL, 

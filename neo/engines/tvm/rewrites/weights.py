@@ -53,10 +53,10 @@ def lift_weights(module: tvm.IRModule) -> tuple[tvm.IRModule, list[NDArray[Any]]
 
 def write_weights(arrays: list[NDArray[Any]], folder: Path) -> tuple[WeightEntry, ...]:
     """Little-endian files under folder/weights; every tensor at a multiple of 64 bytes."""
-    places = place_weights([array.nbytes for array in arrays])
+    positions = place_weights([array.nbytes for array in arrays])
     files = WeightFiles(folder)
     entries = []
-    for array, place in zip(arrays, places, strict=True):
-        files.write(place, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
-        entries.append(WeightEntry(place.file, place.offset, str(array.dtype), array.shape))
+    for array, position in zip(arrays, positions, strict=True):
+        files.write(position, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+        entries.append(WeightEntry(position.file, position.offset, str(array.dtype), array.shape))
     return tuple(entries)

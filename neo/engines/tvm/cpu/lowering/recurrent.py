@@ -140,7 +140,7 @@ def _sums(cell: Cell, product: GateProduct, at: Iteration, rows: int) -> Any:
     gates = cell.blocking.gates[product.group]
     sums = T.alloc_buffer((rows * product.gates * LANES,), FLOAT, scope="local")
     for turn in range(product.gates // gates):
-        tile = _Tile(cell, product, at, rows)
+        tile = _RegisterTile(cell, product, at, rows)
         tile.sum(turn)
         for row, gate in itertools.product(range(rows), range(gates)):
             index = (row * product.gates + turn * gates + gate) * LANES
@@ -149,7 +149,7 @@ def _sums(cell: Cell, product: GateProduct, at: Iteration, rows: int) -> Any:
     return sums
 
 
-class _Tile:
+class _RegisterTile:
     """Sums in registers: of some rows, and of as many gates of one block of units as the blocking has in a tile."""
 
     def __init__(self, cell: Cell, product: GateProduct, at: Iteration, rows: int) -> None:

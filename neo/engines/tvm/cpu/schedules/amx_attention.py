@@ -63,7 +63,7 @@ def attend_in_tiles(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | 
 
 
 @dataclass(frozen=True, slots=True)
-class _Pointwise:
+class _PointwiseBlock:
     """A block without a reduction."""
 
     #: its variables: leading dimensions, row, column
@@ -75,7 +75,7 @@ class _Pointwise:
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
+class _ProductBlock:
     """A block that adds up products of pairs."""
 
     #: its spatial variables
@@ -109,11 +109,11 @@ class _TiledAttention:
     width: int
     #: name of a block -> the buffer that it writes
     buffers: dict[str, Any]
-    scores: _Product
-    biased: _Pointwise
-    powers: _Pointwise
-    values: _Product
-    last: _Pointwise
+    scores: _ProductBlock
+    biased: _PointwiseBlock
+    powers: _PointwiseBlock
+    values: _ProductBlock
+    last: _PointwiseBlock
     #: for each variable of ``last``: the dimension of the values that it is
     order: Sequence[int]
     #: of the output, without padding
@@ -156,7 +156,7 @@ def _read(schedule: Schedule) -> _TiledAttention | None:
         biased=_pointwise(described[BIASED]),
         powers=_pointwise(described[POWERS]),
         values=values,
-        last=_Pointwise(own, output.body),
+        last=_PointwiseBlock(own, output.body),
         order=order,
         columns=extent_of(output.iter_vars[order.index(len(order) - 1)]),
     )
@@ -167,17 +167,17 @@ def _is_store(block: Any) -> bool:
     return parallel and isinstance(block.body, tirx.BufferStore)
 
 
-def _pointwise(block: Any) -> _Pointwise:
-    return _Pointwise([v.var for v in block.iter_vars], block.body)
+def _pointwise(block: Any) -> _PointwiseBlock:
+    return _PointwiseBlock([v.var for v in block.iter_vars], block.body)
 
 
-def _product(block: Any) -> _Product | None:
+def _product(block: Any) -> _ProductBlock | None:
     """None unless the block multiplies bfloat16 by pairs of it."""
     *at, step = [v.var for v in block.iter_vars]
     kinds = {str(read.source.dtype): read for read in block.reads}
     if sorted(kinds) != sorted((STORAGE, PAIR)) or len(block.reads) != len(kinds):
         return None
-    return _Product(at, step, kinds[STORAGE], kinds[PAIR])
+    return _ProductBlock(at, step, kinds[STORAGE], kinds[PAIR])
 
 
 class _Writer:
@@ -214,9 +214,9 @@ class _Writer:
         def some(start: Scalar, columns: int) -> tirx.Stmt:
             wide = columns // TILE_COLUMNS
             keys = kernel.scores.corner(kernel.scores.weights, [*lead, first, start])
-            place = tirx.handle_add_byte_offset(tirx.buffer_data(self._scores), start * FLOAT_BYTES)
+            address = tirx.handle_add_byte_offset(tirx.buffer_data(self._scores), start * FLOAT_BYTES)
             reduction = self._reduction(wide, tiles.steps, (queries, kernel.row_bytes), (keys, kernel.keys))
-            return summed_up(tiles, wide, reduction, place, kernel.keys)
+            return summed_up(tiles, wide, reduction, address, kernel.keys)
 
         return self._over_columns(kernel.keys, some)
 
@@ -309,8 +309,8 @@ class _Writer:
             own = [at[index] for index in kernel.order]
             value = tirx.BufferLoad(self._values, [row * row_floats + begin + lane])
             loads = {kernel.buffers[VALUES]: value, kernel.buffers[TOTAL]: total}
-            places = dict(zip(kernel.last.at, own, strict=True))
-            indices = [replaced(index, places) for index in kernel.last.store.indices]
+            variables = dict(zip(kernel.last.at, own, strict=True))
+            indices = [replaced(index, variables) for index in kernel.last.store.indices]
             store = tirx.BufferStore(kernel.last.store.buffer, kernel.last.value(own, loads), indices)
             stores.append(vectorised(lane, lanes, store))
         return loop(row, number(0), number(self._tiles.block_rows), tirx.stmt_seq(*stores))

@@ -33,8 +33,10 @@ class Member:
     device: str
     standing: Standing
     first_seen: float
-    #: when a command last found something of it at the broker; None: never
+    #: when a command last found something of it at a broker; None: never
     last_seen: float | None
+    #: which broker that was, "host:port"; "" if it was never seen
+    broker: str
     #: the public key of its reports, as its reports carry it; None: none was seen yet
     key: bytes | None
     #: since when that key is believed
