@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -118,7 +117,7 @@ class Load:
 
 
 def make_load(folder: Path, size: int) -> Load:
-    """folder: an empty one. size: bytes of the bundle's one large file; half of it does not compress."""
+    """folder: an empty one. size: bytes of the bundle's one large file."""
     files = folder / "files"
     files.mkdir()
     seed = b"".join(number.to_bytes(8, "big") for number in range(size // 8 + 1))
@@ -135,11 +134,6 @@ def make_load(folder: Path, size: int) -> Load:
     return Load(store, assignment, KeyAuthority([signer.public_key]), bundle.size_bytes + envelope.size, _this_host())
 
 
-@contextmanager
-def light_devices(load: Load, count: int, now: float) -> Iterator[list[LightDevice]]:
-    yield [LightDevice(f"light-{number:05d}", load, now) for number in range(count)]
-
-
 def _this_host() -> Capabilities:
     host = read_host()
     engines = {"onnxruntime": "99.0"}
@@ -149,6 +143,4 @@ def _this_host() -> Capabilities:
 
 
 def _capabilities(device_id: str, host: Capabilities) -> Capabilities:
-    from dataclasses import replace
-
     return replace(host, device_id=device_id)

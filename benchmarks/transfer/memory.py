@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from benchmarks.transfer.light import LightDevice, Load
-from neo.contract.messages import NumberedChunk, Want
+from neo.contract.messages import Want
 from neo.contract.topics import Topics
 from neo.fleet.source import BlobSource
 from neo.link import Message
@@ -41,7 +41,6 @@ class _Broker:
 
     losses: Losses
     chance: random.Random
-    topics: Topics
     tallied: Tallied
     listening: dict[str, list[LightDevice]] = field(default_factory=dict)
     delivered: list[tuple[LightDevice, bytes]] = field(default_factory=list)
@@ -70,14 +69,14 @@ def simulate(
 ) -> Tallied:
     """Bring the bundle to count devices, which come one after the other within join_s."""
     topics, chance, tallied = Topics(), random.Random(seed), Tallied()  # noqa: S311 - no secret
-    broker = _Broker(losses, chance, topics, tallied)
+    broker = _Broker(losses, chance, tallied)
     now = 0.0
     source = BlobSource(load.store, topics, load.assignment.source, clock=lambda: now, max_bytes_per_s=bytes_per_s)
     devices: list[LightDevice] = []
     answers: list[tuple[float, Message]] = []
     while now < limit_s and (len(devices) < count or any(device.done_at is None for device in devices)):
         due = min(int(count * now / join_s) + 1, count) if join_s else count
-        devices += [_join(number, load, broker, now) for number in range(len(devices), due)]
+        devices += [LightDevice(f"light-{number:05d}", load, now) for number in range(len(devices), due)]
         for device, payload in broker.delivered:
             device.take(payload, now)
         broker.delivered.clear()
@@ -86,8 +85,10 @@ def simulate(
             if device.done_at is not None:
                 continue
             for ask in device.step(now):
-                where = topics.source if isinstance(ask, Want) else None
-                topic = where(load.assignment.source, "want") if where else topics.missing(load.assignment.source)
+                is_old = isinstance(ask, Want)
+                topic = (
+                    topics.source(load.assignment.source, "want") if is_old else topics.missing(load.assignment.source)
+                )
                 answers.append((now + ROUND_TRIP_S, Message(topic, ask.to_bytes(), retained=False)))
             for digest in device.expected:
                 broker.listening.setdefault(topics.blob(digest), []).append(device)
@@ -99,12 +100,3 @@ def simulate(
     tallied.seconds = now
     tallied.done = sum(device.done_at is not None for device in devices)
     return tallied
-
-
-def _join(number: int, load: Load, broker: _Broker, now: float) -> LightDevice:
-    del broker
-    return LightDevice(f"light-{number:05d}", load, now)
-
-
-def is_question(payload: bytes) -> bool:
-    return NumberedChunk.is_one(payload) and NumberedChunk.from_bytes(payload).asks

@@ -14,7 +14,7 @@ from neo.contract.oci import Descriptor
 
 Ask = Want | Missing
 
-REPORT_CHUNKS = 6  # half of what a source sends ahead, so that it need not wait
+REPORT_CHUNKS = 3  # half of what a source sends ahead to many, so that it need not wait
 ANSWER_S = 0.1  # between two answers to a source's question, which anybody can send
 SLOW_GAPS = 4  # a source that paused this many times as long as before has stopped
 

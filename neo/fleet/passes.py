@@ -17,9 +17,13 @@ from neo.contract.chunks import chunk_count, chunk_span
 from neo.contract.messages import Missing
 from neo.fleet.budget import Budget
 
-WINDOW = 12  # chunks sent to a device and not reported: less than it keeps in memory for a slow disk
+# chunks sent to a device and not reported: less than it keeps in memory for a slow disk; a broker holds as many for
+# each of many devices
+WINDOW, WINDOW_OF_MANY, MANY = 12, 6, 50
 LAG_S = 1.0  # the others wait so long for a device that does not keep up
 LOST_S = 1.5  # what was sent before that, and not seen by a device that gets nothing new, is lost
+USUAL = 4  # both at least this many times what devices need to report a chunk
+MAX_USUAL_S = 15.0
 GATHER_S = 1.5  # how long answers are waited for after a pass
 ASK_S = 0.3  # between the questions, which may be lost, too
 FORGET_S = 60.0  # a device that wants something says so every 15 s
@@ -70,10 +74,6 @@ class _Device:
         """It has named a number that was sent after it came: nobody who does not listen knows it."""
         return self.seen > self.first
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.under_way) >= WINDOW
-
 
 @dataclass(slots=True)
 class _Spread:
@@ -114,6 +114,7 @@ class Passes:
         self._spreads: collections.OrderedDict[str, _Spread] = collections.OrderedDict()
         # rises over restarts, and nobody can guess it who does not receive anything
         self._sequence = int(time.time()) << 31 | secrets.randbelow(1 << 30)
+        self._usual_s = 0.0  # between a chunk and the report that it came
         self.refused = 0  #: chunks that nobody who missed them had a budget for
 
     @property
@@ -176,7 +177,7 @@ class Passes:
             index = (spread.pending & -spread.pending).bit_length() - 1
             bit = 1 << index
             devices = [device for device in spread.wanting.values() if device.missing.get(spread.digest, 0) & bit]
-            if devices and _must_wait(devices, now):
+            if devices and self._must_wait(devices, now):
                 return None
             spread.pending ^= bit
             size = chunk_span(index, spread.blob.size)[1]
@@ -220,13 +221,20 @@ class Passes:
 
     def _send(self, spread: _Spread, index: int, devices: Sequence[_Device], now: float) -> Sending:
         number = self._number()
+        window = _window_of(devices)
         for device in devices:
             device.missing[spread.digest] &= ~(1 << index)
-            was_full = device.is_full
             device.under_way.append((number, spread.digest, index, now))
-            if device.is_full and not was_full:
+            if len(device.under_way) == window:
                 device.full_since = now
         return Sending(spread.digest, index, number, devices[0].id if len(devices) == 1 else "")
+
+    def _must_wait(self, devices: Sequence[_Device], now: float) -> bool:
+        """The slow ones set the pace, up to a point; when all are full, one of them has to say something first."""
+        window = _window_of(devices)
+        full = [device for device in devices if len(device.under_way) >= window]
+        patience = max(LAG_S, USUAL * self._usual_s)
+        return bool(full) and (len(full) == len(devices) or any(now - one.full_since < patience for one in full))
 
     def _is_paid(self, devices: Sequence[_Device], size: int, blob: Blob, now: float) -> bool:
         tried_strangers = False
@@ -255,8 +263,11 @@ class Passes:
     def _coming(self, device: _Device, now: float, *, progressed: bool) -> Mapping[str, int]:
         """Digest -> the chunks that may be on their way to the device."""
         way = device.under_way
-        while way and (way[0][0] <= device.seen or (not progressed and now - way[0][3] > LOST_S)):
-            way.popleft()
+        lost_s = max(LOST_S, USUAL * self._usual_s)
+        while way and (way[0][0] <= device.seen or (not progressed and now - way[0][3] > lost_s)):
+            number, _, _, sent_at = way.popleft()
+            if number == device.seen:
+                self._usual_s += (min(now - sent_at, MAX_USUAL_S) - self._usual_s) / USUAL
         coming: dict[str, int] = {}
         for _, digest, index, _ in way:
             coming[digest] = coming.get(digest, 0) | 1 << index
@@ -299,10 +310,8 @@ def bits_of(runs: Sequence[tuple[int, int]], count: int) -> int:
     return bits
 
 
-def _must_wait(devices: Sequence[_Device], now: float) -> bool:
-    """The slow ones set the pace, up to a point; when all are full, one of them has to say something first."""
-    full = [device for device in devices if device.is_full]
-    return bool(full) and (len(full) == len(devices) or any(now - device.full_since < LAG_S for device in full))
+def _window_of(devices: Sequence[_Device]) -> int:
+    return WINDOW if len(devices) < MANY else WINDOW_OF_MANY
 
 
 def _newest(devices: collections.OrderedDict[str, _Device]) -> Iterator[_Device]:
