@@ -11,6 +11,9 @@
     neo/v1/<fleet>/source/<id>/want          device -> source  what a device is missing
     neo/v1/<fleet>/source/<id>/presence      source -> fleet   retained, also the last will
     neo/v1/<fleet>/operator/<id>/marker      operator -> itself  "all before this has arrived"
+
+    neo/v2/<fleet>/tuf/timestamp             fleet -> devices  retained, at most 1 kB: how new the set is
+    neo/v2/<fleet>/tuf/set                   fleet -> devices  retained, at most 100 KiB: who may say what, and releases
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ class Topics:
 
     def operator(self, operator_id: str, leaf: str) -> str:
         return f"neo/v1/{self.fleet}/operator/{parse_name(operator_id, 'operator id')}/{leaf}"
+
+    def tuf(self, leaf: str) -> str:
+        """leaf: "timestamp" or "set"."""
+        return f"neo/v2/{self.fleet}/tuf/{leaf}"
 
     def devices(self, leaf: str) -> str:
         """A filter for one leaf of all devices."""
