@@ -21,6 +21,7 @@ from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
 from neo.contract.oci import Descriptor
 from neo.engines import ENGINES
+from neo.onnx_tools.files import save
 from neo.store import Store
 from neo.store.bundles import Bundle
 
@@ -90,7 +91,7 @@ def retrain(engine: str, folder: Path) -> Delta:
     store = Store(folder / "store")
     bundles = []
     for last_layer in range(2):
-        onnx.save(mobilenet_v1(last_layer), folder / "mobilenet.onnx")
+        save(mobilenet_v1(last_layer), folder / "mobilenet.onnx")
         (compiled,) = run(CompileRequest(folder / "mobilenet.onnx", store, None, engine=engine))
         bundles.append(compiled.bundle)
     return difference(*bundles)

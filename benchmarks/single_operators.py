@@ -12,6 +12,7 @@ import onnx
 from onnx import helper
 
 from benchmarks.reference import reference_outputs
+from neo.onnx_tools.files import load, save
 from neo.runtime.golden import write_golden
 
 HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -44,7 +45,7 @@ class Operator:
 
 def heavy_operators(path: Path) -> tuple[Operator, ...]:
     """In the order of their first appearance. All shapes have to be known, or to follow from those of the inputs."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    model = onnx.shape_inference.infer_shapes(load(path))
     shapes = _shapes(model.graph)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     seen: dict[str, tuple[onnx.NodeProto, int]] = {}
@@ -72,7 +73,7 @@ def reference_product(size: int = 1024) -> Operator:
 
 def write_operator(operator: Operator, folder: Path) -> None:
     """model.onnx, and golden samples with ONNX Runtime's unoptimised answers."""
-    onnx.save(operator.model, folder / MODEL_FILE)
+    save(operator.model, folder / MODEL_FILE)
     rng = np.random.default_rng(SEED)
     inputs = {
         value.name: rng.standard_normal([dim.dim_value for dim in value.type.tensor_type.shape.dim]).astype(np.float32)

@@ -38,7 +38,7 @@ from neo.runtime import engine_versions
 from neo.runtime.host import read_host
 from neo.store import Store
 from neo.supervision import reporting_deaths
-from neo.trust import load_public_keys
+from neo.trust import KeyAuthority, load_public_keys
 
 logger = logging.getLogger("edge_agent")
 
@@ -75,7 +75,7 @@ def command(config: Path | None, **options: Any) -> None:
 
 def run_agent(config: AgentConfig) -> None:
     """Until SIGTERM or SIGINT. Raises NeoError for what keeps the agent from running."""
-    keys = load_public_keys(config.trust)
+    authority = KeyAuthority(load_public_keys(config.trust))
     inbox: queue.SimpleQueue[AgentEvent] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: inbox.put(Stop(signal.Signals(received).name)))
@@ -94,9 +94,11 @@ def run_agent(config: AgentConfig) -> None:
                 deployment = Deployment(
                     config.state_dir,
                     store=store,
-                    starter=ModelStarter(slots, keys, config.threads, lambda worker: inbox.put(WorkerExited(worker))),
+                    starter=ModelStarter(
+                        slots, authority, config.threads, lambda worker: inbox.put(WorkerExited(worker))
+                    ),
                     serving=serving,
-                    rules=FetchRules(keys, capabilities, _make_room(config.state_dir, slots)),
+                    rules=FetchRules(authority, capabilities, _make_room(config.state_dir, slots)),
                     work=work,
                     # QoS 0: what is lost is asked for again anyway
                     send_want=lambda source, want: link.publish(

@@ -37,7 +37,8 @@ CONFINE_FIX = (
 # what must be there beside the engines
 _COMPILE = ("onnx",)
 _AGENT = ("paho-mqtt", "falcon", "waitress")
-_BROKER = ("amqtt", "paho-mqtt")
+_FLEET = ("paho-mqtt", "sqlalchemy", "tuf")
+_BROKER = ("amqtt", *_FLEET)
 _DEMO = ("scikit-learn",)
 
 
@@ -82,7 +83,7 @@ def _host() -> Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Extra:
     """One extra of this package."""
 
     extra: str
@@ -91,7 +92,7 @@ class _Part:
     optional: bool = False
 
 
-def _parts() -> tuple[_Part, ...]:
+def _parts() -> tuple[_Extra, ...]:
     built = [name for recipe in ENGINES.values() for name in recipe.distributions]
     opened = [opener.distribution for opener in OPENERS.values()]
     frameworks: dict[str, list[str]] = {}
@@ -99,11 +100,12 @@ def _parts() -> tuple[_Part, ...]:
         if row.extra != COMPILE_EXTRA:
             frameworks.setdefault(row.extra, []).extend(row.distributions)
     return (
-        _Part(COMPILE_EXTRA, _unique(*_COMPILE, *opened, *built)),
-        _Part("agent", _unique(*opened, *_AGENT)),
-        _Part("broker", _BROKER),
-        _Part("demo", _DEMO, optional=True),
-        *(_Part(extra, _unique(*names), optional=True) for extra, names in frameworks.items()),
+        _Extra(COMPILE_EXTRA, _unique(*_COMPILE, *opened, *built)),
+        _Extra("agent", _unique(*opened, *_AGENT)),
+        _Extra("fleet", _FLEET),
+        _Extra("broker", _BROKER),
+        _Extra("demo", _DEMO, optional=True),
+        *(_Extra(extra, _unique(*names), optional=True) for extra, names in frameworks.items()),
     )
 
 
@@ -111,7 +113,7 @@ def _unique(*names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _finding(part: _Part) -> Finding:
+def _finding(part: _Extra) -> Finding:
     extra = part.extra
     found: list[str] = []
     lacking: list[str] = []

@@ -18,8 +18,10 @@
      +-- BundleError                32   a bundle is not what its manifest says
      +-- ContractError              33   a document or message is not what its format says
      |    +-- NewerFormat           34   it is, but by a later version of neo-edge
+     +-- DatabaseError              35   the operator's database cannot be used
      +-- TrustError                 40   unsigned, wrongly signed, or a key that cannot be used
      +-- BrokerError                50   the MQTT broker cannot be reached or refuses us
+     |    +-- QueueFull             50   more messages wait for it than are kept
      +-- TransferError              51   the other side sent nothing, or the wrong bytes
      +-- DeviceError                52   a device refused or failed
      |    +-- DeviceIdInUse         53   two agents with one id
@@ -122,12 +124,20 @@ class BundleError(NeoError):
     exit_code = 32
 
 
+class DatabaseError(NeoError):
+    exit_code = 35
+
+
 class TrustError(NeoError):
     exit_code = 40
 
 
 class BrokerError(NeoError):
     exit_code = 50
+
+
+class QueueFull(BrokerError):
+    """Of one message that was not sent; the connection may be as it was."""
 
 
 class TransferError(NeoError):

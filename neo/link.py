@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neo.address import PORTS, SYSTEM_TLS, BrokerUrl, Tls
-from neo.errors import BrokerError, MissingDependency
+from neo.errors import BrokerError, MissingDependency, QueueFull
 from neo.supervision import SupervisedThread
 
 try:
@@ -178,7 +178,10 @@ class Link:
             return len(self._unsent)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
-        """Never blocks. Without a connection QoS 0 is dropped; QoS 1 waits for it, at most MAX_QUEUED messages."""
+        """Never blocks. Without a connection QoS 0 is dropped; QoS 1 waits for it, at most MAX_QUEUED messages.
+
+        Raises QueueFull if more wait: nothing of this message is sent. ``backlog`` is there to slow down before.
+        """
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN and qos > 0:
             info.rc = MQTTErrorCode.MQTT_ERR_SUCCESS  # it is queued; the library leaves the code as it was
@@ -187,7 +190,9 @@ class Link:
                 self._forget_sent()
                 self._unsent.append(info)
         elif qos > 0:
-            log.warning("dropped a message for %s: %s", topic, mqtt.error_string(info.rc))
+            raise QueueFull(
+                f"{MAX_QUEUED} messages wait for the broker at {self._url}; there is no room for one on {topic}"
+            )
 
     def stop(self) -> None:
         """Send what is queued if the broker takes it within FLUSH_S, then say goodbye: the will does not fire."""

@@ -84,18 +84,22 @@ def embedded_broker(folder: Path, *, store: Path | None = None, options: Sequenc
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[RunningBroker]:
-    """Skips the test where mosquitto is not installed."""
+def mosquitto(folder: Path, *, lines: Sequence[str] | None = None) -> Iterator[RunningBroker]:
+    """lines: of its configuration beside listener and folder; None for those of most tests. Skips the test where
+    mosquitto is not installed.
+    """
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("mosquitto is not installed: apt-get install mosquitto, or scripts/test-programs")
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "mosquitto.conf"
-    configuration.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {folder}/\n"
-        f"autosave_on_changes true\nautosave_interval 1\nsys_interval 1\nuser {os.environ.get('USER', 'root')}\n"
-    )
+    if lines is None:
+        lines = ["allow_anonymous true", "autosave_on_changes true", "autosave_interval 1", "sys_interval 1"]
+    own = [f"listener {port} 127.0.0.1", f"persistence_location {folder}/", f"user {os.environ.get('USER', 'root')}"]
+    if not any(line.startswith("persistence ") for line in lines):
+        own.append("persistence true")
+    configuration.write_text("\n".join([*own, *lines, ""]))
     broker = RunningBroker([program, "-c", str(configuration)], BrokerUrl("127.0.0.1", port))
     broker.start()
     try:

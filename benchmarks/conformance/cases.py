@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
+from neo.onnx_tools.files import load
+
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
 # what the light copies of large models are stored beside
 _PACKAGE = Path(onnx.__file__).parent.parent
@@ -58,11 +60,11 @@ def load_case(kind: str, name: str) -> Case:
         return Case(name, test.model, values, test.rtol, test.atol)
     if test.model_dir is not None:
         folder = Path(test.model_dir)
-        model = onnx.load(folder / "model.onnx")
+        model = load(folder / "model.onnx")
         values = tuple(_stored(folder, model) for folder in sorted(folder.glob("test_data_set_*")))
         return Case(name, model, values, test.rtol, test.atol)
     path = _PACKAGE / test.url
-    model = onnx.load(path)
+    model = load(path)
     return Case(name, model, (_light(path, model),), test.rtol, test.atol)
 
 

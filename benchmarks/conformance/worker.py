@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from onnx.backend.test.runner import Runner
 
@@ -35,6 +34,7 @@ from neo.errors import NeoError, ParityError
 from neo.frontends.base import Conversion, ConversionRequest
 from neo.frontends.conversion import convert
 from neo.graph import rewrite
+from neo.onnx_tools.files import save
 from neo.runtime.engine_folder import LIBRARY_FILE
 from neo.runtime.load import load_engine
 from neo.targets import HOST, load_target
@@ -69,7 +69,7 @@ def expect(case: Case, wanted: tuple[Any, ...], found: list[Any]) -> None:
 def converted(case: Case, scratch: Path) -> Conversion:
     """As ``neo compile --golden`` does it, with the first data set as the golden sample."""
     path = scratch / "case.onnx"
-    onnx.save(case.model, path)
+    save(case.model, path)
     given, wanted = case.values[0]
     arrays = [*zip(case.inputs, given, strict=False), *zip(case.model.graph.output, wanted, strict=False)]
     golden = None

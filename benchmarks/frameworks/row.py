@@ -14,8 +14,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import onnx
-
 from benchmarks.frameworks.agreement import agreement, spread
 from benchmarks.frameworks.entries import ENTRIES, Asked, Entry, Made
 from benchmarks.frameworks.results import CONVERTED, FAILED, SKIPPED, Row
@@ -25,6 +23,7 @@ from neo.frontends.base import Conversion, ConversionRequest, Sample
 from neo.frontends.recognise import recognise
 from neo.frontends.sandbox import convert
 from neo.graph.confined import rewrite_confined
+from neo.onnx_tools.files import load
 
 SAMPLES = 4
 
@@ -99,7 +98,7 @@ def _sample(conversion: Conversion, asked: Asked) -> Sample:
 
 
 def _nodes(path: Path) -> int:
-    return len(onnx.load(path, load_external_data=False).graph.node)
+    return len(load(path, weights=False).graph.node)
 
 
 def main(key: str, folder: Path) -> None:

@@ -12,12 +12,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 
 from benchmarks.reference import Arrays, reference_outputs
 from benchmarks.zoo import MODEL_FILE, ZOO, ZooModel
 from benchmarks.zoo.layers import CALIBRATION_IMAGES, calibrate, randomise
+from neo.onnx_tools.files import load, save
 from neo.runtime.golden import write_golden
 
 SEED = 0
@@ -81,12 +81,12 @@ def _export(network: torch.nn.Module, inputs: Arrays, path: Path) -> None:
             input_names=list(inputs),
             output_names=[OUTPUT],
         )
-    model = onnx.load(path)
+    model = load(path)
     # where in this machine's files every node comes from: of no use to others, and half of a small file
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
-    onnx.save(model, path)
+    save(model, path)
 
 
 if __name__ == "__main__":

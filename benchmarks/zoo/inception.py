@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.zoo.layers import ConvNorm, classifier_head
 
 # one convolution: channels, kernel
-Step = tuple[int, int | tuple[int, int]]
+Convolution = tuple[int, int | tuple[int, int]]
 
 
 class _Branches(nn.Module):
@@ -26,7 +26,7 @@ class _Branches(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
-def _chain(channels: int, steps: Sequence[Step], *, reduces: bool = False) -> nn.Sequential:
+def _chain(channels: int, steps: Sequence[Convolution], *, reduces: bool = False) -> nn.Sequential:
     """reduces: the last convolution has stride 2 and no padding."""
     layers = []
     for index, (out, kernel) in enumerate(steps):

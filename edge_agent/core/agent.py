@@ -17,7 +17,7 @@ from neo.contract.device import Capabilities
 from neo.contract.fields import ContractError
 from neo.contract.messages import DeviceState, Presence, RollCall
 from neo.contract.topics import Topics
-from neo.errors import NeoError
+from neo.errors import NeoError, QueueFull
 from neo.link import Connected, Disconnected, Message
 from neo.supervision import ThreadDied
 
@@ -82,6 +82,7 @@ class Agent:
         self._connected = False
         self._reported: DeviceState | None = None
         self._reported_at = 0.0
+        self._unsent = 0  # messages since the link had room for one
 
     def run(self) -> None:
         self._deployment.boot(self._clock.monotonic())
@@ -161,8 +162,8 @@ class Agent:
             progress_only = replace(state, at=old.at, done_bytes=old.done_bytes) == old
             if progress_only and now - self._reported_at < PROGRESS_S:
                 return
-        self._publish("state", state.to_bytes(), retain=True)
-        self._reported, self._reported_at = state, now
+        if self._publish("state", state.to_bytes(), retain=True):
+            self._reported, self._reported_at = state, now
 
     def _state(self) -> DeviceState:
         state = self._deployment.state
@@ -186,8 +187,19 @@ class Agent:
     def _send(self, message: Outgoing) -> None:
         self._publish(message.leaf, message.payload, retain=message.retain)
 
-    def _publish(self, leaf: str, payload: bytes, *, retain: bool) -> None:
-        self._link.publish(self._identity.topic(leaf), payload, retain=retain, qos=1)
+    def _publish(self, leaf: str, payload: bytes, *, retain: bool) -> bool:
+        """False if the link has no room for it; a state is then said again with the next tick."""
+        try:
+            self._link.publish(self._identity.topic(leaf), payload, retain=retain, qos=1)
+        except QueueFull as error:
+            if not self._unsent:
+                logger.warning("the broker takes no messages: %s", error.message)
+            self._unsent += 1
+            return False
+        if self._unsent:
+            logger.warning("the broker takes messages again; %d were not sent", self._unsent)
+            self._unsent = 0
+        return True
 
 
 def _bounded(error: NeoError) -> NeoError:

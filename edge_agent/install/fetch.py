@@ -5,13 +5,12 @@ Nothing is fetched before what names it was verified, and no file before the bun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from securesystemslib.signer import Key
-
-from edge_agent.install.slots import MAX_SIGNATURE_BYTES, verify_release
+from edge_agent.install.slots import MAX_SIGNATURE_BYTES
 from edge_agent.install.transfer import Transfer, TransferLimits, missing_blobs
+from neo.contract.chunks import CHUNK_BYTES, TABLE_TYPE, read_table
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.fields import MAX_JSON_BYTES, ContractError
 from neo.contract.messages import Assignment, Chunk, Want
@@ -19,6 +18,7 @@ from neo.contract.oci import Descriptor
 from neo.errors import BundleError, DiskFull, StoreError, TargetError, TrustError
 from neo.store import Store
 from neo.store.bundles import MAX_MANIFEST_BYTES, Bundle, open_bundle, parse_image
+from neo.trust import Authority
 
 # what the file system, the unpacked slot and the agent's own records need beside the blobs
 DISK_RESERVE_BYTES = 16 << 20
@@ -28,7 +28,7 @@ DISK_RESERVE_BYTES = 16 << 20
 class FetchRules:
     """make_room: drops what is no longer needed except the bundle with this digest, -> free bytes."""
 
-    keys: Sequence[Key]
+    authority: Authority
     capabilities: Callable[[], Capabilities]
     make_room: Callable[[str], int]
     limits: TransferLimits = field(default_factory=TransferLimits)
@@ -46,6 +46,7 @@ class Fetch:
         self._trusted = False
         self._store = store
         self._rules = rules
+        self._tables: Mapping[str, Sequence[bytes]] = {}
         self._stages = self._plan()
         self._device_id = rules.capabilities().device_id
         self._transfer = self._transfer_of((), now)
@@ -81,7 +82,7 @@ class Fetch:
         self._transfer.close(keep=self._trusted)
 
     def _transfer_of(self, blobs: Sequence[Descriptor], now: float) -> Transfer:
-        return Transfer(self._device_id, blobs, self._store, now, self._rules.limits)
+        return Transfer(self._device_id, blobs, self._store, now, self._rules.limits, tables=self._tables)
 
     def _plan(self) -> Iterator[Sequence[Descriptor]]:
         """Yields what to fetch next; goes on when that is in the store."""
@@ -91,7 +92,7 @@ class Fetch:
         yield [assignment.signature]
         envelope = self._store.read(assignment.signature)
         try:
-            verify_release(assignment, envelope, self._rules.keys)
+            self._rules.authority.verify_release(assignment.reference, assignment.manifest, envelope)
         except TrustError:
             if not was_here:  # what was may be a file of a bundle that is trusted
                 self._store.path(assignment.signature.digest).unlink()
@@ -105,6 +106,8 @@ class Fetch:
         bundle = open_bundle(self._store, assignment.manifest)
         self._check_device(bundle)
         self._check_disk(bundle)
+        yield [blob for table in tables_of(bundle) for blob in self._undamaged(table)]
+        self._tables = read_tables(bundle, self._store)
         self._files_known = True
         yield bundle.image.layers
         self.result = (bundle, envelope)
@@ -137,6 +140,29 @@ class Fetch:
                 hint="free some space on the device; it tries again by itself",
                 details={"needed_bytes": needed, "free_bytes": free},
             )
+
+
+def tables_of(bundle: Bundle) -> tuple[Descriptor, ...]:
+    """The chunk tables that are files of the bundle and of use here. Those of another grid are not: their blobs are
+    checked as a whole.
+    """
+    named = {chunks.table for chunks in bundle.manifest.chunks if chunks.chunk_bytes == CHUNK_BYTES}
+    tables = {layer.digest: layer for layer in bundle.image.layers if layer.media_type == TABLE_TYPE}
+    return tuple(layer for digest, layer in tables.items() if digest in named)
+
+
+def read_tables(bundle: Bundle, store: Store) -> Mapping[str, Sequence[bytes]]:
+    """Digest of a blob -> the sha256 of its chunks. The tables are in the store. Raises BundleError, StoreError."""
+    tables = {layer.digest: layer for layer in tables_of(bundle)}
+    sizes = {layer.digest: layer.size for layer in bundle.image.layers}
+    digests: dict[str, Sequence[bytes]] = {}
+    for chunks in bundle.manifest.chunks:
+        if chunks.table in tables and chunks.blob in sizes:
+            try:
+                digests[chunks.blob] = read_table(store.read(tables[chunks.table]), sizes[chunks.blob])
+            except ContractError as error:
+                raise BundleError(f"{bundle.manifest.reference}: {error.message}") from error
+    return digests
 
 
 def _check_size(descriptor: Descriptor, max_bytes: int, what: str) -> None:

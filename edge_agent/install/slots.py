@@ -20,8 +20,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from securesystemslib.signer import Key
-
 from edge_agent.worker.models import Slot
 from neo.contract.fields import ContractError
 from neo.contract.manifest import CONFIG_PATH
@@ -29,33 +27,15 @@ from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
 from neo.contract.versions import NewerFormat
 from neo.durable import replace_file, replace_symlink, sync_directory, translating_os_errors
-from neo.errors import BundleError, StoreError, TrustError
+from neo.errors import BundleError, StoreError
 from neo.store import Store
 from neo.store.bundles import Bundle, open_bundle, unpack_bundle
-from neo.trust import verify_statement
+from neo.trust import Authority
 
 BUNDLE_DIR = "bundle"
 SIGNATURE_FILE = "signature.json"
 ASSIGNMENT_FILE = "assignment.json"
 MAX_SIGNATURE_BYTES = 64 << 10
-
-
-def verify_release(assignment: Assignment, envelope: bytes, keys: Sequence[Key]) -> None:
-    """Hold an assignment against the signed statement. Raises TrustError unless a trusted key signed just that."""
-    try:
-        statement = verify_statement(envelope, keys)
-    except NewerFormat:
-        raise
-    except ContractError as error:
-        raise TrustError(f"the signed statement cannot be read: {error.message}") from error
-    signed = (statement.digest, statement.size, statement.reference)
-    assigned = (assignment.manifest.digest, assignment.manifest.size, assignment.reference)
-    if signed != assigned:
-        raise TrustError(
-            f"the signature is about {statement.reference} {statement.digest} ({statement.size} bytes), assigned was "
-            f"{assignment.reference[:200]} {assignment.manifest.digest} ({assignment.manifest.size} bytes)",
-            hint="push the bundle again; if this comes back, somebody between the operator and the device changes it",
-        )
 
 
 class Slots:
@@ -98,7 +78,7 @@ class Slots:
             fresh.rename(final)
             sync_directory(self._slots)
 
-    def check(self, digest: str, keys: Sequence[Key]) -> Slot:
+    def check(self, digest: str, authority: Authority) -> Slot:
         """Verify a slot from the signature down to every byte that will run. Raises TrustError, BundleError,
         StoreError, and NewerFormat for what a later version of the agent put there.
         """
@@ -108,7 +88,7 @@ class Slots:
             envelope = (slot / SIGNATURE_FILE).read_bytes()
             if assignment.manifest.digest != digest:
                 raise BundleError(f"{slot} holds {assignment.manifest.digest}")
-            verify_release(assignment, envelope, keys)
+            authority.verify_release(assignment.reference, assignment.manifest, envelope)
             bundle = open_bundle(self._store, assignment.manifest)
             _check_files(bundle, slot / BUNDLE_DIR)
         except NewerFormat:

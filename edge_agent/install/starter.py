@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from securesystemslib.signer import Key
 
 from edge_agent.install.slots import Slots
 from edge_agent.worker.client import Worker, WorkerLimits
 from edge_agent.worker.models import Model
+from neo.trust import Authority
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ class ModelStarter:
     """on_exit hears of every worker that ends, wanted or not. start_worker: (folder, threads, limits, on_exit)."""
 
     slots: Slots
-    keys: Sequence[Key]
+    authority: Authority
     threads: int | None
     on_exit: Callable[[Worker], None]
     limits: WorkerLimits = field(default_factory=WorkerLimits)
@@ -32,7 +31,7 @@ class ModelStarter:
 
         Raises TrustError, BundleError, StoreError, TargetError, EngineError; then no worker is left.
         """
-        slot = self.slots.check(digest, self.keys)
+        slot = self.slots.check(digest, self.authority)
         worker = self.start_worker(slot.folder, self.threads, self.limits, self.on_exit)
         try:
             parity = worker.self_test()

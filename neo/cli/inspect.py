@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neo.cli.options import is_store, json_option, open_store, store_option
+from neo.cli.options import json_option, open_store, store_option
 from neo.cli.output import emit
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def inspect_command(reference: str | None, store: Path | None, as_json: bool) -> None:
     """Show the bundle REF: inputs, outputs, engine, files, who signed it; without REF, list the store."""
     from neo.settings import store_path
+    from neo.store import is_store
     from neo.store.bundles import bundle_entries, find_bundle, open_bundle
 
     if (reference, store) == (None, None) and not is_store(store_path()):  # nothing was compiled yet

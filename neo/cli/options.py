@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from neo.fleet.db import FleetDb
     from neo.store import Store
 
 
@@ -36,6 +37,12 @@ key_option = click.option(
     type=PathArgument(dir_okay=False),
     help="The operator's private key. [default: NEO_KEY, or operator.key in the user's configuration folder]",
 )
+db_option = click.option(
+    "--db",
+    "db",
+    metavar="FILE|URL",
+    help="The operator's database: the roster of the fleet. [default: NEO_DB, or fleet.db in the user's data folder]",
+)
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use. [default: all cores]")
 
 
@@ -58,9 +65,19 @@ def open_store(path: Path | None, *, create: bool = False) -> Store:
     return Store(path or store_path(), create=create)
 
 
-def is_store(root: Path) -> bool:
-    """Whether the folder is an OCI image layout, of whatever version."""
+def open_fleet_db(where: str | None) -> FleetDb:
+    """The database at where, or the user's own; made if there is none. Raises what ``FleetDb.open`` does,
+    MissingDependency without SQLAlchemy.
+    """
+    from neo.errors import MissingDependency
+    from neo.settings import fleet_db
+
     try:
-        return (root / "oci-layout").is_file()
-    except OSError:  # a name too long, say
-        return False
+        from neo.fleet.db import FleetDb
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("sqlalchemy"):
+            raise
+        raise MissingDependency(
+            "the fleet's database needs SQLAlchemy", hint="pip install 'neo-edge[fleet]'"
+        ) from error
+    return FleetDb.open(where or fleet_db())

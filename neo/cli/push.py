@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neo.cli.options import json_option, open_store, store_option
+from neo.cli.options import db_option, json_option, open_fleet_db, open_store, store_option
 from neo.cli.output import emit, progress_console, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from neo.fleet.push import DeviceProgress, PushResult, Watcher
+
+SHOWN_ABSENT = 5
 
 _EXAMPLE = """\b
 Examples:
@@ -40,6 +42,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Assign also to a device that was never seen.")
 @click.option("--partial", is_flag=True, help="With --to all: go on although the list of devices may be incomplete.")
 @store_option
+@db_option
 @json_option
 def push_command(
     *,
@@ -53,6 +56,7 @@ def push_command(
     force: bool,
     partial: bool,
     store: Path | None,
+    db: str | None,
     as_json: bool,
 ) -> None:
     """Send a signed bundle to devices and wait until it is live.
@@ -66,10 +70,13 @@ def push_command(
 
     request = PushRequest(devices, fleet, timeout_s, not no_wait, force, partial)
     url = BrokerUrl.parse(broker or broker_url())
-    with _progress_bars() as watch:
-        result = push(reference, request, store=open_store(store), url=url, tls=Tls(ca=tls_ca), watch=watch)
+    with open_fleet_db(db) as book, _progress_bars() as watch:
+        result = push(reference, request, store=open_store(store), url=url, tls=Tls(ca=tls_ca), watch=watch, book=book)
     if ALL_DEVICES in devices and result.doubt:
         warn(f"devices may be missing, because {result.doubt}")
+    if result.absent:
+        shown = ", ".join(result.absent[:SHOWN_ABSENT]) + (", ..." if len(result.absent) > SHOWN_ABSENT else "")
+        warn(f"{len(result.absent)} devices of the roster are not heard at this broker and were left out: {shown}")
     result.raise_failures()
     emit(result.to_json(), as_json, lambda out: _print(result, out))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neo.cli.options import json_option
+from neo.cli.options import db_option, json_option, open_fleet_db
 from neo.cli.output import emit, warn
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from neo.errors import NeoError
     from neo.fleet.inventory import Inventory
+    from neo.fleet.members import Member
     from neo.fleet.records import DeviceRecord
+    from neo.link import BrokerUrl
 
 _EXAMPLE = """\b
 Examples:
@@ -34,11 +36,15 @@ Examples:
 )
 @click.option("--tls-ca", type=click.Path(dir_okay=False, path_type=Path), help="PEM certificate of the authority.")
 @click.option("--fleet", default="default", show_default=True)
+@db_option
 @json_option
-def status_command(device: str | None, broker: str | None, tls_ca: Path | None, fleet: str, as_json: bool) -> int:
+def status_command(
+    *, device: str | None, broker: str | None, tls_ca: Path | None, fleet: str, db: str | None, as_json: bool
+) -> int:
     """Show the devices of a fleet, what is live on them, and what is wrong.
 
-    Exits with 55 if devices may be missing from the list, and says why.
+    Whoever was seen at this broker before, or enrolled, and is not there now, is named too. Exits with 55 if devices
+    may be missing from the list, and says why.
     """
     from neo.contract.topics import Topics
     from neo.errors import IncompleteInventory
@@ -48,21 +54,39 @@ def status_command(device: str | None, broker: str | None, tls_ca: Path | None, 
 
     url = BrokerUrl.parse(broker or broker_url())
     inventory = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca))
+    inventory = _held_against_roster(inventory, fleet, url, db)
     records = [inventory.records[name] for name in sorted(inventory.records)]
     chosen = [record for record in records if device in (None, record.device)]
-    if device is not None and not chosen:
+    absent = [member for member in inventory.absent if device in (None, member.device)]
+    if device is not None and not chosen and not absent:
         raise _unknown(f"no device {device!r} is known at {url}", inventory)
     value = {
         "broker": str(url),
         "devices": [_to_json(record) for record in chosen],
+        "absent": [_absent_to_json(member) for member in absent],
         "complete": inventory.is_complete,
         "doubt": inventory.doubt,
     }
-    emit(value, as_json, lambda out: _print(chosen, inventory.is_complete, out))
+    emit(value, as_json, lambda out: _print(chosen, absent, inventory.is_complete, out))
     if device is not None or inventory.is_complete:
         return 0
     warn(f"devices may be missing, because {inventory.doubt}")
     return IncompleteInventory.exit_code
+
+
+def _held_against_roster(inventory: Inventory, fleet: str, url: BrokerUrl, db: str | None) -> Inventory:
+    """Looking must not need a database that can be written: then the list is what the broker shows."""
+    from neo.contract.versions import NewerFormat
+    from neo.errors import DatabaseError, DiskFull, MissingDependency
+    from neo.fleet.clock import SYSTEM_CLOCK
+    from neo.fleet.roster import Roster
+
+    try:
+        with open_fleet_db(db) as book:
+            return Roster(book, fleet, f"{url.host}:{url.port}", SYSTEM_CLOCK).check(inventory)
+    except (DatabaseError, DiskFull, MissingDependency, NewerFormat) as error:
+        warn(f"not held against the roster: {error.message}")
+        return inventory
 
 
 def _unknown(message: str, inventory: Inventory) -> NeoError:
@@ -92,14 +116,18 @@ def _to_json(record: DeviceRecord) -> dict[str, Any]:
     }
 
 
-def _print(records: list[DeviceRecord], is_complete: bool, out: Console) -> None:
+def _absent_to_json(member: Member) -> dict[str, Any]:
+    return {"device": member.device, "standing": member.standing.value, "last_seen": member.last_seen}
+
+
+def _print(records: list[DeviceRecord], absent: list[Member], is_complete: bool, out: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    if not records and not is_complete:
+    if not records and not absent and not is_complete:
         out.print("the broker has sent nothing about devices")
         return
-    if not records:
+    if not records and not absent:
         out.print("no device has connected yet; start one with: neo-agent --broker URL --device-id ID --state-dir DIR")
         return
     table = Table(box=None, pad_edge=False)
@@ -109,11 +137,16 @@ def _print(records: list[DeviceRecord], is_complete: bool, out: Console) -> None
         live = record.state.live if record.state is not None else None
         table.add_row(
             record.device,
-            Text("online", "green") if record.online else Text(_last_seen(record), "yellow"),
+            Text("online", "green") if record.online else Text(_seen(record.last_seen), "yellow"),
             _plain(f"{live.reference} {live.digest[7:19]}") if live is not None else "-",
             _plain(live.engine) if live is not None else "-",
             _phase(record),
             _plain("; ".join(record.problems), "red"),
+        )
+    for member in absent:
+        missed = "the broker holds nothing of it; `neo fleet forget` takes it off this list"
+        table.add_row(
+            member.device, Text(f"{_seen(member.last_seen)}, not heard", "red"), "-", "-", "-", Text(missed, "red")
         )
     out.print(table)
 
@@ -125,10 +158,10 @@ def _plain(text: str, style: str = "") -> Text:
     return Text("".join(char if char.isprintable() else "?" for char in text), style)
 
 
-def _last_seen(record: DeviceRecord) -> str:
-    if record.last_seen is None:
+def _seen(at: float | None) -> str:
+    if at is None:
         return "never seen"
-    ago = max(time.time() - record.last_seen, 0)
+    ago = max(time.time() - at, 0)
     for seconds, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if ago >= seconds:
             return f"seen {ago // seconds:.0f} {unit} ago"

@@ -11,8 +11,9 @@ from typing import Any
 
 from securesystemslib.signer import Signer
 
+from neo.contract.chunks import CHUNK_BYTES, TABLE_TYPE, table_path, write_table
 from neo.contract.fields import dump_object
-from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, REPORT_PATH, Manifest
+from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, REPORT_PATH, ChunkTable, Manifest
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageManifest
 from neo.errors import StoreError
 from neo.store import Store
@@ -28,7 +29,7 @@ class Draft:
 
     #: with the version "" if the next number is to be taken, which is known when it is listed
     manifest: Manifest
-    #: the files, titled
+    #: the files, titled, and the chunk tables of the large ones
     layers: tuple[Descriptor, ...]
     #: what report.json will say beside the reference; empty for no report
     report: Mapping[str, Any]
@@ -37,8 +38,8 @@ class Draft:
 def stage(store: Store, manifest: Manifest, folder: Path, report: Mapping[str, Any] | None = None) -> Draft:
     """Put every file of folder into the store. manifest, report: as ``Draft`` has them. Raises DiskFull, StoreError."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    layers = tuple(store.put_file(path, FILE_TYPE).titled(path.relative_to(folder).as_posix()) for path in files)
-    return Draft(manifest, layers, report or {})
+    layers = [store.put_file(path, FILE_TYPE).titled(path.relative_to(folder).as_posix()) for path in files]
+    return Draft(*_with_tables(store, manifest, layers), report or {})
 
 
 def publish(
@@ -97,15 +98,35 @@ def references(entries: Sequence[Descriptor]) -> frozenset[str]:
     return frozenset(e.annotations.get(REF_NAME, "") for e in entries if e.artifact_type == BUNDLE_TYPE)
 
 
+def _with_tables(
+    store: Store, manifest: Manifest, files: Sequence[Descriptor]
+) -> tuple[Manifest, tuple[Descriptor, ...]]:
+    """Put a chunk table beside every large file, and name it in the manifest.
+
+    A table is a file of the bundle like any other: who copies, keeps or serves a bundle has its tables, too.
+    """
+    large = {file.digest: file for file in files if file.size > CHUNK_BYTES}
+    tables = {digest: _put_table(store, file) for digest, file in large.items()}
+    chunks = tuple(ChunkTable(digest, table.digest, CHUNK_BYTES) for digest, table in tables.items())
+    return replace(manifest, chunks=(*manifest.chunks, *chunks)), (*files, *tables.values())
+
+
+def _put_table(store: Store, blob: Descriptor) -> Descriptor:
+    with store.path(blob.digest).open("rb") as file:
+        return store.put(write_table(file), TABLE_TYPE).titled(table_path(blob.digest))
+
+
 def _write(store: Store, draft: Draft) -> Bundle:
-    layers = list(draft.layers)
+    manifest, layers = draft.manifest, draft.layers
     if draft.report:
-        report = dump_object({"reference": draft.manifest.reference, **draft.report})
-        layers.append(store.put(report, FILE_TYPE).titled(REPORT_PATH))
-    config = store.put(draft.manifest.to_bytes(), CONFIG_TYPE)
-    image = ImageManifest(BUNDLE_TYPE, config, tuple(layers))
+        report = dump_object({"reference": manifest.reference, **draft.report})
+        file = store.put(report, FILE_TYPE).titled(REPORT_PATH)
+        manifest, added = _with_tables(store, manifest, [file])
+        layers = (*layers, *added)
+    config = store.put(manifest.to_bytes(), CONFIG_TYPE)
+    image = ImageManifest(BUNDLE_TYPE, config, layers)
     parse_image(image.to_bytes())
-    return Bundle(store.put_manifest(image), image, draft.manifest)
+    return Bundle(store.put_manifest(image), image, manifest)
 
 
 def _sign(store: Store, bundle: Bundle, signer: Signer) -> tuple[Descriptor, Descriptor]:

@@ -19,20 +19,22 @@ from neo.targets import HOST, list_targets, load_target, why_not_here
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One document. targets: names of those that it is for. shipped: it came with the package. faster: how many of its
-    kernels have a configuration that beat the choice of the model of costs; gain: by how much, their geometric mean.
-    """
+    """One document of measured configurations."""
 
     document: Document
+    #: names of the targets that it is for
     targets: tuple[str, ...]
+    #: did it come with the package?
     shipped: bool
 
     @property
     def faster(self) -> int:
+        """Number of kernels with a configuration that is faster than the default."""
         return len(self._gains)
 
     @property
     def gain(self) -> float:
+        """Geometric mean of their speed-ups."""
         gains = self._gains
         return math.exp(sum(map(math.log, gains)) / len(gains)) if gains else 1.0
 

@@ -12,6 +12,8 @@
     neo/v1/<fleet>/source/<id>/presence      source -> fleet   retained, also the last will
     neo/v1/<fleet>/operator/<id>/marker      operator -> itself  "all before this has arrived"
 
+    neo/v2/<fleet>/device/<id>/desired       fleet -> device   retained, signed: what the device shall run
+    neo/v2/<fleet>/device/<id>/report        device -> fleet   retained, signed: what it says of itself
     neo/v2/<fleet>/tuf/timestamp             fleet -> devices  retained, at most 1 kB: how new the set is
     neo/v2/<fleet>/tuf/set                   fleet -> devices  retained, at most 100 KiB: who may say what, and releases
 """
@@ -51,9 +53,24 @@ class Topics:
         """A filter for one leaf of all devices."""
         return f"neo/v1/{self.fleet}/device/+/{leaf}"
 
+    def signed(self, device_id: str, leaf: str) -> str:
+        """The topic of a signed document about one device."""
+        return f"neo/v2/{self.fleet}/device/{parse_name(device_id, 'device id')}/{leaf}"
+
+    def signed_of_devices(self, leaf: str) -> str:
+        """A filter for one signed document of all devices."""
+        return f"neo/v2/{self.fleet}/device/+/{leaf}"
+
     def device_of(self, topic: str) -> tuple[str, str] | None:
         """(device id, leaf) of a topic of this fleet's devices, None for any other topic, or an id that is no name."""
+        return self._device_of(topic, "v1")
+
+    def signed_of(self, topic: str) -> tuple[str, str] | None:
+        """As ``device_of``, for the topics of signed documents."""
+        return self._device_of(topic, "v2")
+
+    def _device_of(self, topic: str, version: str) -> tuple[str, str] | None:
         parts = topic.split("/")
-        if len(parts) == 6 and parts[:4] == ["neo", "v1", self.fleet, "device"]:
+        if len(parts) == 6 and parts[:4] == ["neo", version, self.fleet, "device"]:
             return (parts[4], parts[5]) if is_name(parts[4]) else None
         return None

@@ -16,9 +16,11 @@ CLASSES = 10
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """images: float32 (N, 1, 8, 8) in [0, 1]. labels: int64 (N,)."""
+    """Images of digits."""
 
+    #: float32 (N, 1, 8, 8) in [0, 1]
     images: NDArray[Any]
+    #: int64 (N,)
     labels: NDArray[Any]
 
 

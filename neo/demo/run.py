@@ -41,15 +41,16 @@ CLIENT_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """accuracies and agreement: 0 to 1 over the held-out images. max_abs: of the device's outputs against the source
-    framework's.
-    """
+    """What the demo has shown. Accuracies and agreement are 0 to 1, over the held-out images."""
 
     framework: str
+    #: number of held-out images
     images: int
     accuracy_source: float
     accuracy_device: float
+    #: share of images for which device and source framework give the same digit
     agreement: float
+    #: largest difference between outputs of the device and of the source framework
     max_abs: float
     compiled: CompiledBundle
     live_digest: str

@@ -27,8 +27,8 @@ def check_computes(target: Target, precision: Precision) -> None:
 class BuildOptions:
     """What a user may ask of a build: these fields go from the compiler's request to the build's as they are."""
 
-    #: Seconds for measuring configurations of kernels, by an engine that has a choice, on targets that this machine can
-    #: run; what is known already is used in any case.
+    #: Seconds for measuring configurations of kernels, if the engine has a choice and this machine can run the target's
+    #: code. Earlier measurements are used in any case.
     tune_s: float = 0.0
 
     def build_options(self) -> dict[str, Any]:
@@ -38,29 +38,32 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest(BuildOptions):
-    """onnx: the simplified model, external data beside it. inputs, outputs: as the bundle's interface has them.
-    folder: empty; the build fills it with engine.json and what belongs to it. precision: one of the engine's Recipe.
-    tuning: the folder where measured configurations of kernels are kept; None: none is used, nor kept.
-    """
+    """What an engine's build takes."""
 
+    #: the simplified model, with external data beside it
     onnx: Path
     target: Target
+    #: as in the bundle's interface
     inputs: tuple[TensorSpec, ...]
+    #: likewise
     outputs: tuple[TensorSpec, ...]
+    #: empty; the build fills it with engine.json and all that belongs to it
     folder: Path
+    #: one of those in the engine's Recipe
     precision: Precision = FP32
+    #: folder with measured configurations of kernels; None: none are read or written
     tuning: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """version: what the device's engine must be, as ``contract.device.mismatches`` reads it.
-    notes: what a person should know about this build, for the report. needs: the other engines that the device has
-    to have too, with their versions, likewise.
-    """
+    """What an engine's build returns."""
 
+    #: version of the engine that the device needs, in the form that ``contract.device.mismatches`` reads
     version: str
+    #: what a person should know about this build, for the report
     notes: tuple[str, ...] = ()
+    #: other engines that the device needs too -> their versions, likewise
     needs: Mapping[str, str] = field(default_factory=dict)
 
 

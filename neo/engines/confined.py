@@ -24,8 +24,8 @@ REQUEST_FILE = "build.json"
 
 
 def build_engine(engine: str, request: BuildRequest, scratch: Path, limits: Limits | None = None) -> BuiltEngine:
-    """Fill request.folder with the engine. scratch: an empty folder. limits: as ``isolated`` takes them, but the
-    seconds are without request.tune_s. request.tuning: the user's folder if None.
+    """Fill request.folder with the engine. scratch: an empty folder. limits: as for ``isolated``; request.tune_s is
+    added to their seconds. request.tuning: None means the user's folder.
 
     Raises EngineError, ResourceLimitExceeded, DiskFull.
     """

@@ -26,12 +26,13 @@ _HOW_TO_WRITE = "write it with numpy.savez('data.npz', x=images, labels=classes)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """inputs: by name, the samples along the first axis. labels: the true answers, as many, numbers or words. batch:
-    samples that the model takes at a time.
-    """
+    """Samples with their true answers."""
 
+    #: by name, samples along the first axis
     inputs: Arrays
+    #: the true answers, one for each sample: numbers or words
     labels: Array
+    #: number of samples that the model takes in one run
     batch: int
 
     @property

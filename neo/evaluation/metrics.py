@@ -30,9 +30,11 @@ _MOST_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """labels: (samples, ...). answers: of one output, for the same samples. Numbers: words are positions by now."""
+    """True and given answers for the same samples. Both are numbers; words were replaced by their positions."""
 
+    #: (samples, ...)
     labels: Array
+    #: of one output
     answers: Array
 
     @classmethod

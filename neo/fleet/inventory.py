@@ -9,6 +9,7 @@ from neo.contract.topics import Topics
 from neo.errors import IncompleteInventory
 from neo.fleet.brokers import identify
 from neo.fleet.clock import SYSTEM_CLOCK, Clock, NewId, random_id
+from neo.fleet.members import Member
 from neo.fleet.observe import Observer, device_topics
 from neo.fleet.reading import Reading
 from neo.fleet.records import DeviceRecord
@@ -24,6 +25,8 @@ class Inventory:
     records: Mapping[str, DeviceRecord]
     #: why devices may be missing; "" if all that were retained are here
     doubt: str = ""
+    #: in the roster, but the broker holds nothing that they have said; see ``neo.fleet.roster``
+    absent: tuple[Member, ...] = ()
 
     @property
     def is_complete(self) -> bool:

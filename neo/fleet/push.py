@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from neo.contract.messages import Assignment
 from neo.contract.topics import Topics
@@ -11,11 +12,14 @@ from neo.fleet.assign import Assigner, make_assignments, signature_of
 from neo.fleet.brokers import identify
 from neo.fleet.choose import choose_devices
 from neo.fleet.clock import SYSTEM_CLOCK, Clock, NewId, random_id
+from neo.fleet.confirm import not_kept, unconfirmed
 from neo.fleet.follow import Follower
 from neo.fleet.inventory import take_inventory
 from neo.fleet.observe import Observer, device_topics
 from neo.fleet.reading import Reading
+from neo.fleet.records import Leaf
 from neo.fleet.request import ALL_DEVICES, DeviceProgress, Outcome, PushRequest, PushResult, Stage, Watcher
+from neo.fleet.roster import Book, Roster
 from neo.fleet.serve import StandbySource
 from neo.fleet.source import source_id_of
 from neo.fleet.transport import Connection, MqttTransport, Transport
@@ -37,15 +41,20 @@ def push(
     url: BrokerUrl,
     tls: Tls = SYSTEM_TLS,
     watch: Watcher = lambda _: None,
+    book: Book | None = None,
 ) -> PushResult:
     """bundle: itself or a reference to find it by. watch: called whenever a device says something.
+    book: where the roster of the fleet is; None: nothing is remembered.
 
     Raises StoreError (no such bundle), TrustError (not signed), BrokerError, DeviceError (unknown, or the bundle does
     not fit it), IncompleteInventory (all devices are wanted and some may be missing) before anything is assigned.
     What happens on a device afterwards is in the outcomes.
     """
     transport = MqttTransport(url, tls, random_id)
-    return push_over(transport, bundle, request, store=store, watch=watch, clock=SYSTEM_CLOCK, new_id=random_id)
+    roster = None if book is None else Roster(book, request.fleet, f"{url.host}:{url.port}", SYSTEM_CLOCK)
+    return push_over(
+        transport, bundle, request, store=store, watch=watch, clock=SYSTEM_CLOCK, new_id=random_id, roster=roster
+    )
 
 
 def push_over(
@@ -57,6 +66,7 @@ def push_over(
     watch: Watcher,
     clock: Clock,
     new_id: NewId,
+    roster: Roster | None = None,
 ) -> PushResult:
     """As ``push``, over any transport, with any clock."""
     if isinstance(bundle, str):
@@ -75,13 +85,36 @@ def push_over(
     try:
         observer = Observer(topics)
         inventory = take_inventory(connection, reading, observer, source.take)
+        if roster is not None:
+            inventory = roster.check(inventory)
         devices = choose_devices(bundle, request, inventory)
         assignments = make_assignments(bundle, signature, devices, source_id, clock=clock, new_id=new_id)
         run = _Run(connection, topics, assignments, observer, source, clock)
         outcomes = run.follow(request.timeout_s, watch) if request.wait else run.assign(request.timeout_s)
     finally:
         connection.close()
-    return PushResult(bundle.manifest.reference, bundle.descriptor.digest, outcomes, inventory.doubt)
+    if not request.wait:
+        outcomes = _read_back(transport, topics, assignments, outcomes, clock=clock, timeout_s=request.timeout_s)
+    absent = tuple(member.device for member in inventory.absent) if ALL_DEVICES in request.devices else ()
+    return PushResult(bundle.manifest.reference, bundle.descriptor.digest, outcomes, inventory.doubt, absent)
+
+
+def _read_back(
+    transport: Transport,
+    topics: Topics,
+    assignments: Mapping[str, Assignment],
+    outcomes: Sequence[Outcome],
+    *,
+    clock: Clock,
+    timeout_s: float,
+) -> tuple[Outcome, ...]:
+    """The outcomes of assigning, with an error for what the broker acknowledged and does not hold."""
+    leaf = Leaf.ASSIGNMENT.value
+    taken = {topics.device(one.device, leaf): one.device for one in outcomes if one.error is None}
+    expected = {topic: assignments[device].to_bytes() for topic, device in taken.items()}
+    lost = unconfirmed(transport, expected, wildcards=[topics.devices(leaf)], clock=clock, timeout_s=timeout_s)
+    errors = {taken[topic]: not_kept([topic]) for topic in lost}
+    return tuple(replace(one, error=errors[one.device]) if one.device in errors else one for one in outcomes)
 
 
 class _Run:

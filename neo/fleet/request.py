@@ -12,6 +12,7 @@ from neo.errors import DeviceError, NeoError
 from neo.fleet.records import DeviceRecord
 
 ALL_DEVICES = "all"
+SHOWN_FAILURES = 5
 
 
 class Stage(str, enum.Enum):
@@ -68,6 +69,8 @@ class PushResult:
     outcomes: tuple[Outcome, ...]
     #: why the list of devices may lack some, which were then not pushed to; "" if it does not
     doubt: str = ""
+    #: devices of the roster that the broker shows nothing of, where all were wanted: they were not pushed to
+    absent: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         devices = [outcome.to_json() for outcome in self.outcomes]
@@ -77,6 +80,7 @@ class PushResult:
             "devices": devices,
             "complete": not self.doubt,
             "doubt": self.doubt,
+            "absent": list(self.absent),
         }
 
     def raise_failures(self) -> None:
@@ -88,7 +92,9 @@ class PushResult:
         if not errors:
             return
         kind = type(errors[0]) if len({type(error) for error in errors}) == 1 else DeviceError
-        message = "; ".join(error.message for error in errors)
+        message = "; ".join(error.message for error in errors[:SHOWN_FAILURES])
+        if len(errors) > SHOWN_FAILURES:
+            message += f"; and {len(errors) - SHOWN_FAILURES} more, which --json names"
         if len(self.outcomes) > 1:
             message = f"{len(failed)} of {len(self.outcomes)} devices failed: {message}"
         raise kind(message, hint=errors[0].hint, details=self.to_json()) from errors[0]

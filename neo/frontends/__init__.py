@@ -3,37 +3,37 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# where no other is needed: what converting to ONNX needs in any case
+# the extra that converting needs in any case; enough for frameworks that need no other
 COMPILE_EXTRA = "compile"
 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """All that the rest of the program knows of a framework."""
+    """All that the rest of the program knows about a framework."""
 
-    #: "module:function", a ConversionRequest to a SourceModel; called in the confined process, which alone imports it
+    #: "module:function", ConversionRequest -> SourceModel. Imported and called in the confined process only.
     convert: str
-    #: "module:function", a ``neo.frontends.contents.Contents`` to a key of formats, or None if it is none of these. It
-    #: may raise a NeoError about a file that is nearly one. Called in the caller's process: it imports no framework and
-    #: runs nothing of the file. "": the framework has no format of its own.
+    #: "module:function", ``neo.frontends.contents.Contents`` -> a key of formats, or None if it is no such file. It may
+    #: raise a NeoError about a file that is nearly one. Runs in the caller's process, so it imports no framework and
+    #: runs no code of the file. "": the framework has no file format.
     recognise: str = ""
-    #: format -> what to call it, with an article
+    #: format -> its name in messages, with an article
     formats: Mapping[str, str] = field(default_factory=dict)
-    #: those of the formats whose reading runs code of their author
+    #: formats that can only be read by running code of their author
     pickles: tuple[str, ...] = ()
-    #: how a user gets files that can be read, for messages
+    #: how a user can write files that can be read, for messages
     readable: tuple[str, ...] = ()
-    #: file name's ending -> what such a file should be, for messages about one that is something else
+    #: ending of a file's name -> what such a file should be, for messages about one that is something else
     endings: Mapping[str, str] = field(default_factory=dict)
-    #: a model may be named by what stands before this in its file's name
+    #: ending of a model's file that a user may leave out
     common_ending: str = ""
-    #: of this package, with which the framework is installed
+    #: extra of this package that installs the framework
     extra: str = COMPILE_EXTRA
-    #: what that extra installs, for ``neo doctor``; "a|b": either will do
+    #: distributions of that extra, for ``neo doctor``; "a|b": either will do
     distributions: tuple[str, ...] = ()
 
 
-# in the order in which they are asked whether a file is theirs
+# in the order in which their ``recognise`` is asked
 FRONTENDS = {
     "pytorch": Frontend(
         "neo.frontends.pytorch:convert",
@@ -98,7 +98,7 @@ FRONTENDS = {
         endings={".json": "an MXNet symbol file", ".params": "an MXNet parameter file"},
         common_ending="-symbol.json",
     ),
-    # a chain is code and weights, and has no format of its own
+    # a chain is built by code and has no file format
     "chainer": Frontend("neo.frontends.chainer:convert"),
     "onnx": Frontend(
         "neo.frontends.onnx:convert",

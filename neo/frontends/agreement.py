@@ -1,4 +1,4 @@
-"""Whether the converted model answers as its source does: on ordinary samples, and on special ones."""
+"""Does the converted model give the same answers as its source, on ordinary and on special samples?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from neo.frontends.special import FINITE
 
 Run = Callable[[Arrays], Arrays]
 
-# float16 itself resolves 1e-3 of a number; below these no converted model can be told from a wrong one
+# float16 has a relative precision of 1e-3; with a smaller tolerance, correct conversions would be refused
 TOLERANCE = Tolerance(max_abs=1e-5, max_rel=1e-3)
 HALF_TOLERANCE = Tolerance(max_abs=1e-3, max_rel=1e-2)
 
 
 def check_parity(source: SourceModel, samples: tuple[Sample, ...], run_onnx: Run, reference: str) -> Parity:
-    """The worst of all samples. Raises ParityError if that is too far."""
+    """Parity of the worst sample. Raises ParityError if that is out of tolerance."""
     worst = Parity(0.0, 0.0)
     for number, sample in enumerate(samples):
         actual = run_onnx(sample.inputs)
@@ -41,9 +41,9 @@ def check_parity(source: SourceModel, samples: tuple[Sample, ...], run_onnx: Run
 def check_special(
     source: SourceModel, inputs: Iterable[tuple[str, Arrays]], run_onnx: Run, reference: str
 ) -> tuple[tuple[SpecialSample, ...], tuple[str, ...]]:
-    """-> the samples of the kinds on which the source and the converted model agree, and a note about the others.
+    """-> (samples of the kinds on which source and converted model agree, notes about the others).
 
-    What the source does not take is left out. Raises ParityError where the converted model differs on finite numbers.
+    Inputs that the source refuses are left out. Raises ParityError if the converted model differs on finite numbers.
     """
     agreed: list[SpecialSample] = []
     strays: dict[str, None] = {}
@@ -71,7 +71,7 @@ def check_special(
 
 
 def _answers(source: SourceModel, inputs: list[tuple[str, Arrays]]) -> Iterator[tuple[str, Arrays, Arrays]]:
-    """(kind, inputs, the source's answer), without what it refuses."""
+    """(kind, inputs, answer of the source), without inputs that it refuses."""
     run = source.run
     if run is None:
         return
@@ -79,7 +79,7 @@ def _answers(source: SourceModel, inputs: list[tuple[str, Arrays]]) -> Iterator[
     for kind, arrays in inputs:
         groups.setdefault(kind, []).append(arrays)
     for kind, group in groups.items():
-        # whatever a framework raises: it does not take such numbers
+        # whatever a framework raises here means that it refuses such numbers
         try:
             with np.errstate(all="ignore"):
                 answers = _stacked(run, group) if source.any_rows else [_copied(run(arrays)) for arrays in group]
@@ -89,7 +89,7 @@ def _answers(source: SourceModel, inputs: list[tuple[str, Arrays]]) -> Iterator[
 
 
 def _stacked(run: Run, group: list[Arrays]) -> list[Arrays]:
-    """One call for all: a call of a classical model costs more than its rows."""
+    """One call for all inputs: for a classical model, a call costs more than its rows."""
     rows = len(next(iter(group[0].values())))
     found = run({name: np.concatenate([arrays[name] for arrays in group]) for name in group[0]})
     return [
@@ -99,7 +99,7 @@ def _stacked(run: Run, group: list[Arrays]) -> list[Arrays]:
 
 
 def _copied(answer: Arrays) -> Arrays:
-    """A framework may hand out one buffer for all answers."""
+    """Copies, because a framework may return the same buffer every time."""
     return {name: np.array(array) for name, array in answer.items()}
 
 
@@ -116,9 +116,11 @@ def _distance(source: SourceModel, spec: TensorSpec, want: Arrays, got: Arrays) 
 def _proves_a_fault(
     source: SourceModel, want: Arrays, got: Arrays, far: list[tuple[TensorSpec, Parity, Tolerance]]
 ) -> bool:
-    """Not if either side overflows: where, depends on the order of summation. Nor if the source is quantised, which
-    leaves open what a number becomes that its integers cannot hold. Nor if whole numbers alone differ, beside floats
-    that agree: then two candidates are equally good, and no framework promises which one it takes.
+    """Does the difference prove that the conversion is wrong? Not in these cases:
+
+    - one side overflows, because that depends on the order of summation;
+    - the source is quantised, because the result for numbers that do not fit its integers is not defined;
+    - only integers differ, while floats agree: among equal scores, no framework promises which one it chooses.
     """
     if source.tolerance or not all(_is_finite(array) for array in (*want.values(), *got.values())):
         return False

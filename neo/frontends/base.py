@@ -1,4 +1,4 @@
-"""What every frontend takes and gives.
+"""What every frontend takes and returns.
 
 A frontend is one file with ``convert(request) -> SourceModel``. It runs in a subprocess of its own with limits on
 memory, time and file size (``neo.frontends.sandbox``), so it may import its framework at module level.
@@ -23,13 +23,13 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Factory:
-    """Code that builds the model. reference: "package.module:name" of a function or class that is called without
-    arguments. folder: where it is imported from, before PYTHONPATH, and where it runs. weights: None if what it
-    builds has its own.
-    """
+    """Code that builds the model."""
 
+    #: "package.module:name" of a function or class that is called without arguments
     reference: str
+    #: where it is imported from, before PYTHONPATH, and where it runs
     folder: Path
+    #: None: the model that it builds has weights already
     weights: Path | None = None
 
     @property
@@ -40,67 +40,71 @@ class Factory:
 
 @dataclass(frozen=True, slots=True)
 class ConversionRequest:
-    """source: the model file or folder; with a factory its weights, or its folder if it has no weights file.
-    framework: a key of ``neo.frontends.FRONTENDS``.
+    """What ``convert`` takes."""
 
-    inputs: what the user said with --input, () if nothing. dims: sizes for named dynamic dimensions.
-    signature, outputs: --signature and --outputs, for files that hold several functions, or do not name their outputs.
-    samples: how many random inputs are run through the source framework. golden: an .npz of the user's own with
-    one array per input and output name, used instead of random inputs (and instead of the framework's answer).
-    scratch: an empty folder that the frontend may fill. processing: what is put around the converted model; golden,
-    and the Conversion that comes back, are then about the whole.
-    """
-
+    #: the model file or folder; with a factory its weights, or its folder if it has no weights file
     source: Path
+    #: a key of ``neo.frontends.FRONTENDS``
     framework: str
+    #: an empty folder that the frontend may fill
     scratch: Path
+    #: from --input; () if there is none
     inputs: tuple[TensorSpec, ...] = ()
+    #: named dynamic dimension -> its size
     dims: Mapping[str, int] = field(default_factory=dict)
+    #: from --signature, for files with several functions
     signature: str | None = None
+    #: from --outputs, for files that do not name their outputs
     outputs: tuple[str, ...] = ()
+    #: how many random inputs are run through the source framework
     samples: int = 4
     seed: int = 0
+    #: an .npz of the user with one array for each input and output, instead of random inputs and the framework's answer
     golden: Path | None = None
+    #: may pickles be read, which runs code of their author?
     trust_pickle: bool = False
+    #: is put around the converted model; golden, and the Conversion that is returned, then include it
     processing: Processing | None = None
     factory: Factory | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceModel:
-    """What ``convert`` returns, inside the subprocess.
+    """What ``convert`` returns, inside the subprocess."""
 
-    onnx: the ONNX file (external data beside it). framework: name and version, as in "pytorch 2.13.0".
-    inputs, outputs: in the model's own order; names equal the ONNX file's. run: the model in the source framework
-    itself, arrays by input name to arrays by output name; None where the framework is not installed here.
-    reference: who answers in run, if framework does not say it. proves_conversion: False if run is the converted
-    model itself in other clothes. draw: (count, seed, largest integer) to inputs, where any random ones will not do.
-    special: a seed to (kind, inputs), where those of ``neo.frontends.special`` will not do. any_rows: run also takes
-    more rows than the inputs say, as classical models do.
-    labels: of the outputs. tolerance: by output, where the source's own arithmetic is coarser than floats, as a
-    quantised model's is; why says so in a few words for the report.
-    notes: what was decided on the way that the user should know.
-    """
-
+    #: the ONNX file, with external data beside it
     onnx: Path
+    #: name and version, as in "pytorch 2.13.0"
     framework: str
+    #: in the model's order; names are those in the ONNX file
     inputs: tuple[TensorSpec, ...]
+    #: likewise
     outputs: tuple[TensorSpec, ...]
+    #: the model in the source framework: arrays by input -> arrays by output; None: the framework is not installed here
     run: Callable[[Arrays], Arrays] | None
+    #: who answers in run; "": the framework
     reference: str = ""
+    #: False if run only wraps the converted model, so that agreement with it proves nothing
     proves_conversion: bool = True
+    #: (count, seed, largest integer) -> inputs; None: any random inputs will do
     draw: Callable[[int, int, int], tuple[Arrays, ...]] | None = None
+    #: seed -> (kind, inputs) pairs; None: those of ``neo.frontends.special`` will do
     special: Callable[[int], tuple[tuple[str, Arrays], ...]] | None = None
+    #: does run take more rows than the inputs declare, as classical models do?
     any_rows: bool = False
+    #: of the outputs
     labels: tuple[OutputLabels, ...] = ()
+    #: output -> tolerance, if the source computes less precisely than floats, as a quantised model does
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    #: reason for the tolerance, for the report
     why: str = ""
+    #: decisions that the user should know about
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One input of the model and what the source framework answers to it."""
+    """One set of inputs, and the source framework's answer."""
 
     inputs: Arrays
     outputs: Arrays
@@ -108,12 +112,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SpecialSample:
-    """A sample of numbers that ordinary ones do not hold.
+    """A sample with values that random ones do not have.
 
-    The source framework and ONNX Runtime agree on the answer, so an engine with another one is wrong.
+    The source framework and ONNX Runtime agree on the answer, so an engine that gives another one is wrong.
     """
 
-    #: in words, as in "NaN"
+    #: of values, as in "NaN"
     kind: str
     inputs: Arrays
     outputs: Arrays
@@ -121,24 +125,23 @@ class SpecialSample:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What the parent process gets back from the sandbox.
-
-    reference: who answered the samples: "pytorch 2.13.0", "golden file x.npz", or, where no source framework is
-    at hand, "onnxruntime 1.32.0 on the converted model" (then parity says nothing about the conversion and is None).
-    parity: the ONNX file in onnxruntime against the samples' outputs, the worst of all samples. tolerance: how far any
-    engine's answers may be from the samples', where the usual is too strict for this model; why: the reason. special:
-    for choosing between engines only; they do not travel with the bundle.
-    """
+    """What the parent process gets from the sandbox."""
 
     onnx: Path
     framework: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     samples: tuple[Sample, ...]
+    #: who answered the samples: "pytorch 2.13.0", "golden file x.npz", or, if the source framework is not installed,
+    #: "onnxruntime 1.32.0 on the converted model"
     reference: str
+    #: of the ONNX file in onnxruntime and the worst sample; None if it would prove nothing about the conversion
     parity: Parity | None
     labels: tuple[OutputLabels, ...] = ()
+    #: for the answers of any engine, if the usual one is too strict for this model
     tolerance: Tolerance | None = None
+    #: reason for the tolerance
     why: str = ""
     notes: tuple[str, ...] = ()
+    #: for choosing between engines; they are not part of the bundle
     special: tuple[SpecialSample, ...] = ()

@@ -1,4 +1,4 @@
-"""The work of the sandboxed process: frontend, check, samples, parity. Answers with a Conversion or a NeoError."""
+"""The work of the sandboxed process: frontend, checks, samples, parity. Returns a Conversion or raises a NeoError."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _convert(request: ConversionRequest) -> Conversion:
         return _proved(request, source)
     from neo.frontends.processed import with_processing
 
-    # on its own first: behind an argmax nobody sees how far a model is off
+    # first without processing: an argmax, say, would hide differences
     inner = _proved(replace(request, golden=None), source)
     whole = _proved(request, with_processing(source, request.processing))
     if inner.parity is None or whole.parity is None:
@@ -61,7 +61,7 @@ def _convert(request: ConversionRequest) -> Conversion:
 
 
 def _proved(request: ConversionRequest, source: SourceModel) -> Conversion:
-    # here, not above: a frontend without its framework should be the first to say so
+    # imported late, so that a missing framework is reported by its frontend first
     from neo.frontends.agreement import check_parity
     from neo.frontends.onnx_file import check, open_in_onnxruntime
 
@@ -171,7 +171,7 @@ def _answered(request: ConversionRequest, source: SourceModel, run: Callable[[Ar
     except Exception:  # the source's run is any framework's, and each has errors of its own for an index out of range
         if not choosy:
             raise
-        # an integer can index a table of two entries, as token types do; a string can be the text of a number
+        # smaller integers, for tables with two entries, as token types have; they also make strings of digits
         return _run_all(request, source, run, 1)
 
 
@@ -180,5 +180,5 @@ def _run_all(
 ) -> tuple[Sample, ...]:
     draw = source.draw or partial(random_inputs, source.inputs)
     inputs = draw(request.samples, request.seed, max_integer)
-    # a framework may hand out one buffer for all answers
+    # copied, because a framework may return the same buffer every time
     return tuple(Sample(arrays, {name: np.array(a) for name, a in run(arrays).items()}) for arrays in inputs)

@@ -13,7 +13,7 @@ from typing import Any
 from neo.errors import UnsupportedModel
 from neo.frontends.json_tree import objects
 
-# arguments that Keras 3 does not know any more, with the value that means what it does anyway
+# arguments that Keras 3 no longer has, with the value that is its only behaviour now
 _GROUPS = {"groups": 1}
 _TIME_MAJOR = {"time_major": False}
 _DROPPED: dict[str, dict[str, Any]] = {
@@ -28,14 +28,14 @@ _DROPPED: dict[str, dict[str, Any]] = {
     "GRU": _TIME_MAJOR,
     "SimpleRNN": _TIME_MAJOR,
 }
-# written by Keras 2, and without a meaning in these layers
+# arguments that Keras 2 wrote although these layers ignore them
 _MEANINGLESS = {
     "SeparableConv1D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
     "SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
     "LSTM": ("implementation",),
     "GRU": ("implementation",),
 }
-# lists of one, where Keras 3 takes a list of one for something else than the one
+# arguments that may be a list of one element, which means something else to Keras 3 than the element
 _LONE = {
     "BatchNormalization": ("axis",),
     "Functional": ("input_layers", "output_layers"),

@@ -19,7 +19,7 @@ from neo.frontends.tabular import INPUT, OPSETS, Answer, Table, table_source
 
 _THRESHOLDS = "threshold="
 _CLASSIFIERS = ("binary", "multiclass")
-# LightGBM takes what is not farther from zero for zero (kZeroThreshold)
+# LightGBM treats numbers up to this distance from zero as zero (kZeroThreshold)
 _ZERO = np.float32(1e-35)
 _AVERAGED = "average_output"
 _LINEAR = "is_linear=1"
@@ -30,7 +30,7 @@ def _has_sigmoid(objective: list[str]) -> bool:
     return any(name == "sigmoid" and float(value) != 1.0 for name, _, value in words)
 
 
-# what is said of it, whether the words of the objective's line mean it, and what to do instead
+# (what it is, does the objective's line ask for it?, what to do instead)
 _IGNORED: tuple[tuple[str, Callable[[list[str]], bool], str], ...] = (
     ("the objective multiclassova", lambda words: words[:1] == ["multiclassova"], "train with multiclass"),
     ("reg_sqrt", lambda words: "sqrt" in words[1:], "train on the square root yourself, and square the prediction"),
@@ -125,7 +125,7 @@ def _decides_alike(thresholds: list[float]) -> list[float]:
     limit = float(np.finfo(np.float32).max)
     near = np.clip(exact, -limit, limit).astype(np.float32)
     below = np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near)
-    # between zero and these, x <= t holds for no x on the other side of zero, and for all on its own side
+    # LightGBM treats inputs within _ZERO of zero as zero: x <= t holds for none of them if t < 0, for all if t >= 0
     below = np.where((exact >= -_ZERO) & (exact < 0), np.nextafter(-_ZERO, np.float32(-np.inf)), below)
     below = np.where((exact >= 0) & (exact < _ZERO), _ZERO, below)
     return [float(value) for value in below]
@@ -146,7 +146,9 @@ def _splits_of_tree(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _refuse_what_onnxmltools_ignores(text: str, booster: Any) -> None:
-    """Options that it passes over without a word: the answers would be wrong, with some only on some rows."""
+    """Raises UnsupportedModel for options that onnxmltools silently ignores: answers would be wrong on all or some
+    rows.
+    """
     lines = frozenset(text.splitlines())
     objective = next((line.removeprefix("objective=").split() for line in lines if line.startswith("objective=")), [])
     columns = sorted({node["split_feature"] for node in _splits(booster) if node["missing_type"] == "Zero"})

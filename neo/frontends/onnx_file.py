@@ -1,6 +1,6 @@
 """What all frontends do with an ONNX file: read its interface, fix its shapes, run it in ONNX Runtime.
 
-Files stay on disk: a protobuf message cannot hold 2 GiB, so weights may lie beside the model.
+Models stay in files, because weights may be beside them: a protobuf message cannot hold 2 GiB.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def _dtype_name(elem_type: int) -> str:
 
 
 def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
-    """Writes the shapes of ``inputs`` into the file and works out all others anew from them. Inputs with a value in
-    the file become constants: before IR version 4 every weight was an input as well.
+    """Writes the shapes of ``inputs`` into the file and infers all others again. Inputs that have a value in the file
+    become constants: before IR version 4 every weight was an input too.
 
     Raises ModelError if the shapes contradict each other further down.
     """
@@ -118,7 +118,7 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
 
 
 def _close_outputs(path: Path) -> None:
-    """Sizes of outputs that ONNX's inference leaves open, where ONNX Runtime works them out: it folds constants."""
+    """Sets sizes of outputs that ONNX's inference leaves open, but ONNX Runtime finds by folding constants."""
     model = load(path, weights=False)
     dims = {value.name: value.type.tensor_type.shape.dim for value in model.graph.output}
     if all(dim.HasField("dim_value") for shape in dims.values() for dim in shape):
@@ -151,7 +151,7 @@ def _close_known_inputs(model: onnx.ModelProto) -> None:
 
 
 def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> dict[str, Dim]:
-    """Returns what became of the dimensions that had a name."""
+    """-> name of a dimension -> what it has become."""
     renamed: dict[str, Dim] = {}
     for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
         if dim.dim_param:
@@ -168,8 +168,8 @@ def _set_dim(dim: Any, size: Dim) -> None:
 
 
 def _rename_dims(value: onnx.ValueInfoProto, renamed: dict[str, Dim]) -> None:
-    """Keeps the rank, which inference may not find again, and the sizes that follow from an input's; where no size
-    was given to a name, also those that the file states.
+    """Keeps the rank, which inference may not find again, and the sizes of dimensions that inputs have too. Sizes that
+    the file states are kept only if no dimension of an input got a size.
     """
     resized = any(isinstance(size, int) for size in renamed.values())
     for dim in value.type.tensor_type.shape.dim:

@@ -1,4 +1,4 @@
-"""The edges of an ONNX graph as exporters write them: sizes that are none, outputs without a shape."""
+"""Repairs the interface of an ONNX graph: exporters write invalid sizes, and outputs without a shape."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from neo.onnx_tools.walk import graphs
 
 
 def tidy_interface(path: Path, model: onnx.ModelProto) -> bool:
-    """Makes model and its file, a copy of our own, say no more about sizes than is known; -> whether it is complete.
+    """Removes invalid sizes from model and its file, which is our own copy; -> is the interface complete?
 
-    A size below 0, or with a name that is no name ("?", "floor(h/2)"), is forgotten at every depth: with one such name
-    twice, two sizes would be taken for one. An output without type or shape gets what inference finds; the file is not
-    complete if that is nothing, as it may be until the inputs have fixed sizes.
+    Sizes below 0 and names that are no identifiers ("?", "floor(h/2)") are removed, in subgraphs too: if such a name
+    occurs twice, different sizes would count as equal. Outputs without type or shape get those that inference finds.
+    The interface is incomplete if it finds none, as may be until the inputs have fixed sizes.
     """
     if _forget(model, lambda dim: dim.dim_value < 0 or bool(dim.dim_param and not is_dim_name(dim.dim_param))):
         save(model, path)
@@ -30,7 +30,9 @@ def tidy_interface(path: Path, model: onnx.ModelProto) -> bool:
 
 
 def forget_empty(path: Path) -> None:
-    """Sizes of 0, where the user says that an input has some other: then no size that follows from it holds."""
+    """Removes sizes of 0. For models whose inputs have size 0 in the file but not for the user: sizes that were derived
+    from it are wrong.
+    """
     model = load(path, weights=False)
     if _forget(model, lambda dim: dim.HasField("dim_value") and dim.dim_value == 0):
         save(model, path)

@@ -1,8 +1,9 @@
-"""Operators that ONNX Runtime lacks, said in others that it has.
+"""Replaces operators that ONNX Runtime lacks by others that it has.
 
-Two ways, both ONNX's own: many newer operators are defined as functions of older ones, which can stand in their place;
-and a model can be rewritten for another version of the operator set, where the same operator has an implementation.
-Source: https://onnx.ai/onnx/intro/concepts.html (functions), https://onnx.ai/onnx/api/version_converter.html
+In two ways, which are both part of ONNX: many newer operators are defined as functions of older ones, which can be
+inlined; and a model can be converted to another version of the operator set, in which the operator has an
+implementation. Source: https://onnx.ai/onnx/intro/concepts.html (functions),
+https://onnx.ai/onnx/api/version_converter.html
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from neo.onnx_tools.walk import nodes
 # ONNX Runtime promises nothing for models of older operator sets
 OLDEST_OPSET = 7
 _MAX_STEPS = 16
-# how ONNX Runtime names what it lacks; there is no other way to ask it
+# ONNX Runtime's messages about missing kernels, the only way to find out what it lacks
 _LACKING = re.compile(r"(?:implementation for|kernel for|Fatal error:) (?:([\w.]+):)?(\w+) ?\((-?\d+)\)")
 
 

@@ -1,4 +1,4 @@
-"""A converted model with pre- and post-processing around it is a source model again."""
+"""Puts pre- and post-processing around a converted model; the result is a source model again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from neo.frontends.base import Arrays, SourceModel
 from neo.frontends.onnx_file import open_in_onnxruntime
 from neo.frontends.samples import random_inputs
 from neo.processing.attach import attach
+from neo.processing.binding import bind
 from neo.processing.documents import Processing
-from neo.processing.plan import plan
 from neo.processing.reference import Reference
 from neo.processing.text import TextPreprocess
 from neo.runtime.extensions import DISTRIBUTION, extensions_library
 
 
 def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
-    """Run becomes: numpy, the source framework, numpy; nothing of ONNX, where the framework is at hand.
+    """The result's run is: numpy, the source framework, numpy. No ONNX is involved if the framework is installed.
 
     Raises InputSpecError or UsageError if the documents do not fit the model, MissingDependency for text without ONNX
     Runtime's extensions.
@@ -29,16 +29,16 @@ def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
         raise MissingDependency(
             f"text is split by {DISTRIBUTION}, which is not installed", hint="pip install 'neo-edge[text]'"
         )
-    planned = plan(processing, source.inputs, source.outputs)
+    binding = bind(processing, source.inputs, source.outputs)
     path = _free_name(source.onnx)
-    attach(source.onnx, processing, planned, path)
+    attach(source.onnx, processing, binding, path)
     reference, run = source.reference or source.framework, source.run
     if run is None:
         run, runtime = open_in_onnxruntime(source.onnx)
         reference = f"{runtime} on the converted model"
-    whole = Reference(processing, planned, run)
-    untouched = set(planned.outputs) & set(source.outputs)
-    others = tuple(spec for spec in planned.inputs if planned.raw is None or spec.name != planned.raw.name)
+    whole = Reference(processing, binding, run)
+    untouched = set(binding.outputs) & set(source.outputs)
+    others = tuple(spec for spec in binding.inputs if binding.raw is None or spec.name != binding.raw.name)
 
     def draw(count: int, seed: int, max_integer: int) -> tuple[Arrays, ...]:
         def draw_others(rng: np.random.Generator) -> Arrays:
@@ -49,17 +49,17 @@ def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
     return replace(
         source,
         onnx=path,
-        inputs=planned.inputs,
-        outputs=planned.outputs,
+        inputs=binding.inputs,
+        outputs=binding.outputs,
         run=whole.answer,
         reference=f"{reference}, with pre- and post-processing by numpy",
         proves_conversion=source.run is not None,
         draw=draw,
-        # what is drawn for the whole avoids near ties, which change places from engine to engine; these would not
+        # special samples have near ties, whose order differs between engines; ``draw`` avoids them
         special=None if processing.postprocess is None else lambda _seed: (),
         any_rows=False,
-        labels=planned.labels,
-        # a quantised model's tolerance counts steps of its outputs, and says nothing about what was made of them
+        labels=binding.labels,
+        # the tolerance of a quantised model is in steps of its outputs; it does not apply to what is computed from them
         tolerance={spec.name: source.tolerance[spec.name] for spec in untouched if spec.name in source.tolerance},
     )
 

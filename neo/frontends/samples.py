@@ -1,4 +1,4 @@
-"""Inputs to compare two versions of a model on: random ones, or the user's own."""
+"""Inputs for comparing two versions of a model: random ones, or the user's own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from neo.contract.tensors import Dim, TensorSpec
 from neo.errors import InputSpecError
 from neo.frontends.base import Arrays, Sample
 
-# small enough for any vocabulary or table of a real model, large enough to tell entries apart
+# small enough to index any vocabulary or table of a real model, large enough to reach different entries
 MAX_INTEGER = 9
-# for strings that nothing is known about; in the second attempt numbers, which a Cast can read
+# for strings whose vocabulary is unknown; the second attempt uses digits, which a Cast can read
 WORDS = ("red", "green", "blue", "small", "large", "Yes", "no", "two words", "1", "")
 DIGITS = ("0", "1")
 _HOW_TO_WRITE = "write it with numpy.savez(path, x=..., output=...)"
@@ -30,12 +30,12 @@ def random_inputs(
     max_integer: int = MAX_INTEGER,
     words: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Arrays, ...]:
-    """``count`` inputs that depend on nothing but the arguments.
+    """``count`` inputs that depend only on the arguments.
 
-    Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, int8 (quantised data) -128 to
-    127, other integers 0 or 1 in what calls itself a mask, else 0 to ``max_integer``: they are mostly indices. Strings
-    are of ``words``, by input; where that says nothing, short ones, or digits if ``max_integer`` is below 9. A
-    dimension that is still dynamic gets the size 1.
+    Floats are standard normal, bool is a fair coin, uint8 (usually pixels) 0 to 255, int8 (quantised data) -128 to 127.
+    Other integers are mostly indices: 0 to ``max_integer``, but 0 or 1 in inputs with "mask" in their names. Strings
+    are chosen from ``words`` by input, else from a few short ones, or digits if ``max_integer`` is below 9. Dimensions
+    that are still dynamic get size 1.
     """
     return tuple(
         _one_input(specs, np.random.default_rng([seed, number]), max_integer, words or {}) for number in range(count)
@@ -43,7 +43,7 @@ def random_inputs(
 
 
 def drawn_by(one: Callable[[np.random.Generator], Arrays]) -> Callable[[int, int, int], tuple[Arrays, ...]]:
-    """What ``SourceModel.draw`` is, for a model that knows itself which integers it takes."""
+    """A ``SourceModel.draw`` for a model that knows which integers it takes. one: draws one set of inputs."""
 
     def draw(count: int, seed: int, _max_integer: int) -> tuple[Arrays, ...]:
         return tuple(one(np.random.default_rng([seed, number])) for number in range(count))
@@ -76,7 +76,7 @@ def _random_array(spec: TensorSpec, rng: np.random.Generator, max_integer: int) 
         return np.asarray(rng.standard_normal(shape))
     if spec.dtype == "bool":
         return np.asarray(rng.integers(0, 1, shape, endpoint=True))
-    # a model multiplies what a mask leaves with a huge number: with a mask of 5, nothing else is left of it
+    # models add a huge negative number times (1 - mask): a mask of 5 would drown everything else
     usual = (0, 1 if "mask" in spec.name.lower() else max_integer)
     least, largest = {"uint8": (0, 255), "int8": (-128, 127)}.get(spec.dtype, usual)
     return np.asarray(rng.integers(least, largest, shape, endpoint=True))
@@ -112,7 +112,7 @@ def read_golden(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tenso
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        # opened here: numpy leaves a damaged file open
+        # opened here, because numpy does not close a damaged file
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, NpzFile):

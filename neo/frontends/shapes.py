@@ -1,4 +1,4 @@
-"""Which size every dimension of the inputs gets: the model's own, the user's, or one for the batch."""
+"""The size of every dimension of the inputs: the model's, the user's, or 1 for the batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def fix_inputs(
     *,
     nameless: Container[str] = (),
 ) -> tuple[TensorSpec, ...]:
-    """The model's inputs (``declared``, in its order) with the sizes that --input (``given``) and --dim (``dims``) say.
+    """The model's inputs (``declared``, in its order) with sizes from --input (``given``) and --dim (``dims``).
 
-    A named first dimension that nobody mentions, the batch, becomes 1; any other one needs a size. A name that the
-    user writes in --input, as in x=float32[N,3,8,8], stays dynamic unless --dim gives it a size. nameless: names that
-    we gave, not the model: two inputs with one of these may be given two sizes. Raises InputSpecError for an unknown
-    input or dimension, a dtype or shape that contradicts the model, and a dimension without a size.
+    A named first dimension without a size is the batch and becomes 1; any other needs a size. A name in --input, as in
+    x=float32[N,3,8,8], stays dynamic unless --dim gives it a size. nameless: names that were made up by us, so two
+    inputs with the same one may have different sizes. Raises InputSpecError for an unknown input or dimension, a dtype
+    or shape that contradicts the model, and a dimension without a size.
     """
     described = _by_name(given, declared)
     for spec in declared:
@@ -45,11 +45,11 @@ def fix_inputs(
 def name_dims(
     shapes: Mapping[str, Sequence[int | str | None]], taken: Container[str] = (), *, batch: bool = True
 ) -> tuple[dict[str, tuple[Dim, ...]], frozenset[str]]:
-    """-> the shapes, by tensor, with a name for every dimension, and the names that were made up here.
+    """-> (tensor -> shape with a name for every dynamic dimension, names that were made up here).
 
-    A dimension has no name if it is None, negative, or called what is no name, as "?" or "floor(h/2)": exporters write
-    such for a size that they do not know, and two of them are two sizes. Only the first of each tensor has one name,
-    N, if batch. taken: names that already mean something else.
+    A dimension has no name if it is None, negative, or no identifier, as "?" or "floor(h/2)": exporters write those for
+    unknown sizes, and two of them may differ. Each gets a name of its own, except that with ``batch`` the first
+    dimensions of all tensors share the name N. taken: names that are in use already.
     """
     stated = {dim for shape in shapes.values() for dim in shape if isinstance(dim, str) and is_dim_name(dim)}
     made_up: set[str] = set()
@@ -71,7 +71,7 @@ def name_dims(
 
 
 def dim_name(tensor: str, axis: int) -> str:
-    """What to call a dynamic dimension without a name: N if it comes first, else as in image_2."""
+    """Name for a dynamic dimension without one: N for the first, else as in image_2."""
     return BATCH if axis == 0 else _label(tensor, axis)
 
 
@@ -107,7 +107,7 @@ def _check_fits(given: TensorSpec, declared: TensorSpec) -> None:
 
 def _fits(given: Dim, declared: Dim) -> bool:
     if isinstance(declared, int):
-        # no data at all is what some exporters write for "any number"
+        # some exporters write 0 for "any number"
         return given == declared or (declared == 0 and isinstance(given, int) and given >= 1)
     return not isinstance(given, int) or given >= 1
 
@@ -135,7 +135,7 @@ def _bind(
     dims: Mapping[str, int],
     nameless: Container[str],
 ) -> dict[str, Dim]:
-    """What each declared name stands for: two dimensions with one name have one size."""
+    """Declared name -> its size. Dimensions with the same name have the same size."""
     bound: dict[str, Dim] = dict(dims)
     for spec in declared:
         if spec.name not in described:
@@ -154,7 +154,7 @@ def _sized(spec: TensorSpec, sizes: Mapping[str, Dim]) -> TensorSpec:
 
 
 def _open(spec: TensorSpec, bound: Mapping[str, Dim]) -> bool:
-    """Whether a dimension is left that the user has not declared dynamic through another input."""
+    """Is a dimension left without a size that the user has not declared dynamic through another input?"""
     return any(dim not in bound.values() for dim in spec.dynamic_dims)
 
 

@@ -38,11 +38,11 @@ from neo.frontends.tabular import COLUMN, INPUT, OPSETS, Answer, Table, table_so
 
 # what skl2onnx calls the only output of a regressor or transformer
 _VARIABLE = "variable"
-# what CountVectorizer takes for a word, and the same in the syntax that ONNX Runtime reads (RE2)
+# CountVectorizer's default pattern for words, and the same in the syntax of ONNX Runtime (RE2)
 _USUAL_PATTERN = r"(?u)\b\w\w+\b"
 _WORD = r"[\p{L}\p{N}_]{2,}"
-# scikit-learn's own holders of numbers, which skops does not vouch for since a forged one can crash the process; that
-# is what this one is confined for. And the type of a column, which skops reads off an empty array
+# scikit-learn's own containers of numbers. skops does not trust them, since a forged one can crash the process; but
+# this process is confined. And the type of a column, which skops reads from an empty array
 _HOLDERS = re.compile(
     r"numpy\.dtype|sklearn\.(tree\._tree\.Tree|ensemble\._hist_gradient_boosting\.predictor\.TreePredictor"
     r"|metrics\._dist_metrics\.\w+|neighbors\._(kd|ball)_tree\.\w+|neural_network\._stochastic_optimizers\.\w+)"
@@ -145,7 +145,7 @@ def _fitted(estimator: Any, path: Path) -> Any:
 
 
 def _refuse_what_skl2onnx_ignores(model: Any) -> None:
-    """Parts of HistGradientBoosting that its converter passes over without a word."""
+    """Raises UnsupportedModel for parts of HistGradientBoosting that its converter silently ignores."""
     for part in estimators(model):
         if not hasattr(part, "_predictors"):
             continue

@@ -132,9 +132,8 @@ def columns_of(model: Any) -> tuple[Column, ...]:
 
 
 def _told_apart(vectorizer: Any) -> tuple[str, ...]:
-    """What it counts, words and sequences of words, also with stop words in between; of very many, some from all over.
-
-    A text of these shows whether another program splits it alike.
+    """Words and sequences of words that the vectorizer counts, also with stop words in between; a spread-out selection
+    if there are very many. A text of these shows whether another program splits it in the same way.
     """
     counted = sorted(map(str, vectorizer.vocabulary_))
     stops = sorted(vectorizer.get_stop_words() or ())

@@ -1,4 +1,4 @@
-"""What skl2onnx leaves out of scikit-learn's trees: where rows with a missing value go, and thresholds as float32."""
+"""What skl2onnx gets wrong in scikit-learn's trees: the branch for missing values, and thresholds as float32."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _TRACKS = "nodes_missing_value_tracks_true"
 
 
 def float32_thresholds(model: Any) -> Any:
-    """The same model for float32 inputs, where it has trees of HistGradientBoosting: a float32 x is at most t if and
-    only if it is at most the largest float32 that is not above t. skl2onnx rounds these to the nearest.
+    """The same model for float32 inputs, with thresholds of HistGradientBoosting rounded down to float32: for a float32
+    x, x <= t if and only if x is at most the largest float32 that is not above t. skl2onnx rounds to the nearest.
     """
     rounded = copy.deepcopy(model)
     for part in estimators(rounded):
@@ -30,8 +30,8 @@ def float32_thresholds(model: Any) -> Any:
 
 
 def keep_missing_values(converted: onnx.ModelProto, model: Any) -> None:
-    """Rows with a missing value take the way that the training chose. Nothing is changed if the trees of the two are
-    not the same ones in the same order.
+    """Rows with a missing value take the branch that training chose. Changes nothing if the two models do not have the
+    same trees in the same order.
     """
     ours = [tree for part in estimators(model) if (tree := getattr(part, "tree_", None)) is not None]
     ensembles = (node for node in converted.graph.node if node.op_type.startswith("TreeEnsemble"))

@@ -15,8 +15,9 @@ _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """path, framework, factory: as in ``neo.frontends.base.ConversionRequest``."""
+    """A model as ``neo.frontends.base.ConversionRequest`` names it."""
 
+    #: its ``source``
     path: Path
     framework: str
     factory: Factory | None = None

@@ -1,6 +1,6 @@
-"""Inputs that random samples never hold: zeros, NaN, infinities, extremes, equal values.
+"""Inputs with values that random samples do not have: zeros, NaN, infinities, extremes, equal values.
 
-They tell a faulty conversion or engine from a right one where ordinary numbers do not.
+They reveal faults of a conversion or an engine that ordinary numbers do not.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ NAN = "NaN"
 SOME_NAN = "NaN among numbers"
 FINITE = frozenset([ZEROS, REPEATED, SMALLEST, LARGEST, BOUNDARIES])
 
-# among equal values, no framework promises which it takes
+# these choose between values; no framework promises which of several equal ones
 _CHOOSE = frozenset(["TopK", "NonMaxSuppression"])
-# sums of the largest numbers overflow or not depending on the order of summation, which is the engine's own
+# these add up: whether sums of the largest numbers overflow depends on the order of summation, which engines may choose
 _SUM = frozenset(
     [
         *("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "AveragePool", "GlobalAveragePool", "LpPool"),
@@ -39,17 +39,17 @@ _SUM = frozenset(
         *("FusedConv", "FusedMatMul", "FusedGemm", "Add", "Sub", "Mul", "Softmax", "LogSoftmax"),
     ]
 )
-# transformed convolutions (Winograd) mix neighbours: one NaN then reaches more of the answer than the definition says
+# Winograd convolutions mix neighbouring pixels, so a NaN spreads to more outputs than the definition says
 _WINDOWS = frozenset(["Conv", "ConvTranspose", "FusedConv", "QLinearConv"])
 
 
 def special_inputs(
     model: onnx.ModelProto, base: Arrays, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec], seed: int
 ) -> Iterator[tuple[str, Arrays]]:
-    """(kind, inputs), each like base, an ordinary sample, but for the floats, and integers of 8 bits (pixels).
+    """(kind, inputs): copies of base, an ordinary sample, with other floats and 8-bit integers (pixels).
 
-    Other integers are indices or lengths, strings are words: they stay. So do scalars, which are parameters. Nothing
-    for a model whose values decide how large its tensors are or how often it loops: it could fill memory, or never end.
+    Other integers (indices, lengths), strings (words) and scalars (parameters) stay. Yields nothing for a model whose
+    values determine the size of its tensors or the number of its iterations: it could fill memory or never end.
     """
     specs = tuple(inputs)
     operators = {node.op_type for node in model_nodes(model)}
@@ -68,8 +68,8 @@ def special_inputs(
 
 
 def has_one_answer(kind: str, model: onnx.ModelProto) -> bool:
-    """Whether the model's answer to this kind follows from its definition: not among equal values, of which it takes
-    some; sums of the largest numbers are equal too, namely infinite.
+    """Does the model's definition determine the answer for this kind? Not if the model chooses between equal values.
+    Sums of the largest numbers are equal values too: infinity.
     """
     return kind not in {ZEROS, SMALLEST, REPEATED, LARGEST} or all(
         node.op_type not in _CHOOSE for node in model_nodes(model)
@@ -77,7 +77,7 @@ def has_one_answer(kind: str, model: onnx.ModelProto) -> bool:
 
 
 def decides_between_engines(kind: str, model: onnx.ModelProto) -> bool:
-    """Whether an engine whose answers to this kind differ is wrong."""
+    """Is an engine wrong if its answers for this kind differ?"""
     return kind != LARGEST or not any(node.op_type in _SUM for node in model_nodes(model))
 
 
@@ -85,7 +85,9 @@ Fill = Callable[[NDArray[Any], np.random.Generator], NDArray[Any] | None]
 
 
 def _of(floats: Callable[[Any], tuple[float, ...]], bytes_: Callable[[Any], tuple[int, ...]] = lambda _: ()) -> Fill:
-    """Each value one of these, at random. They take what numpy says of the dtype."""
+    """Fills with values that are chosen at random. floats, bytes_: numpy's finfo or iinfo of the dtype -> the
+    values.
+    """
 
     def fill(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any] | None:
         values: tuple[float, ...] = ()
@@ -109,13 +111,13 @@ def _some_nan(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any] | N
 
 
 def smallest(info: Any) -> tuple[float, ...]:
-    """Of both signs, denormal ones and zero too."""
+    """The smallest numbers of both signs, denormal ones and zero included."""
     tiny, denormal = float(info.tiny), float(info.smallest_subnormal)
     return (tiny, -tiny, denormal, -denormal, -0.0)
 
 
 def _largest(info: Any) -> tuple[float, ...]:
-    # a power of two: it does not overflow in a type with the same exponents and fewer digits, as bfloat16 has
+    # a power of two does not overflow in a type with the same exponent range and fewer digits, such as bfloat16
     power = float(np.ldexp(1.0, info.maxexp - 1))
     return (power, -power)
 

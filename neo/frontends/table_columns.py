@@ -1,4 +1,4 @@
-"""What the columns of a table may hold, and rows that are drawn from them."""
+"""The values that the columns of a table may have, and random rows of them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from numpy.typing import NDArray
 from neo.contract.strings import STRING
 
 _TEXT_LENGTH = 8
-# LightGBM's largest threshold, 1.8e308, parts missing values from all others: between it and -1 no draw is ordinary
+# LightGBM's largest threshold, 1.8e308, separates missing values from all others; columns are not drawn up to it
 _HUGE = 1e30
-# what any text has between the words that a model knows, and what splits words in more than one way
+# words between those that a model knows, some of which tokenizers split in different ways
 _ANY_WORDS = ("a", "I", "don't", "Über-naïve,", "42", "x_1", "end.", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The values of one column lie between low and high, or are choices, or words; of a text, several words each.
-    boundaries: the thresholds of splits on it.
-    """
+    """The values of one column: numbers between low and high, unless there are choices or words."""
 
     low: float = -3.0
     high: float = 3.0
+    #: the numbers that it may have
     choices: tuple[float, ...] = ()
+    #: the strings that it may have
     words: tuple[str, ...] = ()
+    #: is each value a text of several words?
     text: bool = False
+    #: thresholds of the splits on this column
     boundaries: tuple[float, ...] = ()
 
     @property
@@ -51,7 +53,7 @@ def around(thresholds: Iterable[tuple[int, float]], features: int) -> tuple[Colu
     """Columns whose values fall on both sides of all thresholds, given as (column, threshold)."""
     found: dict[int, list[float]] = {}
     for column, threshold in thresholds:
-        if np.isfinite(threshold):  # an infinite one parts missing values from all others
+        if np.isfinite(threshold):  # an infinite one separates missing values from all others
             found.setdefault(column, []).append(threshold)
     return tuple(_around(found[column]) if column in found else Column() for column in range(features))
 

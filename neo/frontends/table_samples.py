@@ -1,4 +1,4 @@
-"""Rows that tell a faulty tree from a right one: zeros, missing values, the very values that splits compare with."""
+"""Rows that reveal faults of a tree: zeros, missing values, the thresholds of its splits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from neo.frontends.table_columns import Column, drawn_rows
 
 ROWS = 64
 
-Rows = NDArray[Any]
-# how much of a row is replaced where the rest of it has to stay ordinary
+Samples = NDArray[Any]
+# share of a column's values that is replaced
 _PART = 0.4
 
 
-def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Rows]]:
-    """(kind, ROWS rows): float32, or object if there are words among the columns; as ``drawn_rows``, but for columns
-    of plain numbers. Categories and words stay: others than the known ones are refused or ignored, as the model says.
+def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Samples]]:
+    """(kind, ROWS rows), as ``drawn_rows`` gives them, but with special values in columns of numbers.
+
+    Categories and words stay, because models refuse or ignore unknown ones.
     """
     plain = [i for i, column in enumerate(columns) if not (column.choices or column.words or column.text)]
     bounded = [i for i in plain if columns[i].boundaries]
@@ -34,10 +35,10 @@ def special_rows(columns: Sequence[Column], seed: int) -> Iterator[tuple[str, Ro
             yield kind, rows
 
 
-def _some(values: Sequence[float]) -> Callable[[Rows, Column, np.random.Generator], Rows]:
-    """Some of the column's values become one of these; in the first rows, all."""
+def _some(values: Sequence[float]) -> Callable[[Samples, Column, np.random.Generator], Samples]:
+    """Replaces some of a column's values by these, and in the first two rows all."""
 
-    def make(drawn: Rows, _column: Column, rng: np.random.Generator) -> Rows:
+    def make(drawn: Samples, _column: Column, rng: np.random.Generator) -> Samples:
         hit = rng.random(len(drawn)) < _PART
         hit[:2] = True
         return np.where(hit, np.array(values, np.float32)[rng.integers(0, len(values), len(drawn))], drawn)
@@ -45,8 +46,8 @@ def _some(values: Sequence[float]) -> Callable[[Rows, Column, np.random.Generato
     return make
 
 
-def _boundaries(_drawn: Rows, column: Column, rng: np.random.Generator) -> Rows:
-    """Each the float32 next to a split's threshold, the one below it, or the one above."""
+def _boundaries(_drawn: Samples, column: Column, rng: np.random.Generator) -> Samples:
+    """For each row the float32 nearest to a split's threshold, or one of its two neighbours."""
     near = rng.choice(np.array(column.boundaries, np.float64), ROWS)
     limits = np.finfo(np.float32)
     near32 = np.clip(near, limits.min, limits.max).astype(np.float32)
@@ -56,7 +57,7 @@ def _boundaries(_drawn: Rows, column: Column, rng: np.random.Generator) -> Rows:
 
 
 _FLOAT32 = np.finfo(np.float32)
-_MAKERS: Mapping[str, Callable[[Rows, Column, np.random.Generator], Rows]] = {
+_MAKERS: Mapping[str, Callable[[Samples, Column, np.random.Generator], Samples]] = {
     ZEROS: _some((0.0,)),
     REPEATED: _some((-1.0, 0.0, 1.0)),
     SMALLEST: _some(smallest(_FLOAT32)),

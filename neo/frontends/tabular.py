@@ -1,7 +1,7 @@
 """What the frontends of classical models share: a table in; labels, probabilities or predictions out.
 
-A table of numbers is one input, float32 (N, columns). With words in it, every column that is read is an input of its
-own, (N, 1), float32 or string: one tensor cannot hold both.
+A table of numbers is one input, float32 (N, columns). If it has strings, every column that is read is an input of its
+own, (N, 1), float32 or string, because one tensor cannot have both.
 """
 
 from __future__ import annotations
@@ -28,47 +28,53 @@ from neo.frontends.table_samples import special_rows
 from neo.onnx_tools.files import save
 
 INPUT = "x"
-# what the converter is told that a column is called: it writes other names than a data frame may have
+# names of columns for the converter, which does not support all names that a data frame may have
 COLUMN = "column_{}"
-# what onnxmltools 1.16 writes at most, and what ONNX Runtime has had for years
+# the newest that onnxmltools 1.16 writes; ONNX Runtime has supported them for years
 OPSETS = {"": 15, "ai.onnx.ml": 3}
 # ONNX Runtime's own, for text
 _MORE_OPSETS = {"com.microsoft": 1}
-# one that every Linux of today brings along; ONNX Runtime's own choice, en_US.UTF-8, has to be installed
+# every present Linux has this locale; ONNX Runtime's default, en_US.UTF-8, has to be installed
 _LOCALE = "C.UTF-8"
-# before the converter's names, so that it takes none of ours
+# in front of the converter's names, so that they differ from ours
 _PREFIX = "converted_"
 _MAX_CLASSES_SHOWN = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One output. converted: its name in what the converter wrote. name: for the user. dtype: "int64", "float32" or
-    "string". columns: 0 for one number per row. only_column: of the converter's table, the one that counts.
-    """
+    """One output of a classical model."""
 
+    #: its name in the converter's model
     converted: str
+    #: its name in the compiled model
     name: str
+    #: "int64", "float32" or "string"
     dtype: str
+    #: 0: one value for each row, without a dimension for columns
     columns: int
+    #: the only one to keep of the converter's columns; None: all
     only_column: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A classical model. framework: with its version. features: how many columns. answers: the outputs to keep.
-    classes: of a classifier. columns: what the model knows about the values of each. run: float32 (N, features), or
-    object if there are words among them, to one array per answer. names: of the columns, each an input of its own; None
-    for a column that the model does not read. () for one input x.
-    """
+    """A classical model."""
 
+    #: with its version
     framework: str
+    #: number of columns
     features: int
+    #: the outputs to keep
     answers: tuple[Answer, ...]
+    #: of a classifier
     classes: tuple[Any, ...]
+    #: the values of each column, as far as the model tells
     columns: tuple[Column, ...]
+    #: (N, features), float32 or, with strings, object -> one array for each answer
     run: Callable[[Any], Sequence[Any]]
     notes: tuple[str, ...] = ()
+    #: of the inputs, one for each column; None for a column that the model does not read. (): there is one input x
     names: tuple[str | None, ...] = ()
 
     @property
@@ -79,7 +85,7 @@ class Table:
         return tuple(TensorSpec(name, column.dtype, ("N", 1)) for name, column in named if name is not None)
 
     def rows(self, arrays: Arrays) -> NDArray[Any]:
-        """What run takes, of the inputs."""
+        """Inputs by name -> the argument of run."""
         if not self.names:
             return arrays[INPUT]
         count = len(next(iter(arrays.values())))
@@ -90,7 +96,7 @@ class Table:
         return rows
 
     def arrays(self, rows: NDArray[Any]) -> Arrays:
-        """The inputs, of what run takes."""
+        """The argument of run -> inputs by name."""
         if not self.names:
             return {INPUT: rows}
         return {
@@ -146,7 +152,7 @@ def _fitting(array: Any, answer: Answer) -> Any:
 
 
 def _class_labels(table: Table) -> tuple[OutputLabels, ...]:
-    """The words of the columns of probabilities, where the classes are words."""
+    """Labels for the columns of probabilities, if classes are strings."""
     if not table.classes or not isinstance(table.classes[0], str):
         return ()
     per_class = [answer.name for answer in table.answers if answer.columns == len(table.classes)]
@@ -161,9 +167,9 @@ def _class_notes(classes: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _write(table: Table, converted: onnx.ModelProto, inputs: Sequence[TensorSpec], path: Path) -> None:
-    """Names and shapes the interface as inputs and table.answers say."""
+    """Writes the model with the names and shapes of inputs and table.answers."""
     model = onnx.compose.add_prefix(converted, _PREFIX, rename_inputs=False)
-    # each converter names the domains that it used itself, and some an older version than it meant
+    # converters declare only some domains, and some an older version than they use
     del model.opset_import[:]
     graph = model.graph
     called = {COLUMN.format(i): name for i, name in enumerate(table.names) if name is not None}
@@ -175,7 +181,7 @@ def _write(table: Table, converted: onnx.ModelProto, inputs: Sequence[TensorSpec
     for node in graph.node:
         if node.op_type == "StringNormalizer" and not any(a.name == "locale" for a in node.attribute):
             node.attribute.append(helper.make_attribute("locale", _LOCALE))
-    # the converters state some shapes wrongly, and ONNX's inference knows too little of ai.onnx.ml to work them out
+    # converters write some wrong shapes, and ONNX's inference does not support all of ai.onnx.ml
     for values in (graph.input, graph.output, graph.value_info):
         del values[:]
     for spec in inputs:

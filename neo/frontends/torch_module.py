@@ -20,7 +20,7 @@ from neo.frontends.factories import call_factory, in_folder
 from neo.frontends.failures import first_line
 from neo.frontends.torch_weights import load_weights
 
-# forward's signature tells no sizes: the most common input stands in the example
+# for examples in messages: forward's signature has no sizes, so the most common input is shown
 _EXAMPLE_SHAPE = (1, 3, 224, 224)
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -102,7 +102,7 @@ def _check_arguments(module: torch.nn.Module, specs: Mapping[str, TensorSpec]) -
 
 
 def _example(spec: TensorSpec) -> torch.Tensor:
-    # 2 for what stays dynamic: torch.export takes 0 and 1 for constants
+    # 2 for dimensions that stay dynamic: torch.export treats sizes 0 and 1 as constants
     return torch.zeros([dim if isinstance(dim, int) else 2 for dim in spec.shape], dtype=getattr(torch, spec.dtype))
 
 

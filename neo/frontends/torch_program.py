@@ -21,23 +21,27 @@ from neo.frontends.torch_tensors import output_names, tensor_spec, to_array, to_
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One leaf of forward's nested arguments. name: of the input; None for a constant, which is then ``value``."""
+    """One leaf of forward's nested arguments."""
 
+    #: of the input; None for a constant
     name: str | None
+    #: of a constant
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramInterface:
-    """ranges: the least and the largest size of each dynamic dimension. outputs: a name for each tensor that forward
-    returns; positions: where these stand among all leaves of the result, which may also be None or numbers.
-    """
+    """Arguments and results of an exported program."""
 
     arguments: tuple[Argument, ...]
     inputs: tuple[TensorSpec, ...]
+    #: dynamic dimension -> (smallest size, largest size)
     ranges: Mapping[str, tuple[Any, Any]]
+    #: names of the tensors that forward returns
     outputs: tuple[str, ...]
+    #: their positions among all leaves of the result, which may also be None or numbers
     positions: tuple[int, ...]
+    #: are any arguments constants?
     has_constants: bool
 
 
@@ -91,7 +95,7 @@ def _out_spec(program: ExportedProgram) -> pytree.TreeSpec:
 
 
 def _dim_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """What torch calls s77 or the like is here N if it comes first, else as in x_2."""
+    """Torch's symbol of a dynamic dimension, such as s77 -> N for a first dimension, else a name such as x_2."""
     names: dict[str, str] = {}
     for name, value in tensors.items():
         for axis, dim in enumerate(value.shape):
@@ -150,7 +154,7 @@ def flatten(program: ExportedProgram, interface: ProgramInterface, fixed: tuple[
 
     Raises InputSpecError if the program does not work for these sizes.
     """
-    # 2 for what stays dynamic: torch.export takes 0 and 1 for constants
+    # 2 for dimensions that stay dynamic: torch.export treats sizes 0 and 1 as constants
     examples = tuple(
         torch.zeros([dim if isinstance(dim, int) else 2 for dim in spec.shape], dtype=getattr(torch, spec.dtype))
         for spec in fixed

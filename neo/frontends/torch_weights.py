@@ -16,7 +16,7 @@ from neo.frontends.pickled import TRUST
 
 Weights = dict[str, torch.Tensor]
 
-# under which training programs keep the weights in a checkpoint, beside the optimiser and the epoch
+# keys of the weights in checkpoints of training programs, which also contain the optimiser, the epoch and the like
 _ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "ema")
 _SHOWN = 4
 

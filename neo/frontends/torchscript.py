@@ -20,9 +20,9 @@ from neo.frontends.shapes import fix_inputs
 from neo.frontends.torch_tensors import output_names, to_array, to_tensor
 from neo.frontends.torchscript_inputs import recorded_inputs
 
-# what PyTorch's TorchScript exporter writes at most
+# the newest that PyTorch's TorchScript exporter writes
 OPSET = 20
-# TorchScript records no sizes: the most common input stands in the example
+# for examples in messages: TorchScript records no sizes, so the most common input is shown
 _EXAMPLE_SHAPE = (1, 3, 224, 224)
 
 
@@ -80,7 +80,7 @@ def _tensor_arguments(module: Any) -> list[str]:
 
 
 def _ordered_inputs(arguments: list[str], request: ConversionRequest) -> tuple[TensorSpec, ...]:
-    # what torch.jit.trace recorded is an example, no rule: the user may say otherwise
+    # torch.jit.trace recorded an example, not a constraint: the user's description comes first
     recorded = {spec.name: spec for spec in recorded_inputs(request.source, arguments)}
     given = recorded | {spec.name: spec for spec in request.inputs}
     missing = [name for name in arguments if name not in given]
@@ -96,7 +96,7 @@ def _ordered_inputs(arguments: list[str], request: ConversionRequest) -> tuple[T
 
 
 def _example(spec: TensorSpec) -> torch.Tensor:
-    # 2 for what stays dynamic: a 1 would hide whether the model broadcasts
+    # 2 for dimensions that stay dynamic: with 1 it would not be seen whether the model broadcasts
     return torch.zeros([dim if isinstance(dim, int) else 2 for dim in spec.shape], dtype=getattr(torch, spec.dtype))
 
 

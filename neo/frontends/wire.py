@@ -14,11 +14,11 @@ _MAX_FIELDS = 512
 
 @dataclass(frozen=True, slots=True)
 class WireFile:
-    """fields: (number, wire type) in file order, at most 512. missing_bytes: how much the last field reaches beyond
-    the end of the file; 0 for a whole file.
-    """
+    """The outermost fields of a protobuf file."""
 
+    #: (number, wire type) in file order, at most 512
     fields: tuple[tuple[int, int], ...]
+    #: by how much the last field reaches beyond the end of the file; 0 if the file is complete
     missing_bytes: int
 
     def has(self, number: int, kind: int) -> bool:

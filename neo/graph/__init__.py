@@ -1,4 +1,4 @@
-"""ONNX -> ONNX rewrites that keep what the model answers. One file each; REWRITES is their order."""
+"""ONNX -> ONNX rewrites that do not change the model's outputs. One file each; REWRITES is their order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Rewrite:
     """A row of REWRITES."""
 
     name: str
-    #: "module:function", which takes a Model, an empty folder for files of its own, and RewriteOptions; -> PassResult.
+    #: "module:function": (Model, an empty folder for files of its own, RewriteOptions) -> PassResult.
     entry: str
-    #: What has to hold of the model before.
+    #: What must hold for the model before the rewrite.
     needs: frozenset[Need] = frozenset()
 
     def as_pass(self, options: RewriteOptions) -> Pass:
@@ -39,8 +39,8 @@ REWRITES = (
 
 
 def rewrite(model: Path, folder: Path, options: RewriteOptions | None = None) -> Path:
-    """Run all rewrites. folder: empty. -> the file with the result, external data beside it; it lies in folder, or is
-    the model itself if nothing was modified.
+    """Run all rewrites. folder: empty. -> the file with the result, external data beside it; it is in folder, or is the
+    model itself if nothing was modified.
 
     Raises ModelError for a damaged file, EngineError if ONNX Runtime cannot read the model.
     """
@@ -51,7 +51,7 @@ def rewrite(model: Path, folder: Path, options: RewriteOptions | None = None) ->
 
 
 def _write_steps(folder: Path) -> OnStep:
-    """Files that are named after the steps, in their order: 00-converted.onnx, 01-fold.onnx."""
+    """Writes files with numbered names of the steps: 00-converted.onnx, 01-fold.onnx."""
     names: list[str] = []
 
     def write(name: str, model: Model) -> None:

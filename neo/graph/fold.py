@@ -24,8 +24,8 @@ from neo.runtime.extensions import extensions_library, register_extensions
 
 _ERRORS_ONLY = 3
 WEIGHTS_FILE = "weights.bin"
-# larger ones leave the graph, which is then read and written in no time; shapes and lists of axes stay, because shape
-# inference reads them
+# larger constants are moved out of the graph, which is then read and written quickly. Smaller ones may be shapes and
+# axes, which shape inference reads
 LEAST_BYTES = 4096
 
 
@@ -51,12 +51,12 @@ def fold(model: Model, folder: Path, options: RewriteOptions) -> PassResult:  # 
 
 
 def _is_same(original: onnx.GraphProto, folded: onnx.GraphProto) -> bool:
-    """The same nodes and tensors under the same names; ONNX Runtime gives a tensor with new values a new name."""
+    """Do both have the same nodes and tensors, by name? ONNX Runtime gives tensors with new values new names."""
     return bool(_content(original) == _content(folded))
 
 
 def _content(graph: onnx.GraphProto) -> Any:
-    """What is equal in two graphs that differ in the order of nodes, attributes and tensors only."""
+    """A value that is equal for graphs that differ only in the order of nodes, attributes and tensors."""
     return (
         [value.name for value in graph.input],
         [value.name for value in graph.output],
@@ -77,7 +77,7 @@ def _node(node: onnx.NodeProto) -> Any:
 
 
 def _rename_new_constants(original: onnx.ModelProto, folded: onnx.ModelProto) -> None:
-    """ONNX Runtime names what it folds by a counter that starts anew: optimising the result again would take the same
+    """ONNX Runtime numbers the constants that it folds from 0 each time. Optimising the result again would reuse the
     names for other tensors, and fail.
     """
     known = {tensor.name for graph in graphs(original.graph) for tensor in graph.initializer}

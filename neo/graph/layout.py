@@ -1,6 +1,6 @@
-"""The layout of images at a model's edge: a Transpose behind an input or before an output, names kept.
+"""Changes the layout of images in a model's interface: a Transpose after an input or before an output; names are kept.
 
-Only the interface changes; inside, the graph stays as it was.
+The rest of the graph stays as it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LAYOUTS = (NCHW, NHWC)
 EVERY_INPUT = ""
 """The key of a layout that is meant for all inputs that are images."""
 
-# grey, colour, colour with transparency: what an image has as channels
+# numbers of channels of an image: grey, colour, colour with transparency
 _CHANNELS = frozenset([1, 3, 4])
 _CHANNELS_LAST_FRAMEWORKS = frozenset(["keras", "tensorflow"])
-# from the model's axes to those of its interface
+# requested layout of the interface -> for each of its axes, the axis of the model's layout, which is the other one
 _PERMUTATIONS = {NCHW: (0, 3, 1, 2), NHWC: (0, 2, 3, 1)}
 
 Permutations = Mapping[str, tuple[int, ...]]
@@ -37,11 +37,12 @@ Permutations = Mapping[str, tuple[int, ...]]
 def permutations(
     layouts: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], framework: str
 ) -> dict[str, tuple[int, ...]]:
-    """What has to be transposed, so that the interface has the ``layouts`` asked for (NCHW or NHWC, by tensor).
+    """Tensor -> permutation, so that the interface gets the requested ``layouts`` (tensor -> NCHW or NHWC).
 
-    What an image's layout is now, its channels tell where only one place can hold them (1, 3 or 4); else the inputs
-    of TensorFlow and Keras count as NHWC, others as NCHW. Outputs are as the first input with four dimensions.
-    Raises UsageError for an unknown name, InputSpecError for a tensor that has not four dimensions.
+    The present layout of an input follows from its channels, if only one dimension can be channels (1, 3 or 4).
+    Otherwise inputs of TensorFlow and Keras count as NHWC, others as NCHW. Outputs have the layout of the first input
+    with four dimensions. Raises UsageError for an unknown name, InputSpecError for a tensor that does not have four
+    dimensions.
     """
     images = [spec for spec in inputs if len(spec.shape) == 4]
     wanted = {spec.name: layouts[EVERY_INPUT] for spec in images} if EVERY_INPUT in layouts else {}
@@ -101,7 +102,7 @@ def transposed_arrays(arrays: Mapping[str, NDArray[Any]], changed: Permutations)
 
 
 def change_layouts(model: Model, _folder: Path, options: RewriteOptions) -> PassResult:
-    """The model with the interface that ``options.permutations`` say."""
+    """The model with the interface that ``options.permutations`` asks for."""
     changed, graph = options.permutations, model.proto.graph
     if not changed:
         return PassResult(model, modified=False)
@@ -111,7 +112,7 @@ def change_layouts(model: Model, _folder: Path, options: RewriteOptions) -> Pass
             _rename_reads(graph, value.name, inner)
             graph.node.insert(0, _transpose(value.name, inner, _inverse(changed[value.name])))
             _permute(value, changed[value.name])
-    # an output that is an input passed on has changed with it
+    # an output that is an input passed through has changed with it
     inputs = {value.name for value in graph.input}
     for value in graph.output:
         if value.name in changed and value.name not in inputs:

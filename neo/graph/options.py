@@ -11,7 +11,7 @@ from pathlib import Path
 class RewriteOptions:
     """All rewrites get it."""
 
-    #: By input or output: where each axis of the new interface stands in the model's own.
+    #: Input or output -> for each axis of the new interface, the axis of the model that it is.
     permutations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    #: A folder that gets the graph after every step that changed it; None: nothing is kept.
+    #: Folder where the graph is written after every step that changed it; None: it is not.
     steps: Path | None = None

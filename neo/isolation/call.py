@@ -44,18 +44,23 @@ _PASSED_ON = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """entry: "module:function". doing: for messages, as in "converting net.onnx". crash: the error that a crash is."""
+    """A function to be called in a confined process."""
 
+    #: "module:function"
     entry: str
+    #: for messages, as in "converting net.onnx"
     doing: str
+    #: the error to raise if the process crashes
     crash: type[NeoError]
 
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """How the process ended. answer: None if it gave none. returncode: None if its time was over."""
+    """How the process ended."""
 
+    #: None: its time was over
     returncode: int | None
+    #: None: it gave none
     answer: dict[str, Any] | None
     log: str
 

@@ -1,8 +1,8 @@
 """Limits that a conversion puts on its own process before it touches the model. Standard library only: it must come
 before any library that starts threads, because a process with threads cannot enter a new user namespace.
 
-This keeps a model from using up the machine and from reaching the network. It is no wall against code that knows it
-is caged: files of the user stay readable.
+This keeps a model from exhausting the machine and from reaching the network. It is no sandbox for malicious code: files
+of the user stay readable.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """memory_bytes: private writable memory of the conversion (RLIMIT_DATA). seconds: wall-clock time.
-    file_bytes: the largest file it may write.
-    """
+    """Limits of a confined process."""
 
+    #: of private writable memory (RLIMIT_DATA)
     memory_bytes: int
+    #: of wall-clock time
     seconds: float
+    #: of the largest file that it may write
     file_bytes: int
 
     @classmethod

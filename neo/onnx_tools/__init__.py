@@ -1,1 +1,1 @@
-"""ONNX models as everybody here handles them: one walk over graphs inside graphs, one way to load and to save."""
+"""The one way to load, save and walk ONNX models, subgraphs included, and to run passes over them."""

@@ -1,6 +1,6 @@
-"""Model files: read with or without the weights beside them, and written so that protobuf can hold them.
+"""Model files: read with or without external data, and written so that protobuf can hold them.
 
-Protobuf writes at most 2 GiB, so the weights of a large model lie in a file of their own ("external data").
+Protobuf writes at most 2 GiB, so the weights of a large model are in a file of their own ("external data").
 Source: https://onnx.ai/onnx/repo-docs/ExternalData.html
 """
 
@@ -21,8 +21,8 @@ LARGEST_EMBEDDED_BYTES = 1 << 30
 
 
 def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """weights: False leaves external data where it is; the tensors then say only where, and ``save`` into the same
-    folder keeps them valid.
+    """weights: False does not read external data; the tensors then only refer to it, and stay valid if the model is
+    saved to the same folder.
 
     Raises ModelError for a damaged file.
     """
@@ -35,13 +35,13 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
 
 
 def load_weights(model: onnx.ModelProto, folder: Path) -> None:
-    """What ``load`` left outside, in files in folder, comes into the model."""
+    """Reads the external data that ``load`` has left out into the model. folder: where its files are."""
     onnx.external_data_helper.load_external_data_for_model(model, str(folder))
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Writes path, and beside it path.data with the weights if they are larger than LARGEST_EMBEDDED_BYTES; -> path.
-    What was external and not loaded stays as it is.
+    """Writes path, and path.data beside it with the weights if these are larger than LARGEST_EMBEDDED_BYTES; -> path.
+    References to external data that was not loaded stay as they are.
     """
     data = path.with_name(f"{path.name}.data")
     external = embedded_bytes(model) > LARGEST_EMBEDDED_BYTES
@@ -52,5 +52,5 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
 
 
 def embedded_bytes(model: onnx.ModelProto) -> int:
-    """Of all values in the model itself, external data that was not loaded left out."""
+    """Size of all values in the model itself, without external data that was not loaded."""
     return sum(tensor.ByteSize() for tensor in tensors(model))

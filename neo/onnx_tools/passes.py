@@ -1,6 +1,6 @@
-"""Passes over a model: each says what it needs and whether it changed anything; the runner reads and writes for them.
+"""Passes over a model. Each declares what it needs and says whether it changed anything; the runner handles files.
 
-The shape of it (one function, a result that says ``modified``) is that of onnx-ir's passes.
+The design (one function, a result with ``modified``) is that of onnx-ir's passes.
 Source: https://github.com/onnx/ir-py, src/onnx_ir/passes
 """
 
@@ -19,34 +19,35 @@ from neo.onnx_tools.walk import graphs
 
 
 class Need(enum.Enum):
-    """What has to hold of a model before a pass, or whoever reads the result, can take it."""
+    """What must hold for a model before a pass runs, or before the result is used."""
 
-    #: It stands in a file as it is: for libraries that read files themselves.
+    #: It is in a file, unchanged: for libraries that read files themselves.
     FILE = enum.auto()
-    #: Its values have shapes, as far as inference finds them.
+    #: Its values have shapes, as far as inference can find them.
     SHAPES = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model between two passes. Of large weights it may only say where they lie."""
+    """A model between two passes."""
 
+    #: may refer to external data instead of containing large weights
     proto: onnx.ModelProto
-    #: Where the weights lie that are in files of their own ("external data").
+    #: Where the files of external data are.
     folder: Path
-    #: A file in folder that holds the model as it is; None if it was changed since it was read.
+    #: A file in folder with this model; None if the model was changed since it was read.
     file: Path | None
-    #: Shape inference would find nothing new.
+    #: Were shapes inferred since the last change?
     has_shapes: bool = False
 
     def changed(self) -> Model:
-        """The same after proto was changed in place."""
+        """The model after proto was changed in place."""
         return replace(self, file=None, has_shapes=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    #: The model that was given, if it was not modified.
+    #: The model itself if it was not modified.
     model: Model
     modified: bool
 
@@ -55,9 +56,9 @@ class PassResult:
 class Pass:
     """A rewrite of the graph."""
 
-    #: One word, in names of files and folders.
+    #: One word, used in names of files and folders.
     name: str
-    #: Takes the model, whose proto it may change, and an empty folder for files of its own.
+    #: (Model, whose proto it may change; an empty folder for files of its own) -> PassResult.
     run: Callable[[Model, Path], PassResult]
     needs: frozenset[Need] = frozenset()
 
@@ -74,7 +75,7 @@ def run_passes(
     result_needs: frozenset[Need] = frozenset(),
     on_step: OnStep = lambda _name, _model: None,
 ) -> Path:
-    """The passes in their order, on a model's file. folder: empty; all that is written lies in it.
+    """Run the passes in order on a model's file. folder: empty; all files are written to it.
 
     -> the file with the result, external data beside it; path itself if nothing was modified.
 
@@ -92,12 +93,12 @@ def run_passes(
             model = result.model
             on_step(each.name, model)
     model = _provide(model, result_needs | {Need.FILE}, folder, on_step)
-    assert model.file is not None  # noqa: S101  it was asked for
+    assert model.file is not None  # noqa: S101  FILE is among the needs
     return model.file
 
 
 def write_copy(model: Model, path: Path) -> None:
-    """With all weights, in path or beside it, wherever they lie now."""
+    """Write the model with all weights to path, or beside it, wherever the weights are now."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model.proto)
     load_weights(whole, model.folder)
@@ -112,7 +113,7 @@ def _provide(model: Model, needs: frozenset[Need], folder: Path, on_step: OnStep
         model = inferred
     if Need.FILE in needs and model.file is None:
         place = model.folder
-        if not place.is_relative_to(folder):  # the folder of whoever gave the model: nothing is written there
+        if not place.is_relative_to(folder):  # the caller's folder: nothing may be written there
             place = folder / f"written-{len(list(folder.iterdir()))}"
             place.mkdir()
             load_weights(model.proto, model.folder)
@@ -128,7 +129,7 @@ def _infer_shapes(model: Model) -> Model:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, bytes]:
-    """Of all values, at every depth, as bytes that are equal where the types are."""
+    """Value -> its serialised type, for all values, those in subgraphs included."""
     return {
         f"{index} {value.name}": value.type.SerializeToString(deterministic=True)
         for index, graph in enumerate(graphs(model.graph))
@@ -137,7 +138,7 @@ def _types(model: onnx.ModelProto) -> dict[str, bytes]:
 
 
 def _has_all_shapes(model: onnx.ModelProto) -> bool:
-    """Whether every value of the outermost graph, and of those within, has a type with all its sizes."""
+    """Does every value, those in subgraphs included, have a type with a complete shape?"""
     for graph in graphs(model.graph):
         known = {value.name for value in (*graph.output, *graph.value_info) if _is_complete(value.type)}
         if any(name and name not in known for node in graph.node for name in node.output):

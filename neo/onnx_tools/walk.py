@@ -1,4 +1,4 @@
-"""The graphs, nodes and tensors of a model, those in the branches and loops of its nodes included."""
+"""The graphs, nodes and tensors of a model, those in subgraphs (branches, loops) included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import onnx
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that are attributes of this node; not those inside them."""
+    """The graphs that are attributes of this node, without those inside them."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -16,7 +16,7 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph itself, then those inside its nodes at every depth; these see its tensors."""
+    """The graph itself, then all subgraphs at every depth, which can read its tensors."""
     yield graph
     for node in graph.node:
         for inner in subgraphs(node):
@@ -24,7 +24,7 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def nodes(outer: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """These, each followed by the nodes in the graphs inside it."""
+    """The nodes, each followed by those in its subgraphs."""
     for node in outer:
         yield node
         for inner in subgraphs(node):
@@ -32,14 +32,14 @@ def nodes(outer: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def model_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """All nodes: of the graph, and of the functions that the model defines."""
+    """All nodes of the graph and of the functions that the model defines, those in subgraphs included."""
     yield from nodes(model.graph.node)
     for function in model.functions:
         yield from nodes(function.node)
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """All that hold values: initializers, also sparse ones, and attributes of nodes, those of functions included."""
+    """All tensors with values: initializers, sparse ones too, and attributes of nodes, those of functions included."""
     for graph in graphs(model.graph):
         yield from _initializers(graph)
     for node in model_nodes(model):

@@ -1,4 +1,4 @@
-"""The steps as nodes around an ONNX model: a file in, a file out."""
+"""Adds the steps as nodes around an ONNX model: a file in, a file out."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import UnsupportedModel
 from neo.onnx_tools.files import load, save
 from neo.onnx_tools.walk import subgraphs
+from neo.processing.binding import IMAGE, Binding
 from neo.processing.documents import Processing
 from neo.processing.graph import Graph
-from neo.processing.plan import IMAGE, Plan
 from neo.processing.text import TextPreprocess
 from neo.processing.tokenizers.state import DOMAIN
 
-# the first one in which everything that the steps write has today's form
+# first opset in which all operators that the steps use have their present form
 OPSET = 13
 UPGRADED_OPSET = 17
 _INNER = "model/"
 
 
-def attach(model: Path, processing: Processing, planned: Plan, path: Path) -> None:
-    """Write the model with the steps to path, in model's own folder: external data stays where it is.
+def attach(model: Path, processing: Processing, binding: Binding, path: Path) -> None:
+    """Write the model with the steps to path, which is in the model's folder: external data stays where it is.
 
     Raises UnsupportedModel for a model in an old opset that ONNX cannot upgrade.
     """
     loaded = _modern(load(model, weights=False))
     graph = loaded.graph
     used = set(_names(graph))
-    inner = _make_way(graph, planned, used)
+    inner = _make_way(graph, binding, used)
     before, after = Graph("preprocess", used), Graph("postprocess", used)
     if isinstance(processing.preprocess, TextPreprocess):
         loaded.opset_import.append(helper.make_opsetid(DOMAIN, 1))
-        for name, value in processing.preprocess.emit(before, processing.preprocess.name, planned.fed).items():
+        for name, value in processing.preprocess.emit(before, processing.preprocess.name, binding.fed).items():
             before.name_last(value, inner[name])
     elif processing.preprocess is not None:
         value = processing.preprocess.name
-        for step, image in zip(processing.preprocess.steps, planned.images, strict=False):
+        for step, image in zip(processing.preprocess.steps, binding.images, strict=False):
             value = step.emit(before, value, image)
-        before.name_last(value, inner[planned.fed[IMAGE].name])
+        before.name_last(value, inner[binding.fed[IMAGE].name])
     if processing.postprocess is not None:
-        values = tuple(inner[spec.name] for spec in planned.taken)
-        for answer_step, answers in zip(processing.postprocess.steps, planned.answers, strict=False):
+        values = tuple(inner[spec.name] for spec in binding.taken)
+        for answer_step, answers in zip(processing.postprocess.steps, binding.answers, strict=False):
             values = answer_step.emit(after, values, answers)
-        for value, answer in zip(values, planned.answers[-1], strict=True):
+        for value, answer in zip(values, binding.answers[-1], strict=True):
             after.name_last(value, answer.spec.name)
     nodes = [*before.nodes, *graph.node, *after.nodes]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*before.constants, *after.constants])
-    _set_interface(graph, planned, inner)
+    _set_interface(graph, binding, inner)
     save(loaded, path)
 
 
@@ -73,7 +73,7 @@ def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Of all values, also those in branches and loops."""
+    """Names of all values, those in subgraphs included."""
     for value in (*graph.input, *graph.output, *graph.initializer):
         yield value.name
     for tensor in graph.sparse_initializer:
@@ -84,10 +84,12 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
             yield from _names(subgraph)
 
 
-def _make_way(graph: onnx.GraphProto, planned: Plan, used: set[str]) -> dict[str, str]:
-    """Rename the ends that the steps are put to, and whatever has a name that is wanted; -> old name to new."""
-    wanted = {spec.name for spec in planned.taken} | set(planned.new_names)
-    wanted |= {spec.name for spec in planned.fed.values()}
+def _make_way(graph: onnx.GraphProto, binding: Binding, used: set[str]) -> dict[str, str]:
+    """Rename the inputs and outputs that steps are attached to, and values with a name that the steps need; -> old name
+    -> new name.
+    """
+    wanted = {spec.name for spec in binding.taken} | set(binding.new_names)
+    wanted |= {spec.name for spec in binding.fed.values()}
     inner = {}
     for name in sorted(wanted & used):
         inner[name] = _INNER + name
@@ -99,7 +101,7 @@ def _make_way(graph: onnx.GraphProto, planned: Plan, used: set[str]) -> dict[str
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """At every depth: ONNX does not allow a branch to use a name of the graph around it for something else."""
+    """In subgraphs too: ONNX does not allow them to reuse a name of the graph around them."""
     for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         value.name = names.get(value.name, value.name)
     for tensor in graph.sparse_initializer:
@@ -113,15 +115,15 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
             _rename(subgraph, names)
 
 
-def _set_interface(graph: onnx.GraphProto, planned: Plan, inner: Mapping[str, str]) -> None:
-    """The inputs and outputs of the whole; those of the model itself keep their types as values within."""
-    within = (*planned.taken, *planned.fed.values())
+def _set_interface(graph: onnx.GraphProto, binding: Binding, inner: Mapping[str, str]) -> None:
+    """Set the inputs and outputs of the result; the types of those of the original model become value_info."""
+    within = (*binding.taken, *binding.fed.values())
     graph.value_info.extend(_value_info(spec, inner[spec.name]) for spec in within)
     initial = {tensor.name for tensor in graph.initializer}
     learnt = [value for value in graph.input if value.name in initial]
     del graph.input[:], graph.output[:]
-    graph.input.extend([*(_value_info(spec, spec.name) for spec in planned.inputs), *learnt])
-    graph.output.extend(_value_info(spec, spec.name) for spec in planned.outputs)
+    graph.input.extend([*(_value_info(spec, spec.name) for spec in binding.inputs), *learnt])
+    graph.output.extend(_value_info(spec, spec.name) for spec in binding.outputs)
 
 
 def _value_info(spec: TensorSpec, name: str) -> onnx.ValueInfoProto:

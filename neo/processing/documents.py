@@ -21,16 +21,18 @@ MAX_VOCABULARY_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """input: the model's input that is fed, None for the only one. name, height, width, colours: of the image that is
-    taken instead, uint8 (N, height, width, channels). document: what it was read from.
-    """
+    """Pre-processing of an image, which is the new input: uint8 (N, height, width, channels)."""
 
+    #: the model's input that it feeds; None: the only one
     input: str | None
+    #: of the new input
     name: str
     height: int
     width: int
+    #: one of COLOURS
     colours: str
     steps: tuple[ImageStep, ...]
+    #: what this was read from
     document: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -49,11 +51,14 @@ class Preprocess:
 
 @dataclass(frozen=True, slots=True)
 class Postprocess:
-    """outputs: the model's outputs that are worked on, () for the only one. labels: () for none."""
+    """Post-processing of a model's outputs."""
 
+    #: the outputs that it reads; (): the only one
     outputs: tuple[str, ...]
+    #: of the classes, in the order of scores; () if there are none
     labels: tuple[str, ...]
     steps: tuple[AnswerStep, ...]
+    #: what this was read from
     document: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -76,13 +81,13 @@ class Postprocess:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """What goes around a model; None: nothing on that side."""
+    """Pre- and post-processing of one model; None: there is none."""
 
     preprocess: Preprocess | TextPreprocess | None
     postprocess: Postprocess | None
 
     def summary(self) -> dict[str, Any]:
-        """For a report: as ``to_json``, with the size of a vocabulary in its place."""
+        """For a report: like ``to_json``, but with the size of a vocabulary instead of its contents."""
         obj = self.to_json()
         if isinstance(self.preprocess, TextPreprocess):
             text = self.preprocess.document["text"]
@@ -106,7 +111,7 @@ class Processing:
 
 
 def read_processing(preprocess: Path | None, postprocess: Path | None) -> Processing | None:
-    """From the files; None if there are none. Raises UsageError for a file or a document that cannot be used."""
+    """None if there are no files. Raises UsageError for a file or a document that cannot be used."""
     if preprocess is None and postprocess is None:
         return None
     return Processing(
@@ -125,7 +130,7 @@ def _read_preprocess(path: Path) -> Preprocess | TextPreprocess:
     for key in ("vocabulary", "merges"):
         if isinstance(text, dict) and isinstance(text.get(key), str):
             content = _read_text(path.parent / text[key], key, MAX_VOCABULARY_BYTES)
-            lines = content.rstrip("\r\n").split("\n")  # a piece may be a sign that Python takes for a line's end
+            lines = content.rstrip("\r\n").split("\n")  # not splitlines(): a piece may be a character that it splits at
             text[key] = _numbered(path, content) if text[key].endswith(".json") else [x.rstrip("\r") for x in lines]
     return _preprocess(document, path.name)
 
@@ -139,7 +144,7 @@ def _read_postprocess(path: Path) -> Postprocess:
 
 
 def _numbered(path: Path, content: str) -> list[str]:
-    """A JSON object of pieces and their numbers, 0, 1, 2 and so on. -> the pieces in this order."""
+    """content: a JSON object, piece -> its number; numbers are 0, 1, 2 and so on. -> the pieces in order."""
     try:
         pieces = json.loads(content)
         ordered = sorted(pieces, key=pieces.get)

@@ -1,4 +1,4 @@
-"""ONNX nodes, one after another, under names that nothing else in the model has."""
+"""Builds ONNX nodes one after another, with names that are unique in the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 
 class Graph:
-    """prefix: of all names. taken: the names that the model uses already."""
+    """prefix: of all new names. taken: names that the model uses already."""
 
     def __init__(self, prefix: str, taken: Iterable[str]) -> None:
         self.nodes: list[onnx.NodeProto] = []

@@ -1,4 +1,4 @@
-"""The whole pipeline without ONNX: numpy, the model as somebody else runs it, numpy; and inputs to run it on."""
+"""The whole pipeline without ONNX: numpy, the model in its source framework, numpy; and inputs for it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from neo.contract.strings import numpy_dtype
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError
+from neo.processing.binding import IMAGE, Binding
 from neo.processing.documents import Processing
-from neo.processing.plan import IMAGE, Plan
 from neo.processing.text import TextPreprocess
 
 Arrays = dict[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
 
-# how far the model's own outputs are moved, each relative to itself, to see whether an answer stands; what stands the
-# most is best, and engines are about 1e-6 apart
+# relative perturbations of the model's outputs under which a golden answer must not change. The largest is tried first;
+# engines differ by about 1e-6
 _SHAKES = (1e-3, 1e-4, 1e-5)
-# of its largest: how far a float answer may go along. A swapped pair of boxes is much further
+# a float answer may change by this share of its largest element. Two boxes that change places differ by much more
 _GIVES_WAY = 0.05
 _TRIES = 8
 _NOISE_LEVELS = 12.0
@@ -30,27 +30,28 @@ _NOISE_LEVELS = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """run: the model's own inputs to its own outputs, by name."""
+    """The pipeline around one model."""
 
     processing: Processing
-    planned: Plan
+    binding: Binding
+    #: the model without processing: inputs by name -> outputs by name
     run: Run
 
     def answer(self, arrays: Arrays) -> Arrays:
-        """The whole's inputs by name -> its outputs by name."""
+        """Inputs by name -> outputs by name, with processing."""
         return self._finish(self.run(self._prepare(arrays)))
 
     def draw(self, others: Callable[[np.random.Generator], Arrays], rng: np.random.Generator) -> Arrays:
-        """Inputs with a clear answer: one that stays the same when the model's outputs move a little, as they do from
-        engine to engine. others: draws the inputs that are no image.
+        """Inputs with a clear answer, which does not change when the model's outputs change a little, as they do
+        between engines. others: draws the inputs that are not the image or text.
 
         Raises InputSpecError if none is found.
         """
         tries = len(_SHAKES) * _TRIES
         for number in range(tries):
             arrays = others(rng)
-            if self.planned.raw is not None:
-                arrays[self.planned.raw.name] = self._random(self.planned.raw, rng)
+            if self.binding.raw is not None:
+                arrays[self.binding.raw.name] = self._random(self.binding.raw, rng)
             if self._stands(self.run(self._prepare(arrays)), _SHAKES[number // _TRIES], rng):
                 return arrays
         raise InputSpecError(
@@ -61,32 +62,32 @@ class Reference:
     def _random(self, raw: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
         preprocess = self.processing.preprocess
         if isinstance(preprocess, TextPreprocess):
-            return preprocess.draw(self.planned.fed, rng)
+            return preprocess.draw(self.binding.fed, rng)
         return random_image(raw, rng)
 
     def _prepare(self, arrays: Arrays) -> Arrays:
-        preprocess, planned = self.processing.preprocess, self.planned
-        if preprocess is None or planned.raw is None:
+        preprocess, binding = self.processing.preprocess, self.binding
+        if preprocess is None or binding.raw is None:
             return arrays
         if isinstance(preprocess, TextPreprocess):
-            others = {name: array for name, array in arrays.items() if name != planned.raw.name}
-            return {**others, **preprocess.reference(arrays[planned.raw.name], planned.fed)}
-        fed, pixels = planned.fed[IMAGE], arrays[planned.raw.name]
-        for step, image in zip(preprocess.steps, planned.images, strict=False):
+            others = {name: array for name, array in arrays.items() if name != binding.raw.name}
+            return {**others, **preprocess.reference(arrays[binding.raw.name], binding.fed)}
+        fed, pixels = binding.fed[IMAGE], arrays[binding.raw.name]
+        for step, image in zip(preprocess.steps, binding.images, strict=False):
             pixels = step.reference(pixels, image)
-        rest = {name: array for name, array in arrays.items() if name != planned.raw.name}
+        rest = {name: array for name, array in arrays.items() if name != binding.raw.name}
         return {**rest, fed.name: np.ascontiguousarray(pixels, dtype=fed.dtype)}
 
     def _finish(self, outputs: Arrays) -> Arrays:
-        postprocess, planned = self.processing.postprocess, self.planned
+        postprocess, binding = self.processing.postprocess, self.binding
         if postprocess is None:
             return outputs
-        values = tuple(outputs[spec.name] for spec in planned.taken)
+        values = tuple(outputs[spec.name] for spec in binding.taken)
         for step in postprocess.steps:
             values = step.reference(values)
-        named = {answer.spec.name: value for answer, value in zip(planned.answers[-1], values, strict=True)}
+        named = {answer.spec.name: value for answer, value in zip(binding.answers[-1], values, strict=True)}
         all_named = {**outputs, **named}
-        return {spec.name: np.asarray(all_named[spec.name], dtype=numpy_dtype(spec.dtype)) for spec in planned.outputs}
+        return {spec.name: np.asarray(all_named[spec.name], dtype=numpy_dtype(spec.dtype)) for spec in binding.outputs}
 
     def _stands(self, outputs: Arrays, shake: float, rng: np.random.Generator) -> bool:
         expected = self._finish(outputs)
@@ -94,7 +95,7 @@ class Reference:
 
 
 def random_image(spec: TensorSpec, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Coloured patches of a random size with noise on them: pure noise is grey once it is resized.
+    """Coloured patches of random size with noise on them; pure noise would become grey when it is resized.
 
     spec: uint8 (N, height, width, channels); a dynamic N is 1.
     """
@@ -107,7 +108,7 @@ def random_image(spec: TensorSpec, rng: np.random.Generator) -> NDArray[np.uint8
 
 
 def _shaken(outputs: Mapping[str, NDArray[Any]], shake: float, rng: np.random.Generator) -> Arrays:
-    """Each number by a share of itself, and by a hundredth of that share of the largest one."""
+    """Outputs with random noise: for each number a share of itself, plus a hundredth of that share of the largest."""
     shaken = dict(outputs)
     for name, array in outputs.items():
         if array.dtype.kind == "f" and array.size:

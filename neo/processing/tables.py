@@ -39,10 +39,10 @@ def load_toml(path: Path) -> dict[str, Any]:
 
 
 class Table:
-    """One table: each method takes a key out of it; ``finish`` refuses what is left.
+    """One table. Each method takes one key; ``finish`` refuses keys that are left.
 
-    where: for messages, as in "preprocess.toml, step 2 (resize)". Raises UsageError naming it, the key, what was found
-    and what is allowed.
+    where: for messages, as in "preprocess.toml, step 2 (resize)". All methods raise UsageError, which names where, the
+    key, what was found and what is allowed.
     """
 
     def __init__(self, values: object, where: str) -> None:
@@ -72,7 +72,7 @@ class Table:
         return value
 
     def texts(self, key: str, expected: str) -> tuple[str, ...]:
-        """A list of texts, which stood in a file that the document names."""
+        """A list of texts, read from a file that the document names."""
         value = self.any(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(key, value, expected)
@@ -113,7 +113,7 @@ class Table:
         return int(items[0]), int(items[1])
 
     def tables(self, key: str, read: Callable[[Table], T], kind: str) -> tuple[T, ...]:
-        """[[key]] once for each item; kind: the key that says what the item is, for messages."""
+        """An array of tables, [[key]]. kind: the key by which messages identify an item."""
         value = self.any(key, [])
         if not isinstance(value, list):
             raise self.wrong(key, value, f"a list of tables, each headed [[{key}]]")

@@ -1,6 +1,6 @@
-"""Text before a model: one string goes in, and becomes the numbers of a vocabulary's pieces.
+"""Pre-processing of text: one string is the input, and becomes the numbers of a vocabulary's pieces.
 
-The compiled model splits text with an operator of ONNX Runtime's extensions, so a device needs these.
+The compiled model splits text with an operator of ONNX Runtime's extensions, which a device needs then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neo.processing.tokenizers.state import IDS, MASK, TYPES, Tokenizer
 if TYPE_CHECKING:
     from neo.processing.graph import Graph
 
-# what Transformers calls the inputs of its models
+# names of inputs in models of Transformers
 _USUAL_NAMES = {IDS: "input_ids", MASK: "attention_mask", TYPES: "token_type_ids"}
 _SHORTEST = 3
 _KNOWN_SHARE = 0.8
@@ -32,13 +32,14 @@ _ANY_WORDS = ("Über", "CAFÉ", "don't", "3.14", "(x)", "qzxv", "#", "end.")
 
 @dataclass(frozen=True, slots=True)
 class TextPreprocess:
-    """name: of the input that takes the string. inputs: by role, the model's inputs that the document names; others are
-    looked for under their usual names. document: what it was read from.
-    """
+    """Pre-processing of one string."""
 
+    #: of the input that takes the string
     name: str
+    #: role -> the model's input, if the document names it; other roles have their usual names
     inputs: Mapping[str, str]
     tokenizer: Tokenizer
+    #: what this was read from
     document: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -55,7 +56,7 @@ class TextPreprocess:
         return cls(name, inputs, tokenizer, document)
 
     def fed(self, inputs: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
-        """By role, the model's inputs that the text becomes. Raises InputSpecError."""
+        """Role -> the model's input that is fed. Raises InputSpecError."""
         found = {}
         for role, usual in _USUAL_NAMES.items():
             name = self.inputs.get(role, usual)
@@ -81,7 +82,7 @@ class TextPreprocess:
         return TensorSpec(self.name, STRING, (1,))
 
     def emit(self, graph: Graph, value: str, fed: Mapping[str, TensorSpec]) -> dict[str, str]:
-        """Adds the nodes; -> by the model's input, the value that feeds it."""
+        """Adds the nodes; -> the model's input -> the value that feeds it."""
         length = self._length(fed)
         made = self.tokenizer.emit(graph, value, length)
         fed_by = {}
@@ -93,7 +94,7 @@ class TextPreprocess:
         return fed_by
 
     def reference(self, texts: NDArray[Any], fed: Mapping[str, TensorSpec]) -> dict[str, NDArray[Any]]:
-        """texts: object (1,). -> arrays by the model's input."""
+        """texts: object (1,). -> the model's input -> its array."""
         length = self._length(fed)
         numbers = self.tokenizer.numbers(str(texts[0]), length)
         rows = {IDS: numbers, TYPES: [0] * len(numbers), MASK: [1] * len(numbers)}
@@ -103,7 +104,7 @@ class TextPreprocess:
         }
 
     def draw(self, fed: Mapping[str, TensorSpec], rng: np.random.Generator) -> NDArray[np.object_]:
-        """One text of the vocabulary's words in Latin letters, whole and put together, up to longer than fits."""
+        """A random text of the vocabulary's words in Latin letters, some of them joined; it may be too long."""
         words, ends = self.tokenizer.words()
         count = int(rng.integers(1, self._length(fed) + _SHORTEST))
         made = [f"{rng.choice(words)}{rng.choice(ends)}" for _ in range(count)] if words else []

@@ -43,10 +43,13 @@ ALIGNMENT_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class WeightEntry:
-    """One tensor: its file relative to the engine folder, the offset in bytes, numpy dtype and shape."""
+    """Where one tensor is stored."""
 
+    #: relative to the engine folder
     file: str
+    #: in bytes
     offset: int
+    #: as numpy names it
     dtype: str
     shape: tuple[int, ...]
 
@@ -68,15 +71,14 @@ class WeightEntry:
 
 @dataclass(frozen=True, slots=True)
 class KernelCost:
-    """What one call of a kernel computes and moves, known when it is built.
-
-    flops: floating-point operations, a multiply-add being two. moved_bytes: of its inputs and outputs, each once.
-    outputs: their shapes.
-    """
+    """Operations and memory traffic of one call of a kernel, known when it is built."""
 
     name: str
+    #: floating-point operations; a multiply-add counts as two
     flops: int
+    #: size of all inputs and outputs, each counted once
     moved_bytes: int
+    #: shapes of the outputs
     outputs: tuple[tuple[int, ...], ...]
 
     @classmethod
@@ -97,23 +99,25 @@ def _size(value: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EngineFolder:
-    """engine: a key of ``neo.runtime.load.ENGINES``. weights: in the order the code takes them (tvm only).
-    segments: folders relative to this one.
-    kernels: for those whose cost is known (tvm only); () in bundles from before it was written down.
-    extensions: whether the graph has operators of ONNX Runtime's extensions. tiles: whether the code uses the tiles of
-    Intel AMX (tvm only). steps: the kernels in the order they run, with repetitions; workspace: bytes of memory that
-    they share (tvm only).
-    """
+    """The description of an engine folder."""
 
+    #: a key of ``neo.runtime.load.ENGINES``
     engine: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    #: in the order in which the code takes them (tvm only)
     weights: tuple[WeightEntry, ...] = ()
+    #: folders of the segments, relative to this one, in execution order (tvm only, if the graph is cut)
     segments: tuple[str, ...] = ()
+    #: those whose cost is known (tvm only); () in bundles from before it was recorded
     kernels: tuple[KernelCost, ...] = ()
+    #: does the graph have operators of ONNX Runtime's extensions?
     extensions: bool = False
+    #: does the code use the tiles of Intel AMX (tvm only)?
     tiles: bool = False
+    #: names of the kernels in execution order, with repetitions (tvm only)
     steps: tuple[str, ...] = ()
+    #: bytes of memory for all intermediate results (tvm only)
     workspace: int = 0
 
     def to_bytes(self) -> bytes:
@@ -148,7 +152,7 @@ class EngineFolder:
 
 
 def _read_v1(obj: dict[str, Any]) -> EngineFolder:
-    """Which did not say its version, and had not all of the fields from the beginning."""
+    """Version 1 had no version number, and in its early days not all of the fields."""
     absent = {"segments": [], "kernels": [], "extensions": False, "tiles": False, "steps": [], "workspace": 0}
     return _read_v2(absent | obj)
 

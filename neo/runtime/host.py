@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neo.runtime.amx import ask_for_tiles
 
-# The instruction sets that compilers and kernels choose by; other flags say nothing about what code may run
+# instruction sets that matter to compilers and kernels; other flags do not decide which code can run
 KNOWN_FEATURES = {
     "x86_64": [
         "sse3",
@@ -64,8 +64,8 @@ KNOWN_FEATURES = {
     ],
 }
 
-# what the kernel tells every process of an ARM processor: entry of the auxiliary vector -> names of its bits, as in
-# Linux's uapi/asm/hwcap.h
+# entry of the auxiliary vector, in which the kernel describes an ARM processor -> names of its bits (Linux's
+# uapi/asm/hwcap.h)
 _CAPABILITIES = {
     16: {
         "fp": 0,
@@ -84,24 +84,29 @@ _CAPABILITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """features: those of KNOWN_FEATURES, as in /proc/cpuinfo. glibc: "" with another C library. Caches in KiB, per
-    core for L1d and L2; 0 where the system does not say.
-    """
+    """A machine, as its system describes it. Sizes of caches are 0 if the system does not tell them."""
 
+    #: as `uname -m` prints it
     arch: str
     os: str
+    #: its version; "" for another C library
     glibc: str
+    #: those of KNOWN_FEATURES, named as in /proc/cpuinfo
     features: tuple[str, ...]
     cores: int
     memory_bytes: int
+    #: of one core
     l1d_kib: int
+    #: of one core
     l2_kib: int
+    #: of the whole processor
     l3_kib: int
+    #: of the processor, for people
     model_name: str
 
 
 def read_host(root: Path = Path("/"), allows_tiles: Callable[[], bool] = ask_for_tiles) -> Host:
-    """root: where /proc and /sys are looked up. allows_tiles: does the system let us use those of AMX?"""
+    """root: where /proc and /sys are. allows_tiles: may this process use the tiles of AMX?"""
     arch = platform.machine()
     if sys.maxsize < 1 << 32:  # a 32-bit system on a 64-bit kernel, as on many a Raspberry Pi, runs no 64-bit code
         arch = {"x86_64": "i686", "aarch64": "armv7l"}.get(arch, arch)
@@ -146,8 +151,8 @@ def _field(text: str, name: str) -> str:
 
 
 def _capabilities(auxv: Path) -> set[str]:
-    """Of the processor that this process sees: emulated on another one, /proc/cpuinfo may describe that. Empty where
-    the kernel does not say.
+    """Features of the processor that this process sees; under emulation, /proc/cpuinfo may describe the real one. Empty
+    if the kernel does not tell them.
     """
     try:
         entries = dict(struct.iter_unpack("<QQ", auxv.read_bytes()))

@@ -30,11 +30,11 @@ from neo.runtime.host import read_host
 class Opener:
     """How an engine's folder is opened."""
 
-    #: "module:function", of the folder, its EngineFolder and a number of threads, to an Engine
+    #: "module:function": (folder, its EngineFolder, number of threads) -> Engine
     open: str
-    #: whose version is the engine's
+    #: the engine has the version of this distribution
     distribution: str
-    #: whether the folder holds machine code
+    #: does the folder contain machine code?
     compiled: bool = False
 
 

@@ -27,16 +27,17 @@ Run = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """run: arrays in the order of inputs to arrays in the order of outputs, valid until its next call."""
+class OpenSegment:
+    """A segment that is loaded and ready to run."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    #: arrays in the order of inputs -> arrays in the order of outputs, which are valid until the next call
     run: Run
 
 
 class SegmentedEngine:
-    def __init__(self, description: EngineFolder, segments: tuple[Segment, ...]) -> None:
+    def __init__(self, description: EngineFolder, segments: tuple[OpenSegment, ...]) -> None:
         self.inputs: tuple[TensorSpec, ...] = description.inputs
         self.outputs: tuple[TensorSpec, ...] = description.outputs
         self._segments = segments
@@ -115,7 +116,7 @@ def open_engine(folder: Path, description: EngineFolder, threads: int) -> Segmen
             )
         known |= {spec.name for spec in part.outputs}
         inputs, outputs = (tuple(spec.name for spec in specs) for specs in (part.inputs, part.outputs))
-        segments.append(Segment(inputs, outputs, _open_part(folder, name, part, threads)))
+        segments.append(OpenSegment(inputs, outputs, _open_part(folder, name, part, threads)))
     if not {spec.name for spec in description.outputs} <= known:
         raise BundleError(f"{folder}: no segment makes all of the model's outputs")
     return SegmentedEngine(description, tuple(segments))

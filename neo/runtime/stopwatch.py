@@ -57,7 +57,7 @@ def stopwatch(folder: Path, threads: int, runs: int | None, seconds: float) -> d
 
 
 def _special(engine: Engine, folder: Path) -> dict[str, Parity]:
-    """How far the engine is off, by kind of special sample; a sample that it fails of is infinitely far."""
+    """Kind of special samples -> error of the engine's answers; infinite if the engine fails."""
     worst: dict[str, Parity] = {}
     names = [spec.name for spec in engine.outputs]
     for kind, inputs, expected in read_special(folder):

@@ -3,9 +3,9 @@
 The weights are mapped, not read: pages come from the file when they are first used and the kernel may drop them
 again. The map is copy-on-write because DLPack has no read-only tensors that TVM takes; nothing ever writes to it.
 
-What several engines in one process share: TVM's runtime library, of which the first is loaded and any other refused;
-and a pool of threads for each thread that calls. It is set to the engine's number before a call if another engine
-changed it. It never grows: an engine that needs more calls from a thread of its own, which has a pool of its own.
+All engines in one process share TVM's runtime library: the first one is loaded, and others are refused. They also share
+a pool of worker threads for each calling thread. Its size is set before a call if another engine has changed it. A pool
+never grows: an engine that needs more threads runs in a thread of its own, which has its own pool.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class TvmEngine:
         return self._results
 
     def close(self) -> None:
-        # the addresses in the table are of nothing then
+        # the addresses in the table become invalid
         self._arrays = []
         if self._caller is not None:
             self._caller.shutdown()
@@ -178,7 +178,7 @@ def _is_same_file(first: Path, second: Path) -> bool:
 
 def _set_threads(threads: int) -> bool:
     """Of the calling thread's pool. False if it was made with fewer, which it has then."""
-    # the pool is made at its first use and would take half of the cores otherwise: it believes in hyper-threads
+    # read when the pool is made, at first use; the default is half of the cores, as if all processors had hyper-threads
     os.environ["TVM_NUM_THREADS"] = str(threads)
     tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
     _pool.threads = tvm_ffi.get_global_func("runtime.NumThreads")()

@@ -30,7 +30,7 @@ class Ingest:
         self._sha256 = hashlib.sha256()
         with translating_os_errors(part):
             # unbuffered: what is counted in offset and sha256 is in the file, also after a write that failed
-            self._file = _open_locked(part, digest, wait=wait)
+            self._file = open_locked(part, digest, wait=wait)
             try:
                 self._read_what_is_here()
             except OSError:
@@ -56,6 +56,7 @@ class Ingest:
         """Forget what is here and begin at offset 0. Raises StoreError."""
         with translating_os_errors(self._part):
             self._file.truncate(0)
+            self._file.seek(0)
         self._sha256 = hashlib.sha256()
         self.offset = 0
 
@@ -72,6 +73,7 @@ class Ingest:
                     rest = rest[self._file.write(rest) :]
             except OSError:
                 self._file.truncate(self.offset)
+                self._file.seek(self.offset)
                 raise
         self._sha256.update(data)
         self.offset += len(data)
@@ -86,10 +88,7 @@ class Ingest:
                     f"expected {self.digest} with {self.size} bytes, got {found} with {self.offset}; "
                     "what came was dropped"
                 )
-            os.fchmod(self._file.fileno(), 0o444)
-            os.fsync(self._file.fileno())
-            self._part.replace(self._final)
-            sync_directory(self._final.parent)
+            publish(self._file, self._part, self._final)
 
     def discard(self) -> None:
         """Remove what is here; nothing can be written any more. Raises StoreError."""
@@ -106,7 +105,19 @@ class Ingest:
             self.restart()
 
 
-def _open_locked(part: Path, digest: str, *, wait: bool) -> io.FileIO:
+def publish(file: io.FileIO, part: Path, final: Path) -> None:
+    """Make a whole blob durable and read-only, and give it its name. Raises OSError."""
+    os.fchmod(file.fileno(), 0o444)
+    os.fsync(file.fileno())
+    part.replace(final)
+    sync_directory(final.parent)
+
+
+def open_locked(part: Path, digest: str, *, wait: bool) -> io.FileIO:
+    """The file of a blob under way, made if missing, for reading and writing, unbuffered, at its beginning.
+
+    Raises StoreError if another program has it and is not to be waited for, and OSError.
+    """
     while True:
         file = _open(part)
         try:
@@ -124,11 +135,16 @@ def _open_locked(part: Path, digest: str, *, wait: bool) -> io.FileIO:
 
 def _open(part: Path) -> io.FileIO:
     try:
-        return part.open("a+b", buffering=0)
+        return _open_or_make(part)
     except PermissionError:
         # killed in ``commit`` after the file became read-only and before it was published
         part.chmod(0o600)
-        return part.open("a+b", buffering=0)
+        return _open_or_make(part)
+
+
+def _open_or_make(part: Path) -> io.FileIO:
+    # not "a+b": chunks are written where they belong, and what is appended by the kernel cannot be
+    return io.FileIO(part, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT | os.O_CLOEXEC, 0o666))
 
 
 def _is_still_at(file: io.FileIO, part: Path) -> bool:

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +33,10 @@ from neo.contract.oci import (
 )
 from neo.durable import replace_file, sync_directory, translating_os_errors
 from neo.errors import StoreError
+from neo.store.chunked import ChunkedIngest
 from neo.store.ingest import READ_BYTES, Ingest
 
+_LAYOUT_FILE = "oci-layout"
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -49,10 +51,10 @@ class Store:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._ingest = root / "ingest"
-        layout = root / "oci-layout"
+        layout = root / _LAYOUT_FILE
         if create:
             self._make(layout)
-        elif not _is_file(layout):
+        elif not is_store(root):
             raise StoreError(
                 f"there is no store in {root}", hint="give its folder with --store; neo compile makes one and fills it"
             )
@@ -101,6 +103,11 @@ class Store:
     def ingest(self, digest: str, size: int) -> Ingest:
         """Begin or go on writing the blob with this digest and size (bytes); see ``Ingest``."""
         return self._begin(digest, size, wait=False)
+
+    def ingest_chunks(self, digest: str, size: int, digests: Sequence[bytes]) -> ChunkedIngest:
+        """As ``ingest``, in chunks with these sha256; see ``ChunkedIngest``."""
+        final = self._blob_path(digest)
+        return ChunkedIngest(self._ingest / final.name, final, digest, size, digests)
 
     def put(self, data: bytes, media_type: str) -> Descriptor:
         """Raises DiskFull, StoreError. A blob that is here but damaged is replaced."""
@@ -265,9 +272,10 @@ def list_entry(entries: list[Descriptor], entry: Descriptor) -> None:
     entries.append(entry)
 
 
-def _is_file(path: Path) -> bool:
+def is_store(root: Path) -> bool:
+    """Is the folder an OCI image layout, of whatever version?"""
     try:
-        return path.is_file()
+        return (root / _LAYOUT_FILE).is_file()
     except OSError:  # a name too long, say
         return False
 

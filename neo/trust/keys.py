@@ -13,8 +13,10 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
@@ -60,7 +62,27 @@ def generate_key(path: Path) -> SSlibKey:
 
 
 def dump_public_key(key: SSlibKey) -> str:
-    return json.dumps({"keyid": key.keyid, **key.to_dict()}, indent=2, sort_keys=True) + "\n"
+    return json.dumps(public_key_to_json(key), indent=2, sort_keys=True) + "\n"
+
+
+def public_key_to_json(key: SSlibKey) -> dict[str, Any]:
+    return {"keyid": key.keyid, **key.to_dict()}
+
+
+def public_key_from_json(value: dict[str, Any]) -> SSlibKey:
+    """Raises TrustError for what is no Ed25519 key, or has not the id that its bytes give it."""
+    try:
+        value = dict(value)
+        key = SSlibKey.from_dict(value.pop("keyid"), value)
+        public = key.keyval["public"]
+        if (key.keytype, key.scheme) != ("ed25519", "ed25519") or not _ED25519_PUBLIC.fullmatch(public):
+            raise TrustError("the key is no Ed25519 key")
+        expected = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TrustError("the key cannot be read: it is no public key as in TUF metadata") from error
+    if key.keyid != expected.keyid:  # two keys under one id, or one under two, would be two devices that look alike
+        raise TrustError("the key has not the id that its bytes give it")
+    return expected
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

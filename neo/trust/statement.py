@@ -1,27 +1,24 @@
 """The signed statement about a bundle: a DSSE envelope around the digest of its OCI manifest.
 
 Every file of the bundle hangs on that digest. The reference is part of it, so that a broker cannot pass one bundle
-off under another's name. Source: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+off under another's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import Key, Signer
 
 from neo.contract.fields import ContractError, dump_object, get, get_size, parse_object
 from neo.contract.oci import parse_digest
-from neo.contract.versions import check_media_type, is_later_media_type
 from neo.errors import TrustError
+from neo.trust.envelope import ENVELOPE_TYPE, dump_envelope, open_envelope, parse_envelope
+
+__all__ = ["ENVELOPE_TYPE", "PAYLOAD_TYPE", "SIGNATURE_TYPE", "Statement", "sign_statement", "verify_statement"]
 
 PAYLOAD_TYPE = "application/vnd.neo-edge.release.v1+json"
-ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
-SHOWN_KEYS = 5
 SIGNATURE_TYPE = "application/vnd.neo-edge.signature.v1"
 
 
@@ -38,9 +35,7 @@ class Statement:
 def sign_statement(statement: Statement, signer: Signer) -> bytes:
     """-> the DSSE envelope as JSON."""
     payload = dump_object({"digest": statement.digest, "size": statement.size, "reference": statement.reference})
-    envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    envelope.sign(signer)
-    return dump_object(envelope.to_dict())
+    return dump_envelope(payload, PAYLOAD_TYPE, signer)
 
 
 def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
@@ -48,36 +43,20 @@ def verify_statement(envelope_bytes: bytes, keys: Sequence[Key]) -> Statement:
 
     Raises NewerFormat for a statement of a later version that one of the keys signed.
     """
+    opened = open_envelope(
+        parse_envelope(envelope_bytes),
+        PAYLOAD_TYPE,
+        keys,
+        what="a bundle",
+        hint="sign with the operator's key (neo compile --key), or give the device that key's .pub file (--trust)",
+    )
     try:
-        envelope = Envelope.from_dict(parse_object(envelope_bytes, what="signature"))
-    except (ContractError, KeyError, ValueError, TypeError, AttributeError, FormatError) as error:
-        raise TrustError(f"the signature cannot be read: {error}") from error
-    is_later = is_later_media_type(str(envelope.payload_type), PAYLOAD_TYPE)
-    if envelope.payload_type != PAYLOAD_TYPE and not is_later:
-        raise TrustError(f"the signature is about {envelope.payload_type!r}, not about a bundle")
-    try:
-        accepted = envelope.verify(list(keys), 1)
-    except (VerificationError, ValueError) as error:  # ValueError: no keys at all
-        raise TrustError(
-            f"signed by {_names(envelope.signatures)}, which is not trusted here (trusted: "
-            f"{_names(key.keyid for key in keys)})",
-            hint="sign with the operator's key (neo compile --key), or give the device that key's .pub file (--trust)",
-        ) from error
-    check_media_type(str(envelope.payload_type), PAYLOAD_TYPE, "the signed statement")
-    try:
-        obj = parse_object(envelope.payload, what="statement")
+        obj = parse_object(opened.payload, what="statement")
         return Statement(
             parse_digest(obj.get("digest"), "statement.digest"),
             get_size(obj, "size", "statement"),
             get(obj, "reference", str, "statement"),
-            tuple(accepted),
+            opened.keyids,
         )
     except ContractError as error:
         raise TrustError(f"the signed statement cannot be read: {error.message}", hint=error.hint) from error
-
-
-def _names(keyids: Iterable[Any]) -> str:
-    """A few, short and printable: whoever wrote an envelope chose them, and they need not even be text."""
-    short = sorted(str(keyid)[:12] for keyid in keyids)
-    shown = ", ".join(keyid if keyid.isprintable() else ascii(keyid) for keyid in short[:SHOWN_KEYS])
-    return (shown + (f" and {len(short) - SHOWN_KEYS} more" if len(short) > SHOWN_KEYS else "")) or "nobody"

@@ -34,6 +34,7 @@ LINES = {
     "tune forget": ["raspberry-pi-4"],
     "push": ["net", "--to", "device", "--broker", PORT_OF_NOBODY],
     "status": ["device", "--broker", PORT_OF_NOBODY],
+    "fleet forget": ["device", "--broker", PORT_OF_NOBODY],
     "broker": ["--port", "0", "--tls-cert", "missing", "--tls-key", "missing"],
     "keys generate": ["text"],
     "keys show": [],

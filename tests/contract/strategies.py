@@ -11,7 +11,22 @@ from hypothesis.extra import numpy as st_numpy
 from neo.contract.device import Accelerator, AcceleratorNeed, Capabilities, Gpu, Processor, Requirements, Target
 from neo.contract.labels import BY_POSITION, BY_VALUE, OutputLabels
 from neo.contract.manifest import MAX_CHUNK_BYTES, Alternative, ChunkTable, Manifest
-from neo.contract.messages import PHASES, Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
+from neo.contract.messages import (
+    PHASES,
+    Assignment,
+    Chunk,
+    DesiredModel,
+    DesiredState,
+    DeviceState,
+    DocumentId,
+    Live,
+    LiveModel,
+    Presence,
+    Refusal,
+    Report,
+    RollCall,
+    Want,
+)
 from neo.contract.oci import MANIFEST_TYPE, Descriptor, ImageIndex, ImageManifest
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import DTYPES, NUMBERS, TensorSpec
@@ -161,6 +176,41 @@ chunks = st.builds(Chunk, digests, sizes, st.binary(max_size=200)) | st.builds(
 )
 
 # class -> what it can be; every one has from_bytes and to_bytes
+lines = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=40)
+desired_models = st.builds(
+    DesiredModel, lines, descriptors, st.none() | descriptors, st.none() | descriptors, names, json_objects
+)
+desired_states = st.builds(
+    DesiredState,
+    names,
+    names,
+    st.integers(1, (1 << 63) - 1),
+    numbers,
+    numbers,
+    st.dictionaries(names, desired_models, max_size=3),
+    st.lists(names, max_size=3).map(tuple),
+    lines,
+)
+reports = st.builds(
+    Report,
+    fleet=names,
+    device=names,
+    session=names,
+    sequence=sizes,
+    phase=st.sampled_from(PHASES),
+    document=st.none() | st.builds(DocumentId, sizes, digests),
+    live=st.dictionaries(names, st.builds(LiveModel, digests, lines, lines, numbers), max_size=3),
+    done_bytes=sizes,
+    total_bytes=sizes,
+    stalled=st.booleans(),
+    error=st.none() | json_objects,
+    retry_at=st.none() | numbers,
+    refusal=st.none() | st.builds(Refusal, digests, json_objects),
+    refused=sizes,
+    notes=st.lists(lines, max_size=3).map(tuple),
+    url=lines,
+    at=numbers,
+)
 DOCUMENTS: dict[type, st.SearchStrategy] = {
     Manifest: manifests,
     Capabilities: capabilities,
@@ -172,6 +222,8 @@ DOCUMENTS: dict[type, st.SearchStrategy] = {
     DeviceState: device_states,
     Want: st.builds(Want, names, digests, sizes, st.integers(1, 64 << 20)),
     Chunk: chunks,
+    DesiredState: desired_states,
+    Report: reports,
 }
 
 _array_shapes = st_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)

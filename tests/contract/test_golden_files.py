@@ -13,7 +13,21 @@ import pytest
 from neo.contract.device import AcceleratorNeed, Capabilities, Gpu, Requirements
 from neo.contract.labels import OutputLabels
 from neo.contract.manifest import Alternative, ChunkTable, Manifest
-from neo.contract.messages import Assignment, Chunk, DeviceState, Live, Presence, RollCall, Want
+from neo.contract.messages import (
+    Assignment,
+    Chunk,
+    DesiredModel,
+    DesiredState,
+    DeviceState,
+    DocumentId,
+    Live,
+    LiveModel,
+    Presence,
+    Refusal,
+    Report,
+    RollCall,
+    Want,
+)
 from neo.contract.oci import MANIFEST_TYPE, Descriptor
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import TensorSpec
@@ -27,6 +41,7 @@ from neo.runtime.golden import read_golden, self_test
 from neo.store import Store
 from neo.store.bundles import find_bundle, signatures_of, unpack_bundle
 from neo.trust import Statement, load_public_keys, verify_statement
+from neo.trust.documents import open_desired, open_report
 from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,6 +55,7 @@ AVX2 = (*SSE, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
 AVX512_BF16 = (*AVX2, "avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx512_bf16")
 
 
+DOCUMENT = DocumentId(7, "sha256:5ddae2ce195f9eea7ce34b55efaaf9253fb764e9c1cce77d2bf1b0fcf7d144dc")
 WIDE = TensorSpec("y", "float32", (1, 64))
 BASE = Requirements("x86_64", "linux", SSE, "2.28")
 ORIN = AcceleratorNeed("cuda", ("8.7",), "8.7", "12.2", 1 << 20)
@@ -226,6 +242,7 @@ def test_the_segments_of_any_version_are_engines_themselves() -> None:
 def test_no_golden_file_is_left_unread() -> None:
     read = {GOLDEN / file for file in DOCUMENTS} | {GOLDEN / "README.md"}
     read |= {GOLDEN / "v1" / name for name in ("operator.key.pub", "statement.json", "tuning.json")}
+    read |= {GOLDEN / "v2" / name for name in ("assignment.key.pub", "desired.json", "report.json")}
     folders = [*(GOLDEN / version / "store" for version in BUNDLES), *(GOLDEN / folder for folder in ENGINES)]
     left = {path for path in GOLDEN.rglob("*") if path.is_file() and not any(path.is_relative_to(f) for f in folders)}
     assert left == read
@@ -264,3 +281,39 @@ def test_a_bundle_of_any_version_is_found_unpacked_and_answers(tmp_path: Path, v
     predictor = load(tmp_path / "bundle")
     assert self_test(predictor, tmp_path / "bundle").max_rel < 1e-5
     np.testing.assert_allclose(predictor.predict(inputs)["y"], outputs["y"], rtol=1e-5)
+
+
+def test_a_signed_document_of_any_version_says_what_it_said() -> None:
+    found = open_desired(
+        (GOLDEN / "v2/desired.json").read_bytes(), load_public_keys([GOLDEN / "v2/assignment.key.pub"])
+    )
+    model = DesiredModel(REFERENCE, Descriptor(MANIFEST_TYPE, SMALL, 1142), ENVELOPE)
+    assert found.id == DOCUMENT
+    assert found.state == DesiredState(
+        "default", "porch", 7, 1764500000.0, 1796036000.0, {"small": model}, ("source-1",), "ann@build"
+    )
+
+
+def test_a_signed_report_of_any_version_says_what_it_said() -> None:
+    found = open_report((GOLDEN / "v2/report.json").read_bytes())
+    assert found.report == Report(
+        fleet="default",
+        device="porch",
+        session="5e55",
+        sequence=(1 << 32) + 1,
+        phase="active",
+        document=DOCUMENT,
+        live={"small": LiveModel(SMALL, REFERENCE, "onnxruntime", 1764500000.25)},
+        done_bytes=1234,
+        total_bytes=1234,
+        stalled=False,
+        error=None,
+        retry_at=None,
+        refusal=Refusal(
+            "sha256:" + "f" * 64, {"error": "TrustError", "message": "not trusted here", "hint": "", "details": {}}
+        ),
+        refused=1,
+        notes=("the clock of this device is not believed",),
+        url="http://127.0.0.1:8080",
+        at=1764500001.5,
+    )

@@ -26,11 +26,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from securesystemslib.signer import CryptoSigner
 
+from neo.compiler.bundle import publish, stage
+from neo.contract.chunks import TABLE_TYPE
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.fields import ContractError
-from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, Manifest
+from neo.contract.manifest import Manifest
 from neo.contract.messages import Assignment, DeviceState, Presence
-from neo.contract.oci import MANIFEST_TYPE, REF_NAME, Descriptor, ImageManifest
+from neo.contract.oci import MANIFEST_TYPE, Descriptor, ImageManifest
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import TensorSpec
 from neo.contract.topics import Topics
@@ -40,7 +42,7 @@ from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.golden import write_golden
 from neo.runtime.host import read_host
 from neo.store import Store
-from neo.store.bundles import Bundle, open_bundle
+from neo.store.bundles import Bundle
 from neo.trust import Statement, sign_statement
 from neo.trust.keys import dump_public_key
 from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
@@ -93,22 +95,18 @@ def make_bundle(
     ballast: bytes = b"",
     manifest: Manifest | None = None,
     golden_shift: float = 0.0,
+    tables: bool = True,
 ) -> Bundle:
-    """An unsigned bundle in the store's index."""
+    """An unsigned bundle in the store's index. tables: of the chunks of large files, as today's builder writes them."""
     folder = folder / f"bundle-{version}-{secrets.token_hex(4)}"
     write_engine(folder / "engine", version, ballast)
     write_golden(folder, [({"x": SAMPLE}, {"y": answer_of(version) + golden_shift})])
     (folder / "report.json").write_text(json.dumps({"version": version}))
-    layers = tuple(
-        store.put_file(path, FILE_TYPE).titled(str(path.relative_to(folder)))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
-    config = store.put((manifest or make_manifest(version)).to_bytes(), CONFIG_TYPE)
-    descriptor = store.put_manifest(ImageManifest(BUNDLE_TYPE, config, layers))
-    bundle = open_bundle(store, descriptor)
-    entry = replace(descriptor, artifact_type=BUNDLE_TYPE, annotations={REF_NAME: bundle.manifest.reference})
-    store.add_to_index(entry)
+    draft = stage(store, manifest or make_manifest(version), folder)
+    if not tables:
+        layers = tuple(layer for layer in draft.layers if layer.media_type != TABLE_TYPE)
+        draft = replace(draft, manifest=replace(draft.manifest, chunks=()), layers=layers)
+    (bundle,) = publish(store, [draft], replace_listed=True)
     return bundle
 
 

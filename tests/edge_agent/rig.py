@@ -29,6 +29,7 @@ from neo.contract.manifest import CONFIG_TYPE
 from neo.contract.messages import Assignment, Chunk, DeviceState, RollCall, Want
 from neo.link import Connected, Message
 from neo.store import Store
+from neo.trust import KeyAuthority
 from tests.edge_agent.devices import TOPICS, capabilities, make_assignment, make_bundle, sign_bundle
 from tests.edge_agent.workers import LIMITS, command_of
 
@@ -56,18 +57,18 @@ class Rig:
         self.inference = Inference(self.serving)
         store = Store(self.state_dir / "store")
         self.slots = Slots(self.state_dir, store)
-        keys = [signer.public_key]
-        starter = ModelStarter(self.slots, keys, 1, lambda worker: self.inbox.put(WorkerExited(worker)), LIMITS)
+        authority = KeyAuthority([signer.public_key])
+        starter = ModelStarter(self.slots, authority, 1, lambda worker: self.inbox.put(WorkerExited(worker)), LIMITS)
         if program is not None:
             starter = ModelStarter(
-                self.slots, keys, 1, starter.on_exit, LIMITS, lambda *what: self._start_worker(program, *what)
+                self.slots, authority, 1, starter.on_exit, LIMITS, lambda *what: self._start_worker(program, *what)
             )
         self.deployment = Deployment(
             self.state_dir,
             store=store,
             starter=starter,
             serving=self.serving,
-            rules=FetchRules(keys, capabilities, self._make_room),
+            rules=FetchRules(authority, capabilities, self._make_room),
             work=work,
             send_want=self._answer_want,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,24 +12,28 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edge_agent.install.fetch import DISK_RESERVE_BYTES, Fetch, FetchRules, parse_chunk
+from neo.contract.chunks import CHUNK_BYTES
 from neo.contract.messages import Assignment, Chunk
 from neo.errors import DiskFull, NeoError, TargetError, TrustError
 from neo.store import Store
 from neo.store.bundles import Bundle
+from neo.trust import KeyAuthority
 from tests.edge_agent.devices import capabilities, make_assignment, make_bundle, sign_bundle
 
 
 class Case:
     """A signed bundle at the operator, and an empty device. ``run`` -> digests asked for, in order."""
 
-    def __init__(self, folder: Path, signer: CryptoSigner) -> None:
+    def __init__(self, folder: Path, signer: CryptoSigner, *, ballast: bytes = b"", tables: bool = True) -> None:
         self.source = Store(folder / "source")
         self.device = Store(folder / "device")
-        self.bundle: Bundle = make_bundle(self.source, folder, "1")
+        self.bundle: Bundle = make_bundle(self.source, folder, "1", ballast=ballast, tables=tables)
+        self.has_tables = tables
         self.envelope = sign_bundle(self.source, self.bundle, signer)
         self.assignment: Assignment = make_assignment(self.bundle, self.envelope, "src")
-        self.rules = FetchRules([signer.public_key], capabilities, lambda _: 1 << 40)
+        self.rules = FetchRules(KeyAuthority([signer.public_key]), capabilities, lambda _: 1 << 40)
         self.asked: list[str] = []
+        self.asked_bytes = 0
         self.fetch: Fetch | None = None
 
     def run(self) -> Fetch:
@@ -36,8 +41,11 @@ class Case:
         while wants := fetch.wants(0.0):
             for want in wants:
                 self.asked.append(want.digest)
+                self.asked_bytes += want.length
                 data = self.source.path(want.digest).read_bytes()
-                fetch.take(Chunk(want.digest, want.offset, data[want.offset : want.offset + want.length]), 0.0)
+                for start in range(want.offset, want.offset + want.length, CHUNK_BYTES):
+                    end = min(start + CHUNK_BYTES, want.offset + want.length)
+                    fetch.take(Chunk(want.digest, start, data[start:end]), 0.0)
         return fetch
 
 
@@ -68,7 +76,7 @@ def test_what_the_device_has_already_is_not_asked_for(case: Case) -> None:
 
 
 def test_nothing_but_the_signature_is_fetched_when_nobody_trusted_signed(case: Case) -> None:
-    case.rules = replace(case.rules, keys=[CryptoSigner.generate_ed25519().public_key])
+    case.rules = replace(case.rules, authority=KeyAuthority([CryptoSigner.generate_ed25519().public_key]))
     with pytest.raises(TrustError):
         case.run()
     assert case.asked == [case.envelope.digest]
@@ -117,7 +125,7 @@ def test_what_is_no_chunk_is_none() -> None:
 
 def test_a_statement_that_nobody_trusted_signed_is_not_kept(case: Case) -> None:
     """Else anybody who can send messages could fill the disk with them."""
-    case.rules = replace(case.rules, keys=[CryptoSigner.generate_ed25519().public_key])
+    case.rules = replace(case.rules, authority=KeyAuthority([CryptoSigner.generate_ed25519().public_key]))
     with pytest.raises(TrustError):
         case.run()
     assert not case.device.has(case.envelope.digest)
@@ -132,13 +140,64 @@ def test_a_file_of_a_trusted_bundle_that_is_passed_off_as_a_signature_is_kept(ca
     assert case.device.has(config.digest)
 
 
-@pytest.mark.parametrize("is_trusted", [False, True])
-def test_half_a_blob_is_kept_only_if_a_trusted_key_vouches_for_it(case: Case, is_trusted: bool) -> None:
+def test_half_a_blob_is_kept_only_if_a_trusted_key_vouches_for_it(case: Case) -> None:
     fetch = case.fetch = Fetch(case.assignment, case.device, case.rules, 0.0)
     (want,) = fetch.wants(0.0)
-    if is_trusted:
-        fetch.take(Chunk(want.digest, 0, case.source.path(want.digest).read_bytes()), 0.0)
-        (want,) = fetch.wants(0.0)
     fetch.take(Chunk(want.digest, 0, case.source.path(want.digest).read_bytes()[:10]), 0.0)
     fetch.close()
-    assert [path.stat().st_size for path in (case.device.root / "ingest").iterdir()] == ([10] if is_trusted else [])
+    assert parts_of(case) == []
+
+
+def parts_of(case: Case) -> list[int]:
+    return [path.stat().st_size for path in (case.device.root / "ingest").iterdir()]
+
+
+@pytest.fixture(params=[True, False], ids=["with tables", "without tables"])
+def large(request: pytest.FixtureRequest, tmp_path: Path, signer: CryptoSigner) -> Iterator[Case]:
+    """A bundle with a file of four chunks."""
+    large = Case(tmp_path, signer, ballast=random.Random(5).randbytes(4 * CHUNK_BYTES), tables=request.param)
+    yield large
+    if large.fetch is not None:
+        large.fetch.close()
+
+
+def fetch_until_half_of_the_ballast(large: Case) -> Fetch:
+    fetch = Fetch(large.assignment, large.device, large.rules, 0.0)
+    for _ in range(20):
+        for want in fetch.wants(0.0):
+            data = large.source.path(want.digest).read_bytes()
+            for start in range(0, min(want.length, 2 * CHUNK_BYTES), CHUNK_BYTES):
+                end = min(want.offset + start + CHUNK_BYTES, want.offset + want.length)
+                fetch.take(Chunk(want.digest, want.offset + start, data[want.offset + start : end]), 0.0)
+    return fetch
+
+
+def test_half_a_blob_of_a_trusted_bundle_is_not_fetched_again(large: Case) -> None:
+    fetch_until_half_of_the_ballast(large).close()
+    assert parts_of(large) == [2 * CHUNK_BYTES]
+    fetch = large.run()
+    assert fetch.result is not None
+    assert fetch.progress[0] == fetch.progress[1]
+    assert large.asked_bytes == 2 * CHUNK_BYTES
+
+
+def test_a_forged_chunk_costs_one_chunk(large: Case) -> None:
+    fetch = large.fetch = fetch_until_half_of_the_ballast(large)
+    ballast = max(large.bundle.image.layers, key=lambda layer: layer.size)
+    fetch.take(Chunk(ballast.digest, 3 * CHUNK_BYTES, bytes(CHUNK_BYTES)), 0.0)
+    data = large.source.path(ballast.digest).read_bytes()
+    for index in (2, 3):
+        fetch.take(Chunk(ballast.digest, index * CHUNK_BYTES, data[index * CHUNK_BYTES :][:CHUNK_BYTES]), 0.0)
+    if large.has_tables:
+        assert fetch.wants(0.0) == []
+        assert fetch.result is not None
+    else:  # as before there were tables
+        assert sum(want.length for want in fetch.wants(0.0)) == len(data)
+
+
+def test_the_tables_come_before_the_files(large: Case) -> None:
+    fetch = large.run()
+    tables = [chunks.table for chunks in large.bundle.manifest.chunks]
+    assert len(tables) == large.has_tables
+    assert large.asked[3 : 3 + len(tables)] == tables
+    assert fetch.result is not None

@@ -1,32 +1,45 @@
 from __future__ import annotations
 
+import io
+import itertools
 import random
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.install.transfer import Transfer, TransferLimits, gaps, missing_blobs
+from edge_agent.install.transfer import Transfer, TransferLimits, missing_blobs, spans_of
+from neo.contract.chunks import CHUNK_BYTES, chunk_span, read_table, write_table
 from neo.contract.messages import Chunk, Want
-from neo.contract.oci import OCTETS_TYPE, Descriptor
+from neo.contract.oci import OCTETS_TYPE, Descriptor, digest_of
 from neo.errors import TransferError
 from neo.store import Store
 
-LIMITS = TransferLimits(window_bytes=1000, open_blobs=3, ask_again_s=1, ask_again_cap_s=4, give_up_s=20)
-CHUNK = 130
+WINDOW = 4 * CHUNK_BYTES
+LIMITS = TransferLimits(window_bytes=WINDOW, open_blobs=3, ask_again_s=1, ask_again_cap_s=4, give_up_s=20)
 
 
 def serve(blobs: dict[str, bytes], wants: list[Want]) -> list[Chunk]:
     """What a source sends, in order."""
     return [
-        Chunk(want.digest, start, blobs[want.digest][start : min(start + CHUNK, want.offset + want.length)])
+        Chunk(want.digest, start, blobs[want.digest][start : min(start + CHUNK_BYTES, want.offset + want.length)])
         for want in wants
-        for start in range(want.offset, want.offset + want.length, CHUNK)
+        for start in range(want.offset, want.offset + want.length, CHUNK_BYTES)
     ]
+
+
+def bytes_of(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def tables_of(datas: list[bytes]) -> dict[str, tuple[bytes, ...]]:
+    return {digest_of(data): read_table(write_table(io.BytesIO(data)), len(data)) for data in datas}
 
 
 def describe(datas: list[bytes]) -> tuple[list[Descriptor], dict[str, bytes]]:
@@ -45,25 +58,33 @@ def finish(transfer: Transfer, blobs: dict[str, bytes], now: float) -> None:
     raise AssertionError("the transfer does not end")
 
 
-@settings(max_examples=150, deadline=None)
+sizes = st.one_of(st.integers(0, 3), st.integers(0, 6 * CHUNK_BYTES), st.sampled_from([CHUNK_BYTES, 2 * CHUNK_BYTES]))
+
+
+@settings(max_examples=80, deadline=None)
 @given(
-    datas=st.lists(st.integers(0, 2500).map(lambda n: random.Random(n).randbytes(n)), min_size=1, max_size=5),
+    lengths=st.lists(sizes, min_size=1, max_size=4),
+    has_tables=st.booleans(),
     seed=st.integers(0, 2**32),
-    steps=st.integers(0, 120),
+    steps=st.integers(0, 100),
 )
-def test_loss_repetition_disorder_and_kills_at_any_byte_end_with_the_sources_bytes(
-    datas: list[bytes], seed: int, steps: int
+def test_loss_repetition_disorder_forgery_and_kills_at_any_byte_end_with_the_sources_bytes(
+    lengths: list[int], has_tables: bool, seed: int, steps: int
 ) -> None:
     chance = random.Random(seed)
+    datas = [bytes_of(number, length) for number, length in enumerate(lengths)]
     descriptors, blobs = describe(datas)
+    tables = tables_of(datas) if has_tables else {}
+    # what nothing vouches for chunk by chunk is forged as a whole
+    actions = ["deliver"] * 6 + ["lose", "repeat", "mix", "wait", "kill"] + (["forge"] if has_tables else [])
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         now = 0.0
-        transfer = Transfer("d", descriptors, store, now, LIMITS)
+        transfer = Transfer("d", descriptors, store, now, LIMITS, tables=tables)
         air: deque[Chunk] = deque()
         for _ in range(steps):
             air.extend(serve(blobs, transfer.wants(now)))
-            what = chance.choice(["deliver"] * 6 + ["lose", "repeat", "mix", "wait", "kill"])
+            what = chance.choice(actions)
             if what == "wait":
                 now += 0.7
             elif what == "kill":
@@ -71,29 +92,44 @@ def test_loss_repetition_disorder_and_kills_at_any_byte_end_with_the_sources_byt
                 for part in (Path(folder) / "ingest").iterdir():
                     with part.open("r+b") as file:
                         file.truncate(chance.randint(0, part.stat().st_size))
-                transfer = Transfer("d", descriptors, store, now, LIMITS)
+                transfer = Transfer("d", descriptors, store, now, LIMITS, tables=tables)
             elif air:
                 if what == "mix":
                     chance.shuffle(air)
                 chunk = air.popleft()
+                if what == "forge":
+                    transfer.take(replace(chunk, data=bytes(len(chunk.data))), now)
                 if what != "lose":
                     transfer.take(chunk, now)
                 if what == "repeat":
                     air.append(chunk)
-            assert transfer.buffered_bytes <= LIMITS.window_bytes
+            assert transfer.buffered_bytes <= LIMITS.open_blobs * WINDOW
         finish(transfer, blobs, now + 1)
         assert transfer.done_bytes == transfer.total_bytes
         assert all(store.read(descriptor) == blobs[descriptor.digest] for descriptor in descriptors)
 
 
-@given(st.integers(0, 50), st.integers(0, 60), st.dictionaries(st.integers(0, 70), st.binary(max_size=9), max_size=6))
-def test_gaps_are_exactly_the_bytes_that_no_early_chunk_covers(start: int, end: int, early: dict[int, bytes]) -> None:
-    covered = {at for offset, data in early.items() for at in range(offset, offset + len(data))}
-    asked = [at for offset, length in gaps(start, end, early) for at in range(offset, offset + length)]
-    assert asked == [at for at in range(start, end) if at not in covered]
+@given(st.sets(st.integers(0, 20)), st.integers(1, CHUNK_BYTES))
+def test_spans_cover_exactly_the_chunks_and_are_joined(indices: set[int], last: int) -> None:
+    size = 20 * CHUNK_BYTES + last
+    spans = spans_of(sorted(indices), size)
+    covered = {
+        index
+        for offset, length in spans
+        for index in range(offset // CHUNK_BYTES, -(-(offset + length) // CHUNK_BYTES))
+    }
+    assert covered == indices
+    assert sum(length for _, length in spans) == sum(chunk_span(index, size)[1] for index in indices)
+    assert all(sum(one) < other[0] for one, other in itertools.pairwise(spans))
 
 
-Start = Callable[[list[Descriptor], Store], Transfer]
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+class Start(Protocol):
+    def __call__(self, datas: list[bytes], store: Store, *, tables: bool = True) -> Transfer: ...
 
 
 @pytest.fixture
@@ -101,8 +137,9 @@ def start() -> Iterator[Start]:
     """A new transfer at time 0; its files are closed at the end."""
     started: list[Transfer] = []
 
-    def begin(descriptors: list[Descriptor], store: Store) -> Transfer:
-        started.append(Transfer("d", descriptors, store, 0, LIMITS))
+    def begin(datas: list[bytes], store: Store, *, tables: bool = True) -> Transfer:
+        descriptors, _ = describe(datas)
+        started.append(Transfer("d", descriptors, store, 0, LIMITS, tables=tables_of(datas) if tables else {}))
         return started[-1]
 
     yield begin
@@ -110,69 +147,147 @@ def start() -> Iterator[Start]:
         transfer.close()
 
 
-def test_no_more_than_the_window_is_ever_asked_for_and_not_answered(start: Start, tmp_path: Path) -> None:
-    descriptors, _ = describe([bytes(5000), b"1" * 5000])
-    transfer = start(descriptors, Store(tmp_path))
-    assert sum(want.length for want in transfer.wants(0)) == LIMITS.window_bytes
+TEN = bytes_of(10, 10 * CHUNK_BYTES - 7)
+NINE = bytes_of(9, 9 * CHUNK_BYTES)
+
+
+@pytest.mark.parametrize("tables", [True, False])
+def test_no_more_than_the_window_is_ever_asked_for_and_not_answered(start: Start, store: Store, tables: bool) -> None:
+    transfer = start([TEN, NINE], store, tables=tables)
+    assert sum(want.length for want in transfer.wants(0)) == WINDOW
     assert transfer.wants(0.5) == []
 
 
-def test_chunks_that_were_not_asked_for_take_no_memory_and_no_disk(start: Start, tmp_path: Path) -> None:
-    descriptors, _ = describe([bytes(5000)])
-    transfer = start(descriptors, Store(tmp_path))
+@pytest.mark.parametrize("tables", [True, False])
+def test_chunks_off_the_grid_or_of_other_blobs_take_no_memory_and_no_disk(
+    start: Start, store: Store, tables: bool
+) -> None:
+    transfer = start([TEN], store, tables=tables)
     transfer.wants(0)
     for offset in range(1, 900):
-        transfer.take(Chunk(descriptors[0].digest, offset, bytes(50)), 0)
-    transfer.take(Chunk(descriptors[0].digest, 4000, bytes(50)), 0)
+        transfer.take(Chunk(digest_of(TEN), offset, bytes(50)), 0)
+    transfer.take(Chunk(digest_of(TEN), 9 * CHUNK_BYTES, bytes(CHUNK_BYTES)), 0)
+    transfer.take(Chunk(digest_of(TEN), 1 << 60, bytes(50)), 0)
     transfer.take(Chunk("sha256:" + "0" * 64, 0, bytes(50)), 0)
-    assert transfer.buffered_bytes <= LIMITS.window_bytes
+    assert transfer.buffered_bytes == transfer.done_bytes == 0
+
+
+def test_early_chunks_of_a_blob_without_a_table_are_kept_in_memory_within_the_window(
+    start: Start, store: Store
+) -> None:
+    transfer = start([TEN], store, tables=False)
+    transfer.wants(0)
+    for index in range(1, 9):
+        offset = index * CHUNK_BYTES
+        transfer.take(Chunk(digest_of(TEN), offset, TEN[offset : offset + CHUNK_BYTES]), 0)
+    assert transfer.buffered_bytes == 3 * CHUNK_BYTES
     assert transfer.done_bytes == 0
 
 
-def test_only_what_is_missing_is_asked_for_after_a_restart(start: Start, tmp_path: Path) -> None:
-    (descriptor,), blobs = describe([random.Random(1).randbytes(900)])
-    store = Store(tmp_path)
-    first = start([descriptor], store)
-    for chunk in serve(blobs, first.wants(0))[:3]:
+def test_chunks_of_a_blob_with_a_table_are_kept_in_any_order_also_over_a_restart(start: Start, store: Store) -> None:
+    first = start([TEN], store)
+    chunks = serve({digest_of(TEN): TEN}, first.wants(0))
+    first.take(chunks[3], 0)
+    first.take(chunks[1], 0)
+    assert (first.done_bytes, first.buffered_bytes) == (2 * CHUNK_BYTES, 0)
+    first.close()
+    again = start([TEN], store)
+    assert spans_asked(again.wants(0)) == [(0, 1), (2, 1), (4, 2)]
+
+
+def spans_asked(wants: list[Want]) -> list[tuple[int, int]]:
+    """(first chunk, chunks)"""
+    return [(want.offset // CHUNK_BYTES, -(-want.length // CHUNK_BYTES)) for want in wants]
+
+
+def test_only_what_is_missing_is_asked_for_after_a_restart_without_a_table(start: Start, store: Store) -> None:
+    first = start([TEN], store, tables=False)
+    for chunk in serve({digest_of(TEN): TEN}, first.wants(0))[:3]:
         first.take(chunk, 0)
     first.close()
-    assert start([descriptor], store).wants(0) == [Want("d", descriptor.digest, 3 * CHUNK, 900 - 3 * CHUNK)]
+    assert start([TEN], store, tables=False).wants(0) == [Want("d", digest_of(TEN), 3 * CHUNK_BYTES, WINDOW)]
 
 
-def test_unanswered_wants_are_repeated_less_and_less_often_until_it_gives_up(start: Start, tmp_path: Path) -> None:
-    (descriptor,), _ = describe([bytes(100)])
-    transfer = start([descriptor], Store(tmp_path))
+def test_unanswered_wants_are_repeated_less_and_less_often_until_it_gives_up(start: Start, store: Store) -> None:
+    transfer = start([bytes(100)], store)
     asked_at = [tenth / 10 for tenth in range(201) if transfer.wants(tenth / 10)]
     assert asked_at == [0, 1, 3, 7, 11, 15, 19]
     with pytest.raises(TransferError, match="nothing useful for 20 s"):
         transfer.wants(20.1)
 
 
-def test_after_a_reconnection_everything_missing_is_asked_for_at_once(start: Start, tmp_path: Path) -> None:
-    (descriptor,), blobs = describe([random.Random(1).randbytes(900)])
-    transfer = start([descriptor], Store(tmp_path))
-    chunks = serve(blobs, transfer.wants(0))
+def test_after_a_reconnection_everything_missing_is_asked_for_at_once(start: Start, store: Store) -> None:
+    transfer = start([TEN], store)
+    chunks = serve({digest_of(TEN): TEN}, transfer.wants(0))
     transfer.take(chunks[0], 0)
     transfer.take(chunks[2], 0)
     transfer.reconnected(0.1)
-    assert [(want.offset, want.length) for want in transfer.wants(0.1)] == [(130, 130), (390, 510)]
+    assert spans_asked(transfer.wants(0.1)) == [(1, 1), (3, 1), (4, 2)]
 
 
-def test_a_blob_that_the_source_lacks_is_a_transfer_error(start: Start, tmp_path: Path) -> None:
-    (descriptor,), _ = describe([bytes(100)])
-    transfer = start([descriptor], Store(tmp_path))
-    transfer.wants(0)
+def absent(data: bytes) -> Chunk:
+    return Chunk(digest_of(data), 0, b"", absent=True)
+
+
+def test_a_blob_that_the_source_lacks_is_a_transfer_error_when_it_was_said_three_times(
+    start: Start, store: Store
+) -> None:
+    transfer = start([bytes(100)], store)
+    for now in (0, 1):
+        assert transfer.wants(now)
+        transfer.take(absent(bytes(100)), now)
+    assert transfer.wants(3)
     with pytest.raises(TransferError, match="does not have blob"):
-        transfer.take(Chunk(descriptor.digest, 0, b"", absent=True), 0)
+        transfer.take(absent(bytes(100)), 3)
 
 
-def test_wrong_bytes_are_dropped_and_a_transfer_error(start: Start, tmp_path: Path) -> None:
-    (descriptor,), blobs = describe([b"a" * 100])
-    store = Store(tmp_path)
-    transfer = start([descriptor], store)
-    transfer.wants(0)
+def test_any_number_of_forged_absents_does_not_end_a_transfer_whose_source_sends(start: Start, store: Store) -> None:
+    transfer = start([TEN], store)
+    now, blobs = 0.0, {digest_of(TEN): TEN}
+    while not transfer.done:
+        assert now < 20
+        for chunk in serve(blobs, transfer.wants(now)):
+            for _ in range(10):
+                transfer.take(absent(TEN), now)
+            transfer.take(chunk, now)
+        now += 1
+    assert store.read(Descriptor.of(TEN, OCTETS_TYPE)) == TEN
+
+
+def test_a_wrong_early_chunk_costs_that_chunk_and_is_counted(
+    start: Start, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    transfer = start([TEN], store)
+    asked = transfer.wants(0)
+    for _ in range(1000):
+        transfer.take(Chunk(digest_of(TEN), CHUNK_BYTES, bytes(CHUNK_BYTES)), 0)
+    for chunk in serve({digest_of(TEN): TEN}, asked):
+        if chunk.offset != CHUNK_BYTES:
+            transfer.take(chunk, 0)
+    assert transfer.wrong_chunks == 1000
+    assert transfer.done_bytes == 3 * CHUNK_BYTES
+    assert spans_asked(transfer.wants(0)) == [(4, 3)]
+    assert spans_asked(transfer.wants(1)) == [(1, 1), (4, 3)]
+    assert 1 <= len(caplog.records) < 12
+    finish(transfer, {digest_of(TEN): TEN}, 2)
+
+
+def test_a_blob_without_a_table_that_is_wrong_is_fetched_again_and_three_times_wrong_an_error(
+    start: Start, store: Store
+) -> None:
+    wrong = {digest_of(TEN): bytes(len(TEN))}
+    transfer = start([TEN], store, tables=False)
+    with pytest.raises(TransferError, match="wrong bytes 3 times"):
+        finish(transfer, wrong, 0)
+    assert transfer.done_bytes == 0
+    finish(start([TEN], store, tables=False), {digest_of(TEN): TEN}, 0)
+    assert store.read(Descriptor.of(TEN, OCTETS_TYPE)) == TEN
+
+
+def test_a_table_of_another_blob_does_not_make_a_blob_of_it(store: Store) -> None:
+    descriptors, _ = describe([NINE])
+    tables = {digest_of(NINE): tables_of([TEN[: len(NINE)]])[digest_of(TEN[: len(NINE)])]}
+    transfer = Transfer("d", descriptors, store, 0, LIMITS, tables=tables)
     with pytest.raises(TransferError, match="wrong bytes"):
-        transfer.take(Chunk(descriptor.digest, 0, b"b" * 100), 0)
-    assert missing_blobs([descriptor], store) == (descriptor,)
-    finish(start([descriptor], store), blobs, 0)
-    assert store.read(descriptor) == b"a" * 100
+        finish(transfer, {digest_of(NINE): TEN[: len(NINE)]}, 0)
+    assert missing_blobs(descriptors, store) == tuple(descriptors)

@@ -29,7 +29,7 @@ from neo.engines.tvm.cpu.tuning.bench import Bench
 from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, Measured, cache_at, documents_to_bytes
 from neo.engines.tvm.cpu.tuning.search import TunableKernel, Tuner, find_kernels
 from neo.engines.tvm.cpu.tuning.signature import operands, signature
-from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Candidate, same, search
+from neo.engines.tvm.cpu.tuning.worker import LEAST_GAIN, Trial, same, search
 from neo.engines.tvm.cpu.units.bfloat16 import unit_of
 from neo.engines.tvm.cpu.units.configuration import VERSIONS, Configuration
 from neo.engines.tvm.cpu.units.llvm import llvm_target
@@ -134,8 +134,8 @@ def test_the_first_configuration_is_the_one_that_is_taken_unmeasured() -> None:
     scheduled = schedule_module(module, HOST, uses)
     for kernel in kernels_of(small_network()):
         variable = module.get_global_var(kernel.name)
-        assert len(set(kernel.candidates)) == len(kernel.candidates) > 1
-        found = schedule_by(kernel.candidates[0], kernel.function, HOST, kernel.weights)
+        assert len(set(kernel.configurations)) == len(kernel.configurations) > 1
+        found = schedule_by(kernel.configurations[0], kernel.function, HOST, kernel.weights)
         assert found is not None
         tvm.ir.assert_structural_equal(found[0], scheduled.module[variable])
 
@@ -146,13 +146,15 @@ def test_a_winograd_convolution_has_the_tiles_of_its_products_as_choice() -> Non
     model = build(nodes, {"x": (1, 64, 56, 56)}, {"y": (1, 64, 56, 56)}, {"w": random(64, 64, 3, 3)})
     module, uses = lowered(model, target)
     (kernel,) = (kernel for kernel in kernels_of(model, target) if "winograd" in kernel.name)
-    assert len(set(kernel.candidates)) == len(kernel.candidates) > 1
-    found = [schedule_by(candidate, kernel.function, target, kernel.weights) for candidate in kernel.candidates]
+    assert len(set(kernel.configurations)) == len(kernel.configurations) > 1
+    found = [
+        schedule_by(configuration, kernel.function, target, kernel.weights) for configuration in kernel.configurations
+    ]
     assert all(found)
     assert found[0] is not None
     variable = module.get_global_var(kernel.name)
     tvm.ir.assert_structural_equal(found[0][0], schedule_module(module, target, uses).module[variable])
-    rows_first = Configuration(kernel.candidates[0].tile, columns_first=False)
+    rows_first = Configuration(kernel.configurations[0].tile, columns_first=False)
     assert schedule_by(rows_first, kernel.function, target, kernel.weights) is None
 
 
@@ -171,8 +173,8 @@ def test_a_configuration_that_does_not_fit_is_refused(tile: Tile) -> None:
 def test_every_configuration_that_is_listed_fits(target: str) -> None:
     loaded = load_target(target)
     for kernel in kernels_of(small_network(), loaded):
-        for candidate in kernel.candidates:
-            assert schedule_by(candidate, kernel.function, loaded, kernel.weights) is not None
+        for configuration in kernel.configurations:
+            assert schedule_by(configuration, kernel.function, loaded, kernel.weights) is not None
 
 
 def test_the_kernel_with_most_of_the_work_comes_first_by_its_share() -> None:
@@ -198,7 +200,7 @@ def test_a_build_that_searched_answers_as_one_that_did_not(tmp_path: Path) -> No
 @pytest.mark.parametrize("choice", [1, 2, -1])
 def test_what_is_known_is_used_and_does_not_change_the_answer(tmp_path: Path, choice: int) -> None:
     model = small_network()
-    keep(tmp_path / "tuning", {kernel.signature: kernel.candidates[choice] for kernel in kernels_of(model)})
+    keep(tmp_path / "tuning", {kernel.signature: kernel.configurations[choice] for kernel in kernels_of(model)})
     built = build_here(model, tmp_path / "known", 0, tmp_path / "tuning")
     assert built.notes == ("kernels in a configuration that measured faster: 3 of 3",)
     build_here(model, tmp_path / "plain", 0, None)
@@ -218,7 +220,8 @@ def test_what_is_known_and_does_not_fit_is_ignored(tmp_path: Path) -> None:
 def test_what_was_measured_and_not_faster_keeps_the_default(tmp_path: Path) -> None:
     model, key = small_network(), Key.of(HOST)
     slower = {
-        kernel.signature: Measured(kernel.candidates[-1], 1.0, 10.0, 2, "", *CURRENT) for kernel in kernels_of(model)
+        kernel.signature: Measured(kernel.configurations[-1], 1.0, 10.0, 2, "", *CURRENT)
+        for kernel in kernels_of(model)
     }
     cache_at(tmp_path / "tuning").add(Document(key, slower))
     built = build_here(model, tmp_path / "known", 60, tmp_path / "tuning")
@@ -249,26 +252,26 @@ def test_when_the_time_is_over_the_rest_keeps_its_default() -> None:
 def test_what_comes_with_the_package_is_used_but_measured_again_where_that_is_asked_for(tmp_path: Path) -> None:
     module, uses = lowered(small_network())
     kernels = kernels_of(small_network())
-    shipped = {kernel.signature: Measured(kernel.candidates[1], 1.5, 10.0, 2, "", *CURRENT) for kernel in kernels}
+    shipped = {kernel.signature: Measured(kernel.configurations[1], 1.5, 10.0, 2, "", *CURRENT) for kernel in kernels}
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "host.json").write_bytes(documents_to_bytes([Document(Key.of(HOST), shipped)]))
     cache = Cache(tmp_path / "own", tmp_path / "shipped")
     with Tuner(HOST, llvm_target(HOST), cache, 0.0) as tuner:
         chosen = tuner.configurations(module, uses, kernel_costs(module), 0)
-    assert chosen == {kernel.name: kernel.candidates[1] for kernel in kernels}
+    assert chosen == {kernel.name: kernel.configurations[1] for kernel in kernels}
     ticks = iter([0.0, 2.0])
     with Tuner(HOST, llvm_target(HOST), cache, 1.0, clock=lambda: next(ticks)) as tuner:
         chosen = tuner.configurations(module, uses, kernel_costs(module), 0)
     assert any(note.startswith("kernels measured in this build: 1,") for note in tuner.notes())
-    assert sum(chosen.get(kernel.name) == kernel.candidates[1] for kernel in kernels) >= len(kernels) - 1
+    assert sum(chosen.get(kernel.name) == kernel.configurations[1] for kernel in kernels) >= len(kernels) - 1
 
 
 class Machine:
-    """A clock and candidates that take a known time, times what a busy machine makes of it."""
+    """A clock and trials that take a known time, times what a busy machine makes of it."""
 
     def __init__(self, seconds: list[float], noise: Callable[[], float] = lambda: 1.0) -> None:
         self.now = 0.0
-        self.candidates = [Candidate(index, self._run(time, noise)) for index, time in enumerate(seconds)]
+        self.trials = [Trial(index, self._run(time, noise)) for index, time in enumerate(seconds)]
 
     def _run(self, seconds: float, noise: Callable[[], float]) -> Callable[[int], None]:
         def run(turn: int) -> None:
@@ -277,7 +280,7 @@ class Machine:
         return run
 
     def search(self) -> tuple[int, float]:
-        chosen, gain, _ = search(self.candidates, lambda: self.now)
+        chosen, gain, _ = search(self.trials, lambda: self.now)
         return chosen.index, gain
 
 
@@ -343,7 +346,7 @@ def calls_first(function: str) -> tirx.PrimFunc:
 
 
 @pytest.mark.slow
-def test_candidates_that_crash_or_answer_wrongly_are_out() -> None:
+def test_trials_that_crash_or_answer_wrongly_are_out() -> None:
     functions = [plus(1.0), calls_first("abort"), plus(2.0), plus(1.0)]
     with Bench(llvm_target(HOST), threads=1) as bench:
         outcome = bench.measure(plus(1.0), [(function, {}) for function in functions], NO_WEIGHTS, 0)
@@ -362,7 +365,7 @@ def test_a_default_that_crashes_is_no_measure_and_the_bench_goes_on() -> None:
 
 
 @pytest.mark.slow
-def test_a_candidate_that_hangs_ends_with_the_limit() -> None:
+def test_a_trial_that_hangs_ends_with_the_limit() -> None:
     with Bench(llvm_target(HOST), threads=1, limit_s=10.0) as bench:
         assert bench.measure(plus(1.0), [(plus(1.0), {}), (calls_first("pause"), {})], NO_WEIGHTS, 0) is None
 
@@ -370,7 +373,9 @@ def test_a_candidate_that_hangs_ends_with_the_limit() -> None:
 @pytest.mark.slow
 def test_packed_weights_are_measured_as_they_will_be_passed() -> None:
     (kernel,) = (kernel for kernel in kernels_of(small_network()) if "float32[1728,32]" in operands(kernel.function))
-    found = [schedule_by(candidate, kernel.function, HOST, kernel.weights) for candidate in kernel.candidates]
+    found = [
+        schedule_by(configuration, kernel.function, HOST, kernel.weights) for configuration in kernel.configurations
+    ]
     fitting = [one for one in found if one is not None]
     assert any(packing for _, packing in fitting)
     with Bench(llvm_target(HOST), threads=2) as bench:
@@ -392,7 +397,10 @@ def test_kernels_of_bfloat16_are_measured_too() -> None:
     assert len(kernels) == 3
     with Bench(llvm_target(target), threads=2, unit=unit) as bench:
         for kernel in kernels:
-            found = [schedule_by(candidate, kernel.function, target, kernel.weights) for candidate in kernel.candidates]
+            found = [
+                schedule_by(configuration, kernel.function, target, kernel.weights)
+                for configuration in kernel.configurations
+            ]
             outcome = bench.measure(kernel.function, [one for one in found if one is not None], kernel.weights, 1 << 20)
             assert outcome is not None
             assert outcome.out == ()

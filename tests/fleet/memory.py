@@ -46,7 +46,7 @@ class MemoryDevice:
         if self.is_deaf:
             return
         if leaf == "assignment":
-            self._assignment = Assignment.from_bytes(payload)
+            self._assignment, self.fetched = Assignment.from_bytes(payload), {}
             self._say("fetching")
             self._want(self._assignment.manifest.digest, self._assignment.manifest.size)
         elif leaf == "chunk":
@@ -95,7 +95,8 @@ class MemoryBroker:
 
     per_second: how many messages a client gets in one second, None for any number. overtakes: what is published comes
     before what is retained, as on some brokers. cut_at: what is retained beyond that many messages is dropped.
-    returns_markers: publishes reach clients at all.
+    returns_markers: publishes reach clients at all. rules: of a topic, whether it may be written; what may not is taken
+    and dropped.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class MemoryBroker:
         cut_at: int | None = None,
         per_second: int | None = None,
         returns_markers: bool = True,
+        rules: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.retained: dict[str, bytes] = {} if not version else {VERSION_TOPIC: version.encode()}
         self.devices: dict[str, MemoryDevice] = {}
@@ -113,7 +115,7 @@ class MemoryBroker:
         self.now = 1000.0
         self.clock = Clock(lambda: self.now, lambda: self.now)
         self.overtakes, self.cut_at, self.per_second = overtakes, cut_at, per_second
-        self._returns_markers = returns_markers
+        self._returns_markers, self._rules = returns_markers, rules
         self.reports: Callable[[], dict[str, bytes]] = dict
         self._may_ask = version is not None
         self._connections: list[_MemoryConnection] = []
@@ -147,6 +149,8 @@ class MemoryBroker:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self.published[topic.rsplit("/", 1)[1]] += 1
+        if not self._rules(topic):
+            return
         if retain:
             self.retained[topic] = payload
         if topic.endswith("/marker") and not self._returns_markers:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from neo.contract.tensors import TensorSpec
 from neo.errors import InputSpecError, NeoError, UsageError
+from neo.processing.binding import bind
 from neo.processing.documents import Postprocess, Preprocess, Processing, read_processing
-from neo.processing.plan import plan
 from neo.processing.tokenizers.wordpiece import SPECIAL
 
 PRE = """
@@ -70,13 +70,13 @@ def write(folder: Path, pre: str | None, post: str | None, labels: str = "cat\nd
 def test_documents_become_the_interface_of_the_whole(tmp_path: Path) -> None:
     processing = read_processing(*write(tmp_path, PRE, POST))
     assert processing is not None
-    planned = plan(processing, (X,), (Y,))
-    assert list(map(str, planned.inputs)) == ["image=uint8[1,480,640,3]"]
-    assert list(map(str, planned.outputs)) == ["index=int64[1,2]", "score=float32[1,2]"]
-    (labels,) = planned.labels
+    binding = bind(processing, (X,), (Y,))
+    assert list(map(str, binding.inputs)) == ["image=uint8[1,480,640,3]"]
+    assert list(map(str, binding.outputs)) == ["index=int64[1,2]", "score=float32[1,2]"]
+    (labels,) = binding.labels
     assert (labels.output, labels.by, labels.texts) == ("index", "value", ("cat", "dog", "own goal"))
     again = Processing.from_json(json.loads(json.dumps(processing.to_json())))
-    assert plan(again, (X,), (Y,)) == planned
+    assert bind(again, (X,), (Y,)) == binding
 
 
 def test_other_inputs_and_outputs_stay_where_they_are(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_other_inputs_and_outputs_stay_where_they_are(tmp_path: Path) -> None:
     processing = read_processing(*write(tmp_path, document, 'output = "y"\n' + POST))
     assert processing is not None
     other, mask = TensorSpec("t", "int64", (1,)), TensorSpec("m", "float32", (1, 7))
-    planned = plan(processing, (other, X), (mask, Y, TensorSpec("z", "float32", (1,))))
-    assert [spec.name for spec in planned.inputs] == ["t", "photo"]
-    assert [spec.name for spec in planned.outputs] == ["m", "index", "score", "z"]
+    binding = bind(processing, (other, X), (mask, Y, TensorSpec("z", "float32", (1,))))
+    assert [spec.name for spec in binding.inputs] == ["t", "photo"]
+    assert [spec.name for spec in binding.outputs] == ["m", "index", "score", "z"]
 
 
 BAD = [
@@ -149,7 +149,7 @@ def test_a_document_that_does_not_fit_the_model_says_what_to_change(
     processing = read_processing(*write(tmp_path, pre, post))
     assert processing is not None
     with pytest.raises((InputSpecError, UsageError)) as raised:
-        plan(processing, inputs, outputs)
+        bind(processing, inputs, outputs)
     assert words in f"{raised.value.message} {raised.value.hint}"
     assert raised.value.hint or "batch" in words
 

@@ -30,7 +30,7 @@ from neo.processing.text import TextPreprocess
 from neo.processing.tokenizers.wordpiece import WordPieces
 from neo.runtime import extensions, load
 from neo.runtime.engine_folder import EngineFolder
-from neo.runtime.profiling.onnxruntime import WatchedEngine
+from neo.runtime.profiling.onnxruntime import WatchedOnnxRuntime
 from neo.store import Store
 from neo.store.bundles import unpack_bundle
 from tests.models import IR_VERSION, OPSET
@@ -257,7 +257,7 @@ def test_an_onnx_file_with_a_tokenizer_says_what_to_install(tmp_path: Path, monk
 
 def test_a_profile_shows_what_splitting_costs(bundle: tuple[CompiledBundle, Path]) -> None:
     engine = bundle[1] / "engine"
-    watched = WatchedEngine(engine, EngineFolder.read(engine), 1)
+    watched = WatchedOnnxRuntime(engine, EngineFolder.read(engine), 1)
     for _ in range(3):
         watched.run([np.array(["good day"], object)])
     assert "BertTokenizer" in {kernel.operator for kernel in watched.kernels()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from neo.compiler.bundle import Draft, publish, stage
-from neo.contract.manifest import REPORT_PATH
+from neo.contract.chunks import CHUNK_BYTES, table_path
+from neo.contract.manifest import REPORT_PATH, ChunkTable, Manifest
 from neo.errors import BundleError, DiskFull, StoreError
 from neo.store import Store
 from neo.store.bundles import bundle_entries, find_bundle, signatures_of
@@ -54,6 +56,27 @@ def test_the_report_says_the_number_that_the_bundle_got(store: Store, tmp_path: 
         (bundle,) = publish(store, [one])
         (report,) = (layer for layer in bundle.image.layers if layer.title == REPORT_PATH)
         assert json.loads(store.read(report)) == {"reference": f"digits:{number}-host", "notes": ["x"]}
+
+
+def test_every_file_larger_than_a_chunk_has_a_table_that_is_a_file_of_the_bundle(store: Store, tmp_path: Path) -> None:
+    files = {"engine/one.bin": 1, "engine/full.bin": CHUNK_BYTES, "engine/two.bin": CHUNK_BYTES + 1}
+    for title, size in files.items():
+        (tmp_path / "files" / title).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "files" / title).write_bytes(bytes(size))
+    (tmp_path / "files" / "copy.bin").write_bytes(bytes(CHUNK_BYTES + 1))
+    (bundle,) = publish(store, [stage(store, manifest_of(), tmp_path / "files", {"notes": ["x" * CHUNK_BYTES]})])
+    layers = {layer.title: layer for layer in bundle.image.layers}
+    tables = {layers[title].digest: layers[table_path(layers[title].digest)] for title in ("copy.bin", REPORT_PATH)}
+    assert layers["copy.bin"].digest == layers["engine/two.bin"].digest
+    assert len(layers) == 4 + 1 + 2
+    assert bundle.manifest.chunks == tuple(
+        ChunkTable(digest, table.digest, CHUNK_BYTES) for digest, table in tables.items()
+    )
+    zeros = [hashlib.sha256(bytes(size)).digest() for size in (CHUNK_BYTES, 1)]
+    assert store.read(tables[layers["copy.bin"].digest]) == b"".join(zeros)
+    assert Manifest.from_bytes(store.read(bundle.image.config)) == bundle.manifest
+    store.collect_garbage([bundle.descriptor.digest])
+    assert all(store.has(table.digest) for table in tables.values())
 
 
 def test_what_is_listed_is_signed(store: Store, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.frameworks.entries import Made
 from neo.demo.digits import load_digits
+from neo.onnx_tools.files import load, save
 
 OLDEST, USUAL = 7, 17
 IR_VERSION = 8
@@ -26,9 +27,9 @@ HALF_MAX_REL = 1e-2
 def digits(folder: Path, kind: str) -> Made:
     opset = {"float32, opset 7": OLDEST, "float32, latest opset": onnx.defs.onnx_opset_version()}.get(kind, USUAL)
     path = folder / "digits.onnx"
-    onnx.save(digits_network(opset), path)
+    save(digits_network(opset), path)
     if kind == "external data":
-        onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+        onnx.save(load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     if kind == "float16":
         return Made(_half(path), max_rel=HALF_MAX_REL)
     if kind.endswith("int8"):
@@ -88,13 +89,13 @@ def _model(
 
 def _half(path: Path) -> Path:
     """The same in float16, inputs and outputs too."""
-    model = onnx.load(path)
+    model = load(path)
     for index, tensor in enumerate(model.graph.initializer):
         half = numpy_helper.to_array(tensor).astype(np.float16)
         model.graph.initializer[index].CopyFrom(numpy_helper.from_array(half, tensor.name))
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
-    onnx.save(model, path)
+    save(model, path)
     return path
 
 

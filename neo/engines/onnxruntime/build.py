@@ -1,7 +1,7 @@
-"""The graph, fused ahead of time where the result holds for every processor of the target.
+"""The graph with those optimisations that hold for every processor of the target.
 
-ONNX Runtime's "extended" level fuses operators for its CPU provider. Its last level also chooses memory layouts by the
-processor it runs on (NCHWc blocks of 8 or 16), so that one is left to the device, which does it at load.
+ONNX Runtime's "extended" level fuses operators for its CPU provider. Its last level also chooses memory layouts for the
+processor it runs on (NCHWc blocks of 8 or 16), so the device applies that one when it loads the model.
 Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.html
 """
 
@@ -42,7 +42,7 @@ def build(request: BuildRequest) -> BuiltEngine:
 
 
 def _make_portable(path: Path) -> Floor:
-    """Rewrites the graph so that the oldest ONNX Runtime that has its operators loads it; -> which one that is."""
+    """Rewrites the graph so that it loads in the oldest ONNX Runtime that has its operators; -> that release."""
     model = load(path, weights=False)
     portable(model)
     save(model, path)
@@ -50,7 +50,7 @@ def _make_portable(path: Path) -> Floor:
 
 
 def _optimise(source: Path, folder: Path) -> tuple[Path, bool]:
-    """-> the optimised graph in folder, its weights in WEIGHTS_FILE beside it; has it operators of the extensions?"""
+    """-> (optimised graph in folder, its weights in WEIGHTS_FILE beside it; does it use ONNX Runtime's extensions?)"""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(folder / MODEL_FILE)

@@ -1,8 +1,8 @@
 """The oldest ONNX Runtime that runs a model.
 
-``releases.json`` holds what each release said of itself (``python -m benchmarks.onnxruntime_releases`` asks them): the
-operator sets and the IR version that it loads, and of each version of an operator the first release with a kernel for
-it, with the types, attributes and inputs that came later.
+``releases.json`` is written by ``python -m benchmarks.onnxruntime_releases``, which queries each release. It holds the
+operator sets and the IR version that a release loads, and for each version of an operator the first release with a
+kernel for it, and which types, attributes and inputs later releases added.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from neo.onnx_tools.walk import subgraphs
 TABLE_PATH = Path(__file__).with_name("releases.json")
 ML_DOMAIN = "ai.onnx.ml"
 _STANDARD = {"", "ai.onnx"}
-# from this IR version on a weight need not be an input too, which would let a caller replace it
+# first IR version in which weights need not be inputs too, which would let a caller replace them
 _IR_WITH_PLAIN_WEIGHTS = 4
 _IR_WITH_FUNCTIONS = 8
 # element type -> the IR version that brought it (onnx.proto, "IR version")
@@ -35,9 +35,9 @@ _IR_OF_TYPES = {
     **dict.fromkeys(("UINT2", "INT2"), 13),
 }
 
-# ONNX Runtime makes weights of them when it loads a model
+# operators without a kernel: ONNX Runtime turns them into weights when it loads a model
 _NO_KERNEL = {"Constant"}
-_SMALL_BYTES = 4096  # a shape or a list of axes, which inference reads
+_SMALL_BYTES = 4096  # values of small tensors, which may be shapes or axes, are kept for shape inference
 
 Version = tuple[int, int]
 Types = Mapping[str, int]
@@ -45,15 +45,15 @@ Types = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    #: the oldest release, "1.20"
+    #: the oldest release that loads the model, as in "1.20"
     version: str
-    #: why it is not older, in words for the report; empty if it is the oldest release that is supported at all
+    #: why no older one does, for the report; empty if it is the oldest that is supported at all
     reasons: tuple[str, ...] = ()
 
 
 def oldest_release(model: onnx.ModelProto, build_version: str, *, beside: frozenset[str] = frozenset()) -> Floor:
-    """model: as ``portable`` leaves it. build_version: of the ONNX Runtime that wrote it, which is the answer where the
-    table knows an operator or version of the model not. beside: domains whose operators come from another library.
+    """model: after ``portable``. build_version: of the ONNX Runtime that wrote it; it is the answer if an operator or
+    version of the model is not in the table. beside: domains whose operators come from another library.
     """
     built = _parse(build_version)
     found: dict[str, Version] = {}
@@ -70,7 +70,7 @@ def oldest_release(model: onnx.ModelProto, build_version: str, *, beside: frozen
         for node, types in _all_nodes(_with_types(model))
         if node.op_type not in _NO_KERNEL and node.domain not in beside and (node.domain, node.op_type) not in own
     ]
-    # what no inference knows the type of, after an operator of ONNX Runtime's own, has one that is there already
+    # behind operators of ONNX Runtime's own, inference finds no types: assume any of those that occur in the model
     any_of_them = {number for _, types in nodes for number in types.values()}
     for node, types in nodes:
         reason, version = _of_node(node, types, any_of_them, opsets, built)
@@ -82,8 +82,8 @@ def oldest_release(model: onnx.ModelProto, build_version: str, *, beside: frozen
 
 
 def portable(model: onnx.ModelProto) -> None:
-    """Takes away what ties a model to the release that wrote it: ONNX Runtime states the newest version of every domain
-    that it knows, and keeps the IR version of the writer, both of which older releases refuse.
+    """Removes what ties a model to the release that wrote it. ONNX Runtime writes the newest version of every domain
+    that it knows, and keeps the IR version of the original; older releases refuse both.
     """
     used = {_domain(node.domain) for node, _ in _all_nodes(model)}
     kept = [entry for entry in model.opset_import if _domain(entry.domain) in used | {""}]
@@ -99,7 +99,7 @@ def portable(model: onnx.ModelProto) -> None:
 def _of_node(
     node: onnx.NodeProto, types: Types, any_of_them: Collection[int], opsets: Mapping[str, int], built: Version
 ) -> tuple[str, Version]:
-    """-> (what of it needs the release, the release)."""
+    """-> (the reason, the oldest release for this node)."""
     domain = _domain(node.domain)
     name = f"{domain}.{node.op_type}" if domain else node.op_type
     versions = _table()["operators"].get(domain, {}).get(node.op_type, {})
@@ -122,7 +122,7 @@ def _of_node(
 
 
 def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without large weights whose values have their types, as far as ONNX knows the operators."""
+    """A copy without large weights, with the types of all values that ONNX can infer."""
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     graph = model.graph
     bare.graph.MergeFrom(onnx.GraphProto(name="typed", node=graph.node, input=graph.input, output=graph.output))
@@ -137,12 +137,12 @@ def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, Types]]:
     yield from _nodes(model.graph, {})
-    for function in model.functions:  # which are written for any type
+    for function in model.functions:  # functions are written for any type
         yield from _nodes(onnx.GraphProto(node=function.node), {})
 
 
 def _nodes(graph: onnx.GraphProto, outer: Types) -> Iterator[tuple[onnx.NodeProto, Types]]:
-    """Every node, also of the graphs inside of others, with the element types of the values that it sees."""
+    """Every node, those of subgraphs included, with the element types of the values in scope."""
     types = dict(outer)
     for value in (*graph.input, *graph.value_info, *graph.output):
         held = value.type.optional_type.elem_type if value.type.HasField("optional_type") else value.type
@@ -175,7 +175,7 @@ def _parse(version: str) -> Version:
 
 
 def _number(words: str) -> int:
-    """Of the element type in "tensor(float16)", as ONNX Runtime writes types; 0, which no tensor has, of others."""
+    """Element type of "tensor(float16)", as ONNX Runtime writes types; 0, which no tensor has, for anything else."""
     name = words.removeprefix("seq(").removeprefix("tensor(").rstrip(")").upper()
     numbers: dict[str, int] = dict(TensorProto.DataType.items())
     return numbers.get(name, 0)

@@ -1,8 +1,8 @@
-"""The weights of an optimised graph, out of its file and into small ones.
+"""Moves the weights of an optimised graph into small files.
 
-A retrained model then shares the graph and most weights with the old one, and a device maps the files instead of
-reading them. Weights stand in the order in which nodes use them, in the file of the graph as in those beside it: ONNX
-Runtime writes them in the order of a hash table.
+A retrained model then shares the graph and most weights with the old one, and a device memory-maps the files. Weights
+are in the order in which nodes use them, in the graph and in the files: ONNX Runtime writes them in the order of a hash
+table, which is different for each version of a model.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from neo.engines.weight_files import WeightFiles, place_weights
 from neo.onnx_tools.files import load, save
 from neo.onnx_tools.walk import nodes
 
-#: smaller ones stay in the graph: among them are the shapes and axes that ONNX Runtime has to know when it loads
+#: smaller weights stay in the graph: among them are shapes and axes, which ONNX Runtime needs when it loads the graph
 LEAST_BYTES = 128
 WEIGHTS_FILE = "weights.bin"
 
 
 def split_weights(optimised: Path, folder: Path) -> None:
-    """optimised: a graph, its large weights in WEIGHTS_FILE beside it. folder: gets the graph under the same name, and
-    the weights.
+    """optimised: a graph with its large weights in WEIGHTS_FILE beside it. folder: where the graph, under the same
+    name, and the files of weights are written.
     """
     model = load(optimised, weights=False)
     graph = model.graph
     order = {name: index for index, name in enumerate(dict.fromkeys(_uses(graph)))}
-    # what no node uses has no order but that of its name
+    # weights that no node uses come last, by name
     tensors = sorted(graph.initializer, key=lambda tensor: (order.get(tensor.name, len(order)), tensor.name))
     outside = [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
     if outside:
@@ -42,20 +42,20 @@ def split_weights(optimised: Path, folder: Path) -> None:
 def _move(tensors: list[onnx.TensorProto], weights: Path, folder: Path) -> None:
     found = [{entry.key: entry.value for entry in tensor.external_data} for tensor in tensors]
     sizes = [int(entry["length"]) for entry in found]
-    places = place_weights(sizes)
+    positions = place_weights(sizes)
     files = WeightFiles(folder)
     with weights.open("rb") as file:
-        for tensor, old, size, place in zip(tensors, found, sizes, places, strict=True):
+        for tensor, old, size, position in zip(tensors, found, sizes, positions, strict=True):
             file.seek(int(old.get("offset", 0)))
-            files.write(place, file.read(size))
+            files.write(position, file.read(size))
             del tensor.external_data[:]
-            values = {"location": place.file, "offset": str(place.offset), "length": str(size)}
+            values = {"location": position.file, "offset": str(position.offset), "length": str(size)}
             for key, value in values.items():
                 entry = tensor.external_data.add()
                 entry.key, entry.value = key, value
 
 
 def _uses(graph: onnx.GraphProto) -> Iterator[str]:
-    """The names that nodes read, in order, those in the graphs inside them too."""
+    """The names that nodes read, in order, those in subgraphs included."""
     for node in nodes(graph.node):
         yield from node.input

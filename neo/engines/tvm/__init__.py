@@ -1,1 +1,1 @@
-"""TVM: ONNX -> Relax (importer) -> layouts (layout) -> loops (schedules) -> a shared library (link) and weights."""
+"""The tvm engine: ONNX -> Relax (importing) -> layouts (layout) -> machine code (cpu) -> a library and weights."""

@@ -1,6 +1,6 @@
-"""What compiles for a kind of hardware, behind one face: processors today, and where GPUs will stand beside them.
+"""The interface of compilers for a kind of hardware: processors today, GPUs beside them later.
 
-A backend is a class of its own package, named by a row of ``BACKENDS``. ``build.py`` knows no more than ``Backend``.
+A backend is a class in a package of its own, named by a row of ``BACKENDS``. ``build.py`` knows only ``Backend``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from neo.engines.tvm.planning.stages import AssembledModule, LoweredModule, Sche
 
 
 class Backend(Protocol):
-    """One build for one target. The steps are taken in the order of the methods, once for each part of the model that
-    TVM compiles. A context: what measures kernels may have processes of its own.
+    """One build for one target. Its methods are called in this order, once for each part of the model that TVM
+    compiles. A context manager, because measuring kernels may need processes of its own.
 
-    Made from the BuildRequest; raises EngineError if the target does not compute in its precision, TargetError if the
-    compiler does not know the target.
+    Constructed with the BuildRequest. Raises EngineError then if the target does not support its precision, TargetError
+    if the compiler does not know the target.
     """
 
     def __enter__(self) -> Backend: ...
@@ -32,22 +32,22 @@ class Backend(Protocol):
     def __exit__(self, *raised: object) -> None: ...
 
     def write_recurrence(self, spec: Recurrence) -> RecurrenceKernel:
-        """The kernel that the importer puts in an LSTM's, GRU's or RNN's place."""
+        """The kernel with which the importer replaces an LSTM, GRU or RNN."""
 
     def lower(self, module: tvm.IRModule) -> LoweredModule:
-        """module: Relax operators as imported; weights are constants in it."""
+        """module: Relax operators as imported, with weights as constants."""
 
     def schedule(self, lowered: LoweredModule) -> ScheduledModule:
-        """Loops that fit the target, measured where there is time, and weights in the order in which they are read."""
+        """Optimise loops for the target, by measurements if there is time for them, and pack the weights."""
 
     def assemble(self, scheduled: ScheduledModule) -> AssembledModule:
-        """Machine code. Raises EngineError for what is more than kernels and calls of them."""
+        """Generate machine code. Raises EngineError if ``main`` does anything but call kernels."""
 
     def link(self, assembled: AssembledModule, folder: Path) -> None:
-        """Write the files that the device loads the code from. Raises EngineError with the linker's words."""
+        """Write the files from which the device loads the code. Raises EngineError with the linker's message."""
 
     def notes(self) -> tuple[str, ...]:
-        """For the report, when all is built."""
+        """For the report, after everything is built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class BackendRow:
     takes: Callable[[Target], bool]
 
 
-# the first row that takes the target has it; every target has a processor
+# the first row that takes the target is used; the last one takes every target
 BACKENDS: Mapping[str, BackendRow] = {
     "cpu": BackendRow("neo.engines.tvm.cpu.backend:CpuBackend", lambda _target: True),
 }

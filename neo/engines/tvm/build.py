@@ -1,4 +1,4 @@
-"""The order of the TVM engine's steps."""
+"""The order of the tvm engine's stages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from neo.runtime.engine_folder import ENGINE_FILE, EngineFolder
 
 
 def build(request: BuildRequest) -> BuiltEngine:
-    """Raises EngineError if TVM cannot import, compile or link the model, or only so little of it that it does not pay
-    to let ONNX Runtime run the rest.
+    """Raises EngineError if TVM cannot import, compile or link the model, or only so little of it that cutting the
+    model is not worth it.
     """
     _check_fixed(request.inputs)
     needs: dict[str, str] = {}
@@ -38,7 +38,7 @@ def build(request: BuildRequest) -> BuiltEngine:
 
 
 def _build_segments(planned: Plan, request: BuildRequest, backend: Backend) -> tuple[tuple[str, ...], dict[str, str]]:
-    """An engine folder for each part; -> (what has no schedule, the other engines that a device needs)."""
+    """Makes an engine folder for each part; -> (functions without a schedule, other engines that a device needs)."""
     left: list[str] = []
     needs: dict[str, str] = {}
     folders = tuple(f"segments/{index}" for index in range(len(planned.parts)))
@@ -59,19 +59,19 @@ def _build_segments(planned: Plan, request: BuildRequest, backend: Backend) -> t
 
 
 def _compile(part: Part, folder: Path, backend: Backend) -> tuple[str, ...]:
-    """Fill folder with code and weights; -> the functions without a schedule."""
+    """Fills the folder with code and weights; -> functions without a schedule."""
     try:
         scheduled = backend.schedule(backend.lower(part.module))
         assembled = backend.assemble(scheduled)
     except NeoError:
         raise
-    except Exception as error:  # a compiler's failures are of every kind
+    except Exception as error:  # TVM raises errors of any type
         raise EngineError(
             f"tvm cannot compile the model: {str(error)[-400:]}", hint="use --engine onnxruntime"
         ) from error
     weights = write_weights([*scheduled.weights, *assembled.constants], folder)
     backend.link(assembled, folder)
-    # what the code writes: a graph may leave open what follows from its inputs
+    # shapes as compiled: those in the graph may be symbolic though they follow from the inputs
     outputs = tuple(
         TensorSpec(spec.name, *written) for spec, written in zip(part.outputs, assembled.outputs, strict=True)
     )

@@ -1,8 +1,8 @@
-"""What this engine assumes of TVM 0.27 and TVM does not promise: private names, numbers without a name in Python,
-orders of arguments, strings that passes look for.
+"""What this engine assumes about TVM 0.27 beyond its public interface: private names, enum values that have no name in
+Python, orders of arguments, attribute strings that passes look for.
 
-Nothing else in the engine may know such a thing. ``tests/engines/test_tvm_private.py`` has a test for each assumption
-and says in words what broke when a new TVM breaks one.
+No other file of the engine relies on such a thing. ``tests/engines/test_tvm_private.py`` has a test for each
+assumption, which says in words what a new version of TVM has broken.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 # --- attributes of functions ------------------------------------------------------------------------------------------
 
-# tells TVM's passes and our schedules that the loops are as they shall be
+# the function's loops are final: TVM's passes and our schedules leave them alone
 IS_SCHEDULED = "tirx.is_scheduled"
 # no two parameters share memory
 NO_ALIAS = "tirx.noalias"
-# what ``tvm.s_tir.analysis.estimate_tir_flops`` answers instead of counting
+# the number that ``tvm.s_tir.analysis.estimate_tir_flops`` returns instead of counting
 FLOPS = "estimated_flops"
-# what may be fused to a function, one of the numbers below
+# what may be fused to the function: one of the values below
 FUSION_PATTERN = "op_pattern"
-# TVM's OpPatternKind, which has no names in Python. kOutEWiseFusable: elementwise operators behind it; kOpaque: nothing
+# values of TVM's OpPatternKind. kOutEWiseFusable: elementwise operators that read the result; kOpaque: nothing
 TAKES_EPILOGUE, OPAQUE = 4, 8
-# how a function is called, tvm::CallingConv. 1 is kCPackedFunc: MakePackedAPI leaves a function that says so alone, and
-# the code generator gives it the signature that its parameters say
+# calling convention, tvm::CallingConv. 1 is kCPackedFunc: MakePackedAPI skips functions that have it already, so the
+# code generator gives them the C signature of their parameters
 _CALLING_CONVENTION, _PLAIN_C = "calling_conv", 1
 
 # --- attributes and annotations of statements -------------------------------------------------------------------------
 
-# a region that every thread of the pool runs as a whole, and a part of it at whose end they wait for each other
+# a region that every thread of the pool executes, and a statement in it that ends with a barrier
 PARALLEL_REGION, BARRIER = "pragma_parallel_launch_point", "pragma_parallel_barrier_when_finish"
-# LowerTVMBuiltin allocates buffers with this annotation on the stack, whatever their size
+# LowerTVMBuiltin keeps buffers with this annotation on the stack, whatever their size
 _KEEP_ON_STACK = "disable_lower_builtin"
-# LLVM source text that is linked to the module
+# LLVM IR that is linked to the module
 _IMPORT_LLVM = "pragma_import_llvm"
-# a pointer is a multiple of so many bytes
+# alignment of a pointer in bytes
 _ALIGNMENT = "storage_alignment"
-# where a function allocates. MakePackedAPI reads it from tensor arguments; 1 is DLPack's number of the CPU
+# the device that a function allocates on, which MakePackedAPI would take from tensor arguments; 1 is DLPack's kDLCPU
 _DEVICE = {"device_type": 1, "device_id": 0}
 
 # tvm::tirx::CallEffectKind::kPure
@@ -55,7 +55,7 @@ def is_scheduled(function: tirx.PrimFunc) -> bool:
 
 
 def called_plainly(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """A function that is called as a C function with its parameters, not with TVM's packed arguments."""
+    """The function with a plain C calling convention instead of TVM's packed arguments."""
     return function.with_attr(_CALLING_CONVENTION, _PLAIN_C)
 
 
@@ -64,12 +64,12 @@ def is_called_plainly(function: tirx.PrimFunc) -> bool:
 
 
 def on_stack(allocation: tirx.AllocBuffer) -> tirx.AllocBuffer:
-    """The allocation, of any size, on the stack instead of TVM's heap."""
+    """The allocation on the stack, whatever its size, instead of TVM's heap."""
     return tirx.AllocBuffer(allocation.buffer, {**allocation.annotations, _KEEP_ON_STACK: tirx.IntImm("bool", 1)})
 
 
 def on_cpu(body: tirx.Stmt) -> tirx.Stmt:
-    """The body of a plainly called function that allocates."""
+    """The body of a function with the plain calling convention that allocates memory."""
     for name, value in _DEVICE.items():
         body = tirx.AttrStmt(tvm.ir.StringImm("default"), name, tirx.const(value), body)
     return body
@@ -84,14 +84,14 @@ def aligned(pointer: tirx.Var, alignment_bytes: int, body: tirx.Stmt) -> tirx.St
 
 
 def check(condition: Any, message: str) -> tirx.Stmt:
-    """Raises RuntimeError with the message. TVM 0.27 takes (condition, kind, parts), though it names the parameters in
-    another order.
+    """A statement that raises RuntimeError with the message unless the condition holds. TVM 0.27 takes (condition,
+    kind, parts), though its parameters are named in another order.
     """
     return tirx.AssertStmt(condition, tvm.ir.StringImm("RuntimeError"), [tvm.ir.StringImm(message)])
 
 
 def direct_call(function: Any, arguments: Sequence[Any], dtype: str) -> Any:
-    """A direct call of another function of the module. ``tirx.call_*`` know intrinsics and external names only."""
+    """A direct call of another function of the module; ``tirx.call_*`` support only intrinsics and external symbols."""
     return tvm.ir.Call(function, arguments, ret_ty=PrimType(dtype))
 
 
@@ -99,8 +99,8 @@ def direct_call(function: Any, arguments: Sequence[Any], dtype: str) -> Any:
 
 
 def declare_operator(name: str, arguments: int) -> None:
-    """A pure, vectorisable TensorIR operator. name: "tirx." and what ``tirx.call_intrin`` calls it. What it becomes,
-    every kind of processor says for itself: ``lower_operator``.
+    """Register a pure, vectorisable TensorIR operator. name: as ``tirx.call_intrin`` takes it, "tirx." included. Each
+    kind of processor defines its lowering with ``lower_operator``.
     """
     tvm_ffi.get_global_func("ir.RegisterOp")(name, "")
     operator = tvm.ir.Op.get(name)
@@ -111,39 +111,39 @@ def declare_operator(name: str, arguments: int) -> None:
 
 
 def allow_vectors(name: str) -> None:
-    """Loops with the operator are vectorised; TVM cuts those with an unmarked one into single numbers."""
+    """Vectorise loops with the operator. TVM makes scalar loops of those with an unmarked one."""
     tvm.ir.Op.get(name).set_attr("TVectorizable", value=True)
 
 
 def lower_operator(name: str, lower: Callable[[Any], Any]) -> None:
-    """lower: a call of the operator -> the expression that LLVM compiles instead."""
+    """lower: call of the operator -> expression that is compiled instead."""
     tirx.register_intrin_lowering(name, target="llvm", f=lower)
 
 
 def register_operator(name: str, arguments: int, lower: Callable[[Any], Any]) -> None:
-    """Declare an operator of one kind of processor, and what it becomes there."""
+    """Declare an operator that only one kind of processor has, with its lowering."""
     declare_operator(name, arguments)
     lower_operator(name, lower)
 
 
-# --- TensorIR as text, for which TVM 0.27 has no visitor in Python ----------------------------------------------------
+# --- TensorIR as text: TVM 0.27 has no visitor for it in Python -------------------------------------------------------
 
 _MODULO_CONDITION = r"if_then_else\(\(?{variable}(?: \+ (?:T\.int64\()?\d+\)?\)?)? % (?:T\.int64\()?(\d+)"
 
 
 def has_condition(body: Any) -> bool:
-    """Does a statement choose between values?"""
+    """Does the statement contain an if_then_else expression?"""
     return "if_then_else(" in str(body.script())
 
 
 def modulus_of_condition(body: Any, variable: str) -> int | None:
-    """The first n of a condition on ``variable % n`` or ``(variable + constant) % n``."""
+    """The modulus of the first condition on ``variable % n`` or ``(variable + constant) % n``; None: there is none."""
     found = re.search(_MODULO_CONDITION.format(variable=variable), str(body.script()))
     return int(found.group(1)) if found else None
 
 
 def is_looked_up(index: Any) -> bool:
-    """Is an index read from a tensor? Only such reads are printed with brackets."""
+    """Is the index read from a tensor? Only such reads are printed with brackets."""
     return "[" in str(index)
 
 
@@ -151,11 +151,11 @@ def is_looked_up(index: Any) -> bool:
 
 
 def tvm_lowers(builder: Any, call: relax.Call) -> Any:
-    """What ``relax.transform.LegalizeOps`` makes of an operator by itself."""
+    """The default lowering of an operator in ``relax.transform.LegalizeOps``."""
     return call.op.get_attr("FLegalize")(builder, call)
 
 
-# the operator, without "relax.", that ``relax.transform.CallTIRRewrite`` puts in front of a kernel for its result
+# the operator, without "relax.", with which ``relax.transform.CallTIRRewrite`` allocates the result of a kernel
 ALLOCATE = "builtin.alloc_tensor"
 
 
@@ -163,7 +163,7 @@ ALLOCATE = "builtin.alloc_tensor"
 
 
 def register_pipeline(name: str, last: tvm.transform.Pass) -> None:
-    """TVM's passes for scheduled functions; ``last`` runs on host functions just before they are lowered to calls."""
+    """TVM's passes for scheduled functions. ``last`` runs on host functions just before TVM's builtins become calls."""
 
     def pipeline() -> tuple[Any, Any, Any]:
         passes, finalize_host, finalize_device = s_tir.pipeline.default_s_tir_pipeline()
@@ -180,24 +180,24 @@ def llvm_processors(llvm: tvm.target.Target) -> frozenset[str]:
 
 
 def importable_operators() -> frozenset[str]:
-    """ONNX operators that TVM's importer has a converter for, or takes by itself."""
+    """ONNX operators that TVM's importer handles, with a converter or without."""
     return frozenset((*onnx_frontend._get_convert_map(), "Constant"))  # noqa: SLF001  # no public list
 
 
 class OnnxImporter(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tvm has no types
-    """TVM's importer, open for further converters."""
+    """TVM's importer, to be subclassed for further converters."""
 
     def __init__(self, shapes: Mapping[str, Sequence[Any]]) -> None:
         super().__init__(dict(shapes), "float32", sanitize=False)
 
     def convert(self, operator: str, inputs: Sequence[Any], attributes: dict[str, Any], opset: int) -> Any:
-        """One node as TVM converts it; to be overridden."""
+        """Convert one node as TVM does; to be overridden."""
         return super()._convert_operator(operator, inputs, attributes, opset)
 
     def convert_by(
         self, converter: Any, inputs: Sequence[Any], attributes: dict[str, Any], opset: int, *given: Any
     ) -> Any:
-        """One node by a converter of ours. given: what it finds behind the two that TVM's own get as ``params``."""
+        """Convert one node by a converter of ours. given: appended to the two ``params`` that TVM's own get."""
         convert = converter.get_converter(opset)
         return self.bb.normalize(convert(self.bb, inputs, attributes, [self._nodes, self._params, *given]))
 
@@ -205,7 +205,7 @@ class OnnxImporter(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]  # tv
         return self.convert(op_name, inputs, attrs, opset)
 
     def _check_for_unsupported_ops(self, graph: Any) -> None:
-        """Every node is looked at before, in ``importing/refusal.py``."""
+        """Not needed: ``importing/refusal.py`` has checked every node before."""
 
 
 def name_of_node(attributes: Mapping[str, Any]) -> str:
@@ -214,16 +214,16 @@ def name_of_node(attributes: Mapping[str, Any]) -> str:
 
 
 class PadConverter(onnx_frontend.Pad):  # type: ignore[misc]
-    """TVM's converter of Pad, open below what its versions have in common."""
+    """TVM's converter of Pad, with the part that all opset versions share to be overridden."""
 
     @classmethod
     def lower(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
-        """To be overridden. allowed_modes: of the operator set's version."""
+        """To be overridden. allowed_modes: those of the opset version."""
         return super()._lower_pad(bb, inputs, attr, params, allowed_modes)
 
     @classmethod
     def padding(cls, inputs: Sequence[Any], params: Any) -> tuple[list[int], list[int], float]:
-        """-> (before, after, of every axis; the value). Raises ValueError where they are computed."""
+        """-> (padding before, padding after, for each axis; value). Raises ValueError if they are not constant."""
         before, after, value = cls._parse_pads_and_axes(inputs, params)
         return before, after, value
 

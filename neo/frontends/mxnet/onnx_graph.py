@@ -26,11 +26,13 @@ _OPSET_IMPORTS = [helper.make_opsetid("", OPSET)]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the graph. dtype: as numpy names it. array: its elements, if they are known now."""
+    """A tensor of the graph."""
 
     name: str
+    #: as numpy names it
     dtype: str
     shape: tuple[Dim, ...]
+    #: its elements if it is constant
     array: NDArray[Any] | None = None
 
     @property
@@ -68,11 +70,11 @@ class OnnxGraph:
     def add(
         self, operator: str, inputs: Sequence[Value | None], name: str, outputs: int, where: str, **attributes: Any
     ) -> tuple[Value, ...]:
-        """Append one ONNX node and infer what it gives.
+        """Append one ONNX node and infer types and shapes of its outputs.
 
-        name: a wish for the outputs' names. where: the MXNet node it stands for, for errors. None is an optional
-        input left out. Raises InputSpecError if the inputs' shapes or types do not fit together, UnsupportedModel if
-        ONNX has no such operator on these types.
+        inputs: None for an optional one that is left out. name: outputs get this name, or one derived from it. where:
+        the MXNet node, for errors. Raises InputSpecError if the inputs' shapes or types do not fit together,
+        UnsupportedModel if ONNX has no such operator on these types.
         """
         schema = onnx.defs.get_schema(operator, OPSET, "")
         _check_types(schema, inputs, where)

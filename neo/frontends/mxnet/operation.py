@@ -20,17 +20,17 @@ MAX_COUNTED = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One node being converted. name: of its output, a wish for the ONNX tensors' names.
-
-    numpy: whether the model has numpy's shapes, where a tensor may have no dimensions.
-    """
+    """One node that is being converted."""
 
     graph: OnnxGraph
     operator: str
+    #: of its output; the names of ONNX tensors are derived from it
     name: str
+    #: names the node in messages
     where: str
     inputs: tuple[Value, ...]
     attributes: Attributes
+    #: do shapes follow numpy, so that a tensor may have no dimensions?
     numpy: bool = False
 
     @property

@@ -96,7 +96,7 @@ class Oracle:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """The end of its input asks the process to go."""
+    """Ends the process by closing its input."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with contextlib.suppress(BrokenPipeError):

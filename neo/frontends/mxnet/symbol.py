@@ -50,11 +50,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SymbolNode:
-    """operator: "null" for a variable. inputs: entries of earlier nodes only."""
+    """One node of a symbol."""
 
+    #: "null" for a variable
     operator: str
     name: str
     attributes: Mapping[str, str]
+    #: entries of earlier nodes only
     inputs: tuple[Entry, ...]
 
     @property
@@ -78,14 +80,15 @@ class SymbolNode:
 
 @dataclass(frozen=True, slots=True)
 class SymbolGraph:
-    """nodes in topological order; heads: what the model gives; version: of the MXNet that wrote it, "1.9.1".
+    """A symbol: a graph of operators."""
 
-    numpy: whether shapes follow numpy, where a tensor may have no dimensions (mxnet.npx.set_np).
-    """
-
+    #: in topological order
     nodes: tuple[SymbolNode, ...]
+    #: the model's outputs
     heads: tuple[Entry, ...]
+    #: of the MXNet that wrote it, as in "1.9.1"
     version: str
+    #: do shapes follow numpy, so that a tensor may have no dimensions (mxnet.npx.set_np)?
     numpy: bool = False
 
     def data_inputs(self, node: SymbolNode) -> tuple[Entry, ...]:

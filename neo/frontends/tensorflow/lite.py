@@ -1,14 +1,14 @@
 """TensorFlow Lite models (.tflite) to ONNX, by tf2onnx. Quantised ones become ONNX with QuantizeLinear and
 DequantizeLinear around float operators, which ONNX Runtime fuses into integer kernels.
 
-How close the answers can be: TensorFlow Lite computes a quantised operator in integers, ONNX dequantises, computes in
-floats and quantises again, and both round once per operator. Where a value lies between two steps they may choose
-different ones, and later operators carry the difference on. So an output that was quantised may differ by
-``MAX_STEPS`` of its own quantisation steps. Measured with random weights, which carry noise on farther than trained
-ones: a net of ten layers 1 step, MobileNetV2 9, where TensorFlow Lite's own kernels (XNNPACK, built-in, reference)
-disagree by 23. A dynamic-range model (integer weights, float activations) is run with activations quantised to 8 bits
-on the fly, which ONNX here does not repeat: it may differ by ``HYBRID_ERROR`` of its largest output (EfficientNetB0
-0.02, MobileNetV2 0.10). Everything else answers as floats do.
+Tolerances: TensorFlow Lite computes a quantised operator in integers; ONNX dequantises, computes in floats and
+quantises again. Both round once for each operator. For a value in the middle between two steps they may choose
+different ones, and later operators propagate the difference. So a quantised output may differ by ``MAX_STEPS`` of its
+own quantisation steps. Measured with random weights, which propagate noise farther than trained ones: a net of ten
+layers 1 step, MobileNetV2 9, where TensorFlow Lite's own kernels (XNNPACK, built-in, reference) differ by 23. For a
+dynamic-range model (integer weights, float activations), TensorFlow Lite quantises activations to 8 bits at run time,
+which ONNX does not do: answers may differ by ``HYBRID_ERROR`` of the largest output (EfficientNetB0 0.02, MobileNetV2
+0.10). For all others, the usual tolerance of floats applies.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a TensorFlow Lite file says about its operators, signatures and quantisation, read without running it.
 
-Format: FlatBuffers, https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
+Format: FlatBuffers,
+https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ _OPERATOR_NAMES = {code: name for name, code in vars(BuiltinOperator).items() if
 
 @dataclass(frozen=True, slots=True)
 class LiteSignature:
-    """inputs, outputs: tensor numbers by their names in the signature. subgraph: where they are."""
+    """A signature of a TensorFlow Lite file."""
 
+    #: name in the signature -> number of the tensor
     inputs: Mapping[str, int]
+    #: likewise
     outputs: Mapping[str, int]
+    #: number of the subgraph that has these tensors
     subgraph: int
 
 
 @dataclass(frozen=True, slots=True)
 class LiteFile:
-    """custom: the operators that are not TensorFlow Lite's own. signatures: by name.
+    """What is known about a file without running it."""
 
-    steps: by number of an output tensor of the main graph, the quantisation step in units of that output; none for an
-    output that was never quantised. hybrid: whether integer weights meet activations that are floats.
-    """
-
+    #: operators that are not TensorFlow Lite's own
     custom: tuple[str, ...]
+    #: by name
     signatures: Mapping[str, LiteSignature]
+    #: number of a quantised output tensor of the main graph -> its quantisation step, in units of that output
     steps: Mapping[int, float]
+    #: do operators have integer weights and float activations?
     hybrid: bool
 
 

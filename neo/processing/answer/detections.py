@@ -1,7 +1,7 @@
-"""Non-maximum suppression: of boxes that cover the same thing the one with the highest score, a fixed number of them.
+"""Non-maximum suppression: of overlapping boxes only the one with the highest score is kept, up to a fixed number.
 
-Source: the ONNX operator NonMaxSuppression: per class, boxes in falling order of score; one is dropped if it overlaps
-a kept one by more than ``iou``, or if its score is not above ``score``.
+Source: the ONNX operator NonMaxSuppression. For each class, boxes are taken in descending order of score. One is
+dropped if it overlaps a kept one by more than ``iou``, or if its score is not above ``score``.
 """
 
 from __future__ import annotations
@@ -31,22 +31,26 @@ OUTPUTS = ("boxes", "scores", "classes", "count")
 
 @dataclass(frozen=True, slots=True)
 class NonMaximumSuppression:
-    """On two outputs, boxes (N, boxes, 4) and scores (N, boxes, classes), or on one with both, (N, boxes, 4 + classes).
+    """Works on two outputs, boxes (N, boxes, 4) and scores (N, boxes, classes), or on one, (N, boxes, 4 + classes).
 
-    format: of the boxes, corners or centre and size. layout: values-first if the two last axes are the other way round.
-    objectness: the first score is that of any object at all, and multiplies the others. activation: none, sigmoid or
-    softmax of the scores. count: boxes in the answer: where fewer are left, the rest has score 0, class -1 and zeros.
-
-    Answers: boxes float32 (N, count, 4) as corners, in the model's own units; scores float32 (N, count), falling;
-    classes int64 (N, count); count int64 (N,), how many are boxes.
+    Answers: boxes float32 (N, count, 4) as corners, in the model's units; scores float32 (N, count), descending;
+    classes int64 (N, count); count int64 (N,), the number of boxes found. The rest has score 0, class -1 and zeros as
+    corners.
     """
 
+    #: of the boxes: corners, or centre and size
     format: str
+    #: values-first if the last two axes are the other way round
     layout: str
+    #: is the first score that of any object at all? It then multiplies the others
     objectness: bool
+    #: of the scores: none, sigmoid or softmax
     activation: str
+    #: largest overlap of two boxes that are both kept
     iou: float
+    #: boxes with no higher score are dropped
     score: float
+    #: boxes in the answer
     count: int
 
     def after(self, answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
@@ -71,8 +75,8 @@ class NonMaximumSuppression:
         at = graph.add("Gather", kept, graph.whole(0, 2), axis=1)
         found_boxes = graph.add("GatherND", boxes, at)
         found_scores = graph.add("GatherND", by_class, kept)
-        # every image has a row with all that were kept, those of others marked as worse than none; the zeros behind
-        # are what an answer is filled up with
+        # each image has a row with the boxes of all images, those of the others with a score below all; then come
+        # zeros, which fill up the answer
         mine = graph.add("Equal", graph.add("Unsqueeze", batches, graph.whole(0)), _column(graph, batch))
         rows = graph.add("Where", mine, found_scores, graph.constant(np.array(-1.0)))
         filled = graph.add("Concat", rows, graph.constant(np.zeros((batch, self.count))), axis=1)

@@ -55,7 +55,7 @@ class Sigmoid:
 
 @dataclass(frozen=True, slots=True)
 class ArgMax:
-    """int64, the axis gone; of equal scores the first."""
+    """Index of the highest score along the axis, as int64, without that axis; the first of equal scores."""
 
     name: str
     axis: int

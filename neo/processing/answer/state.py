@@ -18,19 +18,21 @@ Arrays = tuple[NDArray[Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """spec: its name, dtype and shape. labelled_by: how labels would apply, as in ``contract.labels``; None if they
-    would not. classes: how many labels that takes, None if unknown.
-    """
+    """One tensor between two steps of post-processing."""
 
+    #: its name, dtype and shape
     spec: TensorSpec
+    #: how labels apply to it, as in ``contract.labels``; None: they do not
     labelled_by: str | None = None
+    #: number of labels; None: unknown
     classes: int | None = None
 
 
 class AnswerStep(Protocol):
-    """after: what the step makes of the answers; raises UsageError if it cannot take them.
+    """A step of post-processing.
 
-    emit: adds the nodes and returns the values behind them. reference: the same in numpy, float64 inside.
+    after: the answers after the step; raises UsageError if it cannot take those before it. emit: adds the nodes and
+    returns their results. reference: the same in numpy, computed in float64.
     """
 
     def after(self, answers: tuple[Answer, ...]) -> tuple[Answer, ...]: ...

@@ -20,7 +20,7 @@ DTYPES = ("float32", "float16", "uint8")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Pixels divided by a number: 255 makes 0 to 1 of them."""
+    """Divides pixels by a number; 255 scales them to 0 to 1."""
 
     divide_by: float
 
@@ -64,7 +64,7 @@ class Normalise:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """To the dtype that the model takes; to uint8 with rounding, half to even, between 0 and 255."""
+    """Converts to the model's dtype; to uint8 with rounding half to even and clipping to 0 to 255."""
 
     dtype: str
 

@@ -1,4 +1,4 @@
-"""The order and number of channels, and where they stand."""
+"""Order, number and position of channels."""
 
 from __future__ import annotations
 

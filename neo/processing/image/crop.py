@@ -21,10 +21,9 @@ _GREY = 114.0
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """size: (height, width) of the middle. An odd rest is halved to the even neighbour, as torchvision's center_crop
-    does.
-    """
+    """Cuts out the middle. If the border is odd, its half is rounded to even, as in torchvision's center_crop."""
 
+    #: (height, width)
     size: tuple[int, int]
 
     def after(self, image: Image) -> Image:
@@ -51,12 +50,14 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Resized to fit into size (height, width) in proportion, and centred on a border of the value fill.
+    """Resizes in proportion to fit into a frame, and centres the image in it.
 
-    The resized side is rounded, an odd border is one pixel wider below and on the right, as in Ultralytics' LetterBox.
+    Sides are rounded, and an odd border is one pixel wider below and on the right, as in Ultralytics' LetterBox.
     """
 
+    #: (height, width)
     size: tuple[int, int]
+    #: value of the border
     fill: float
     resampling: Resampling
 

@@ -31,7 +31,7 @@ _CUBIC_A = -0.5
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How pixels are made from others; antialias is without meaning for nearest."""
+    """The filter of a resize; antialias does not apply to nearest."""
 
     filter: str = BILINEAR
     antialias: bool = True
@@ -64,13 +64,13 @@ class Resampling:
         (height, width), (rows, columns) = (image.height, image.width), size
         shrinks = rows < height or columns < width
         if self.filter == BILINEAR and not (self.antialias and shrinks) and isinstance(image.batch, int):
-            # two neighbours on each side: a matrix would be nearly empty
+            # each pixel depends on few neighbours: a matrix would consist mostly of zeros
             sizes = graph.whole(image.batch, image.channels, rows, columns)
             mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
             return graph.add("Resize", planes, "", "", sizes, **mode)
         by_rows = graph.constant(weights(height, rows, self))
         by_columns = graph.constant(weights(width, columns, self).T)
-        # the side first that leaves less to do for the other
+        # first the side that takes fewer multiplications in all
         if rows * width * (height + columns) <= height * columns * (width + rows):
             return graph.add("MatMul", graph.add("MatMul", by_rows, planes), by_columns)
         return graph.add("MatMul", by_rows, graph.add("MatMul", planes, by_columns))
@@ -85,15 +85,19 @@ class Resampling:
         return np.clip(pixels, 0, 255) if self._overshoots(image) else pixels
 
     def _overshoots(self, image: Image) -> bool:
-        """Bicubic makes blacker than black; Pillow cuts that off, and so do we while the levels are a picture's."""
+        """Bicubic gives values below 0 and above 255. Pillow clips them, and so do we if the values are still 0 to
+        255.
+        """
         return self.filter == BICUBIC and image.dtype == "uint8"
 
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """size: (height, width), stretched; or shortest: the shorter side, the other in proportion, rounded down."""
+    """Resizes to a fixed size, or by the shorter side."""
 
+    #: (height, width), without regard to proportions; None: by ``shortest``
     size: tuple[int, int] | None
+    #: new length of the shorter side; the other one in proportion, rounded down
     shortest: int | None
     resampling: Resampling
 
@@ -127,7 +131,7 @@ def read_resize(table: Table) -> Resize:
 
 
 def weights(before: int, after: int, resampling: Resampling) -> NDArray[np.float32]:
-    """float32 (after, before): row i holds what every old pixel gives to the new pixel i; a row's sum is 1."""
+    """float32 (after, before): row i has the weights of all old pixels in the new pixel i; each row adds up to 1."""
     scale = before / after
     stretch = max(scale, 1.0) if resampling.antialias else 1.0
     centres = (np.arange(after) + 0.5) * scale - 0.5
@@ -150,12 +154,12 @@ _KERNELS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {BIL
 
 
 def _nearest(before: int, after: int) -> NDArray[np.int64]:
-    """The old pixel that holds the new pixel's centre, in whole numbers: no rounding can move it."""
+    """Index of the old pixel that contains each new pixel's centre; integer arithmetic makes it exact."""
     return (2 * np.arange(after, dtype=np.int64) + 1) * before // (2 * after)
 
 
 def _resample_axis(pixels: NDArray[np.float64], axis: int, after: int, resampling: Resampling) -> NDArray[np.float64]:
-    """Pixel by pixel, over the window that each one looks at."""
+    """Pixel by pixel, over the window of each one."""
     before = pixels.shape[axis]
     scale = before / after
     stretch = max(scale, 1.0) if resampling.antialias else 1.0

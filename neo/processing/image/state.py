@@ -21,13 +21,18 @@ COLOURS = ("RGB", "BGR", GRAY)
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """batch: the model's. height, width: pixels. colours: one of COLOURS. layout: NHWC or NCHW. dtype: numpy's name."""
+    """What is known about an image between two steps."""
 
+    #: of the model
     batch: Dim
+    #: in pixels, as the width
     height: int
     width: int
+    #: one of COLOURS
     colours: str
+    #: NHWC or NCHW
     layout: str = NHWC
+    #: as numpy names it
     dtype: str = "uint8"
 
     @property
@@ -36,7 +41,7 @@ class Image:
 
     @property
     def axes(self) -> tuple[int, int, int]:
-        """Of height, width and channels."""
+        """Positions of height, width and channels."""
         return (1, 2, 3) if self.layout == NHWC else (2, 3, 1)
 
     @property
@@ -46,10 +51,10 @@ class Image:
 
 
 class ImageStep(Protocol):
-    """after: the image behind the step; raises UsageError if the step cannot take the image before it.
+    """A step of pre-processing.
 
-    emit: adds the nodes and returns the value behind them. reference: the same in numpy, float64 inside; takes and
-    gives an array of image.shape.
+    after: the image after the step; raises UsageError if the step cannot take the image before it. emit: adds the nodes
+    and returns their result. reference: the same in numpy, computed in float64; takes an array of image.shape.
     """
 
     def after(self, image: Image) -> Image: ...

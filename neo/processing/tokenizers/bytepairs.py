@@ -1,4 +1,4 @@
-"""GPT-2's and RoBERTa's way to cut text: bytes, put together pair by pair in the order that training found the pairs.
+"""GPT-2's and RoBERTa's tokenizers: byte pair encoding. Bytes are merged pair by pair, in the order of training.
 
 Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016, on bytes as in
 https://github.com/openai/gpt-2, src/encoder.py.
@@ -22,27 +22,30 @@ if TYPE_CHECKING:
     from neo.processing.graph import Graph
 
 _CONTRACTION = re.compile(r"'(?:s|t|re|ve|m|ll|d)")
-# over the kinds of the characters: L letter, N number, S white space, O anything else, and the space itself
+# a pattern over classes of characters: L letter, N number, S white space, O anything else, and the space itself
 _WORD = re.compile(r" ?L+| ?N+| ?O+|[ S]+(?![^ S])|[ S]+")
 _PRINTABLE = (*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 
 
 def byte_signs() -> dict[int, str]:
-    """Every byte as a character that can be seen: itself, or one from 256 on."""
+    """Byte -> printable character: itself, or one from 256 on."""
     others = [byte for byte in range(256) if byte not in _PRINTABLE]
     return {**{byte: chr(byte) for byte in _PRINTABLE}, **{byte: chr(256 + i) for i, byte in enumerate(others)}}
 
 
 @dataclass(frozen=True, slots=True)
 class BytePairs:
-    """vocabulary: pieces, written with ``byte_signs``. merges: pairs, the first found first. start, end: pieces around
-    a text, "" for none. padding: the piece behind it.
-    """
+    """A vocabulary of byte pair encoding and its settings."""
 
+    #: pieces, written with ``byte_signs``, in the order of their numbers
     vocabulary: tuple[str, ...]
+    #: pairs in the order in which they are merged
     merges: tuple[tuple[str, str], ...]
+    #: piece before a text; "": none
     start: str
+    #: piece after a text; "": none
     end: str
+    #: piece that fills up a shorter text
     padding: str
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False)
     _ranks: dict[tuple[str, str], int] = field(init=False, repr=False, compare=False)
@@ -106,7 +109,7 @@ class BytePairs:
                 break
             joined: list[str] = []
             for piece in pieces:
-                # of three alike, the first two
+                # of three equal pieces, the first two are merged
                 if joined and (joined[-1], piece) == best:
                     joined[-1] += piece
                 else:

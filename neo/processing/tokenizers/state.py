@@ -13,11 +13,11 @@ IDS, MASK, TYPES = "ids", "mask", "types"
 
 
 class Tokenizer(Protocol):
-    """filling: the number behind a text that is shorter than the model's.
+    """Turns a text into numbers.
 
-    numbers: of a text, at most ``most``, with whatever begins and ends it. emit: adds nodes that do the same to a
-    string [1]; -> by role, int64 [at most ``most``]. words: what it knows in Latin letters, and endings that such words
-    can have.
+    filling: number that pads a text that is shorter than the model's input. numbers: of a text, at most ``most``,
+    including start and end. emit: adds nodes that do the same to a string [1]; -> role -> int64 [at most ``most``].
+    words: (words of the vocabulary in Latin letters, endings that such words can have).
     """
 
     @property

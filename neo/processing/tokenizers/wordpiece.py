@@ -1,4 +1,4 @@
-"""BERT's way to cut text into the pieces of a vocabulary; in plain Python to compare a compiled model with.
+"""BERT's tokenizer (WordPiece), in plain Python to compare a compiled model with.
 
 Source: https://github.com/google-research/bert, tokenization.py, after Wu et al., "Google's Neural Machine Translation
 System", 2016.
@@ -29,8 +29,9 @@ _CHINESE = ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2CEAF), (0xF900, 0xF
 
 @dataclass(frozen=True, slots=True)
 class WordPieces:
-    """vocabulary: pieces, ``##`` before those within a word; a piece's number is its place."""
+    """A WordPiece vocabulary and its settings."""
 
+    #: pieces in the order of their numbers; those within a word begin with ``##``
     vocabulary: tuple[str, ...]
     lower_case: bool
     strip_accents: bool
@@ -44,7 +45,7 @@ class WordPieces:
         return self._numbers[PADDING]
 
     def numbers(self, text: str, most: int) -> list[int]:
-        """The start, at most ``most - 2`` pieces, the end."""
+        """START, at most ``most - 2`` pieces, END."""
         pieces = [piece for word in self._words(text) for piece in self._pieces(word)]
         return [self._numbers[piece] for piece in (START, *pieces[: most - 2], END)]
 
@@ -124,8 +125,8 @@ def read_bert(table: Table) -> WordPieces:
 
 
 def _refuse_gaps(where: str, vocabulary: frozenset[str], *, lower_case: bool) -> None:
-    """BERT takes a word for unknown as a whole if any part of it is; the operator keeps the parts before that. Where
-    every letter is a piece, no word of letters and digits comes to that.
+    """For BERT, a word is unknown as a whole if any part of it is; the operator keeps the parts before that. If every
+    letter and digit is a piece, no word has an unknown part.
     """
     letters = string.ascii_lowercase + string.digits + ("" if lower_case else string.ascii_uppercase)
     gaps = [piece for letter in letters for piece in (letter, f"##{letter}") if piece not in vocabulary]

@@ -22,7 +22,7 @@ LEAST_RUNS = 5
 
 
 def profile(folder: Path, threads: int, runs: int | None, seconds: float) -> Profile:
-    """runs: exactly that many, or None for as many as fit into seconds; the same again with nobody watching."""
+    """runs: number of profiled runs; None: as many as fit into seconds. As many are timed without profiling."""
     samples = read_golden(folder)
     engine = load_engine(folder / ENGINE_DIR, threads)
     feeds = [[inputs[spec.name] for spec in engine.inputs] for inputs, _ in samples]
@@ -32,7 +32,7 @@ def profile(folder: Path, threads: int, runs: int | None, seconds: float) -> Pro
     watched = watch(folder / ENGINE_DIR, threads)
     watched.run(feeds[0])
     times: list[float] = []
-    # in turn, so that a machine that has become slower meanwhile is so for both
+    # in turn, so that a machine that becomes slower affects both
     for share in np.array_split(np.arange(count), min(ROUNDS, count)):
         times += time_runs(engine, feeds, len(share), 0.0)
         for run in share:

@@ -26,10 +26,10 @@ RUN = "model_run"
 # their time is that of the nodes inside them, which have events of their own
 CONTROL_FLOW = ("If", "Loop", "Scan")
 
-Event = dict[str, Any]
+TraceEvent = dict[str, Any]
 
 
-class WatchedEngine:
+class WatchedOnnxRuntime:
     def __init__(self, folder: Path, description: EngineFolder, threads: int, *, spin: bool = True) -> None:
         """spin: as ``open_session`` takes it."""
         self._scratch = tempfile.TemporaryDirectory(prefix="neo-profile-")
@@ -47,9 +47,9 @@ class WatchedEngine:
         return _kernels(list(_runs(events))[1:])
 
 
-def _runs(events: list[Event]) -> Iterator[list[Event]]:
+def _runs(events: list[TraceEvent]) -> Iterator[list[TraceEvent]]:
     """-> the nodes of each run."""
-    nodes: list[Event] = []
+    nodes: list[TraceEvent] = []
     for event in events:
         if event["cat"] == "Node" and event["name"].endswith(NODE_SUFFIX):
             if event["args"]["op_name"] not in CONTROL_FLOW:
@@ -59,7 +59,7 @@ def _runs(events: list[Event]) -> Iterator[list[Event]]:
             nodes = []
 
 
-def _kernels(runs: list[list[Event]]) -> tuple[KernelTime, ...]:
+def _kernels(runs: list[list[TraceEvent]]) -> tuple[KernelTime, ...]:
     arguments = {node["name"]: node["args"] for nodes in runs for node in nodes}
     calls = Counter(node["name"] for node in runs[-1])
     return tuple(
@@ -75,7 +75,7 @@ def _kernels(runs: list[list[Event]]) -> tuple[KernelTime, ...]:
     )
 
 
-def _milliseconds(nodes: list[Event]) -> dict[str, float]:
+def _milliseconds(nodes: list[TraceEvent]) -> dict[str, float]:
     sums: defaultdict[str, float] = defaultdict(float)
     for node in nodes:
         sums[node["name"]] += node["dur"] / 1e3

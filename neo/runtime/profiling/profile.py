@@ -1,39 +1,41 @@
-"""What a profile says."""
+"""The result of profiling, and the roofline that it is compared with."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# ONNX Runtime keeps events up to a million, and its file of them is read as a whole
+# ONNX Runtime records at most a million events, and the whole file is read into memory
 MOST_RUNS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """Of one prediction, all calls together.
+    """Time of one kernel in one prediction, all of its calls together."""
 
-    name: the kernel's, or the node's of an ONNX graph. operator: the node's type, None where a kernel is several.
-    ms: time in milliseconds. outputs: shapes of one call. flops, moved_bytes: None where they are not known.
-    """
-
+    #: of the kernel, or of a node of an ONNX graph
     name: str
+    #: type of the node; None for a kernel that several operators are fused to
     operator: str | None
+    #: in one prediction
     calls: int
+    #: in milliseconds
     ms: float
+    #: shapes of the outputs of one call
     outputs: tuple[tuple[int, ...], ...]
+    #: None: not known
     flops: int | None = None
+    #: None: not known
     moved_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """The model of Williams, Waterman and Patterson, 2009: a kernel is bound by arithmetic or by memory.
+    """The roofline model (Williams, Waterman and Patterson, 2009): a kernel is bound by arithmetic or by memory."""
 
-    peak_gflops: 1e9 float32 operations per second. bandwidth_gb_s: 1e9 bytes per second, read and written.
-    """
-
+    #: in 1e9 float32 operations per second
     peak_gflops: float
+    #: in 1e9 bytes per second, reads and writes together
     bandwidth_gb_s: float
 
     def attainable_gflops(self, flops: int, moved_bytes: int) -> float:
@@ -43,18 +45,21 @@ class Roofline:
         return min(self.peak_gflops, flops / moved_bytes * self.bandwidth_gb_s)
 
     def least_ms(self, flops: int, moved_bytes: int) -> float:
-        """How long a kernel on the roofline takes. The same bound as time, which a copy (no flops) has too."""
+        """Time of a kernel that reaches the roofline; also defined for copies, which have no flops."""
         return max(flops / self.peak_gflops, moved_bytes / self.bandwidth_gb_s) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """kernels: the longest first. whole_ms: one prediction with nobody watching. runs: how many were profiled."""
+    """Times of all kernels of a bundle on this machine."""
 
     threads: int
+    #: number of predictions that were profiled
     runs: int
+    #: one prediction without profiling
     whole_ms: float
     roofline: Roofline
+    #: longest first
     kernels: tuple[KernelTime, ...]
 
     @property
@@ -84,9 +89,8 @@ class Profile:
         return cls(value["threads"], value["runs"], value["whole_ms"], roofline, tuple(kernels))
 
     def _row(self, kernel: KernelTime) -> dict[str, Any]:
-        """share: of all kernels. of_attainable: 1 is a kernel on the roofline; above 1, its operands were in a cache.
-
-        limit: which of the roofline's two bounds is the kernel's.
+        """share: of the time of all kernels. of_attainable: 1 for a kernel that reaches the roofline; more if its
+        operands were in a cache. limit: which of the two bounds applies.
         """
         row = {**asdict(kernel), "share": kernel.ms / self.kernels_ms if self.kernels_ms else 0.0}
         unknown = dict.fromkeys(("gflops", "gb_s", "attainable_gflops", "of_attainable", "limit"))

@@ -1,7 +1,7 @@
-"""The machine's two bounds, measured here and now with numpy: its BLAS for arithmetic, large copies for memory.
+"""The machine's two bounds, measured with numpy: its BLAS for arithmetic, large copies for memory.
 
-The BLAS is the yardstick, not the processor's data sheet: a kernel that beats it shows more than 100 %. How many
-threads the BLAS takes is settled when numpy is imported, so whoever starts this process says so in its environment.
+The reference is the BLAS, not the processor's data sheet, so a kernel that is faster than it shows more than 100 %. The
+BLAS reads its number of threads when numpy is imported, so it has to be set in the environment of this process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _matrix_product_gflops() -> float:
 
 
 def _copy_gb_s(threads: int) -> float:
-    # four times the cache: what a copy leaves there must not help the next one
+    # four times the L3 cache, so that a copy finds nothing of the one before in it
     size = min(max(LEAST_COPY_BYTES, 4 * read_host().l3_kib << 10), MOST_COPY_BYTES)
     source = np.ones((threads, size // threads), np.uint8)
     copy = np.zeros_like(source)
@@ -41,7 +41,7 @@ def _copy_gb_s(threads: int) -> float:
 
 
 def _best_seconds(work: Callable[[], object]) -> float:
-    """The best, not the middle: a bound is what the machine can do when nobody disturbs it."""
+    """The shortest time, because a bound is what an undisturbed machine can do."""
     clock = time.perf_counter
     work()
     best = float("inf")

@@ -1,5 +1,5 @@
-"""One number for many runs: the mean of the middle half, deaf to outliers as a median is and finer than a clock that
-counts microseconds.
+"""One number for many runs: the interquartile mean. It ignores outliers like a median, but has a finer resolution than
+the clock, which counts microseconds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ def typical(values: Sequence[float]) -> float:
 
 
 def typical_parts(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of each part, over the runs whose sums are in the middle: so the parts add up to a typical run.
+    """Mean of each part over those runs whose totals are in the middle half, so that parts add up to a typical run.
 
-    Part by part would not do: what disturbs a run disturbs a few of its parts, and would be left out everywhere.
+    Choosing runs for each part separately would ignore disturbances in all parts, and the sum would be too small.
     """
     middle = [runs[index] for index in _middle_half([sum(run.values()) for run in runs])]
     names = dict.fromkeys(name for run in middle for name in run)
@@ -24,6 +24,6 @@ def typical_parts(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _middle_half(values: Sequence[float]) -> list[int]:
-    """Indices; of three values and fewer, all."""
+    """Indices of the values in the middle half; of three or fewer, all."""
     quarter = len(values) // 4
     return [int(index) for index in np.argsort(values)[quarter : len(values) - quarter]]

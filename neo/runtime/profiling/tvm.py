@@ -1,6 +1,6 @@
 """Kernel times of the tvm engine: its code is called for one step at a time.
 
-The least that a call of no step takes is the price of watching; that much is taken off every step.
+The overhead of timing, the shortest time of a call without any step, is subtracted from every step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neo.runtime.profiling.statistics import typical_parts
 from neo.runtime.tvm import open_engine
 
 
-class WatchedEngine:
+class WatchedTvm:
     def __init__(self, folder: Path, description: EngineFolder, threads: int, runtime: Path) -> None:
         """runtime: libtvm_runtime.so."""
         self._description = description

@@ -13,7 +13,9 @@ from neo.runtime.profiling.profile import KernelTime
 
 
 class WatchedEngine(Protocol):
-    """run: as an engine's; the first one warms up and is not recorded. kernels: the record; it ends the engine."""
+    """run: like an engine's; the first call warms up and is not recorded. kernels: the recorded times; ends the
+    engine.
+    """
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]: ...
 
@@ -59,7 +61,7 @@ def _watch_part(folder: Path, description: EngineFolder, threads: int, runtime: 
     if description.engine == "tvm":
         from neo.runtime.profiling import tvm
 
-        return tvm.WatchedEngine(folder, description, threads, runtime)
+        return tvm.WatchedTvm(folder, description, threads, runtime)
     from neo.runtime.profiling import onnxruntime
 
-    return onnxruntime.WatchedEngine(folder, description, threads, spin=spin)
+    return onnxruntime.WatchedOnnxRuntime(folder, description, threads, spin=spin)

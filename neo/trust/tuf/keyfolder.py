@@ -26,7 +26,7 @@ from neo.contract.fields import ContractError, as_object, as_string, dump_object
 from neo.contract.versions import VERSION_KEY, read_versioned
 from neo.durable import replace_file, translating_os_errors
 from neo.errors import TrustError
-from neo.trust.tuf.signers import SCHEME, make_key, open_signer
+from neo.trust.tuf.signers import SCHEME, is_encrypted, make_key, open_signer
 
 SCHEMA = 1
 KEYS_FILE = "keys.json"
@@ -137,10 +137,22 @@ class KeyFolder:
             raise TrustError(f"{self.folder} knows no key {keyid[:12]}")
         return self._open(record.uri, record.key)
 
+    def secret_for(self, role: str) -> str | None:
+        """What a new key of the role is encrypted with: the secret of its other keys; None if they are plain."""
+        for key in self.keys_of(role):
+            path = self.path(key.keyid)
+            if path is not None and path.exists() and is_encrypted(path):
+                return self._secret(str(path))
+        return None
+
     def path(self, keyid: str) -> Path | None:
         """Of the private key's file; None for a key that is in none."""
         uri = self._records[keyid].uri
         return self.folder / uri.removeprefix(f"{SCHEME}:") if uri.startswith(f"{SCHEME}:") else None
+
+    def replace_records(self, records: Mapping[str, KeyRecord]) -> None:
+        """Exactly these keys, whose private halves are in their places."""
+        self._write(dict(records))
 
     def _open(self, uri: str, key: Key) -> Signer:
         if uri.startswith(f"{SCHEME}:"):
@@ -171,6 +183,31 @@ class KeyFolder:
             self.folder / KEYS_FILE, dump_object({VERSION_KEY: SCHEMA, "fleet": self.fleet, "keys": keys}), 0o600
         )
         self._records = records
+
+
+def export_online(keys: KeyFolder, folder: Path) -> None:
+    """A new folder with the online keys and all metadata, for the host that renews. Raises TrustError if it exists."""
+    if folder.exists():
+        raise TrustError(f"{folder} exists already", hint="name a new folder")
+    copy = KeyFolder.create(folder, keys.fleet, _no_secret)
+    (folder / PRIVATE).mkdir(mode=0o700)
+    records = {}
+    for keyid, record in keys.records.items():
+        path = keys.path(keyid)
+        if record.role not in ONLINE or record.retired:
+            continue
+        uri = record.uri
+        if path is not None:
+            replace_file(folder / PRIVATE / path.name, path.read_bytes(), 0o600)
+            uri = f"{SCHEME}:{PRIVATE}/{path.name}"
+        records[keyid] = replace(record, uri=uri)
+    for path in keys.metadata.glob("*.json"):
+        replace_file(folder / METADATA / path.name, path.read_bytes())
+    copy.replace_records(records)
+
+
+def _no_secret(what: str) -> str:
+    raise TrustError(f"{what} is encrypted")
 
 
 def _read_first(obj: dict[str, Any]) -> tuple[str, dict[str, KeyRecord]]:

@@ -142,7 +142,7 @@ class Repository:
         with self._changing():
             role, signed = self._release_role()
             if signed.targets.pop(target_path(reference), None) is None:
-                raise TrustError(f"{reference} is not released", hint="neo keys show lists the releases")
+                raise TrustError(f"{reference} is not released", hint="neo keys roles lists the releases")
             self._sign(role, signed, self._targets())
             self._settle()
 
@@ -162,7 +162,7 @@ class Repository:
                 )
             old = keyids[0] if old is None else old
             if old not in keyids:
-                raise TrustError(f"{old[:12]} is no {role} key", hint="neo keys show lists them")
+                raise TrustError(f"{old[:12]} is no {role} key", hint="neo keys roles lists them")
             self._change_keys(role, add=[new], drop=[old])
             self.keys.retire([old])
 
@@ -175,7 +175,7 @@ class Repository:
             if not 1 <= threshold <= count:
                 raise TrustError(
                     f"{role} has {count} keys; {threshold} of them cannot be asked for",
-                    hint="add some in the same step: --keys N",
+                    hint="add some in the same step: --count N",
                 )
             self._change_keys(role, add=list(new), threshold=threshold)
 

@@ -75,6 +75,11 @@ def open_signer(uri: str, public: Key, secret: SecretsHandler) -> Signer:
         raise KeyNotAtHand(f"the private key {public.keyid[:12]} at {uri} does not answer: {error}") from error
 
 
+def is_encrypted(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _ENCRYPTED in file.read(MAX_KEY_BYTES)
+
+
 def make_key(path: Path, passphrase: str | None) -> SSlibKey:
     """A new Ed25519 key at path (0600), durable when this returns. Raises TrustError if there is something already."""
     if path.exists():

@@ -1,1 +1,1 @@
-"""Machine code for processors: units and tiles, lowering, schedules, code generation, tuning."""
+"""The backend for processors: units and tiles, lowering, schedules, code generation, tuning."""

@@ -1,4 +1,4 @@
-"""The backend for processors: a library of machine code from LLVM."""
+"""``CpuBackend``: machine code from LLVM, in a shared library."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from neo.engines.tvm.ir.recurrence import Recurrence, RecurrenceKernel
 from neo.engines.tvm.planning.stages import AssembledModule, LoweredModule, ScheduledModule
 from neo.runtime.engine_folder import LIBRARY_FILE
 
-#: precision -> what multiplies in it on a target; None: the processor's usual instructions
+#: precision -> function that gives a target's unit for it; None: the usual float32 instructions
 MULTIPLIERS: dict[str, Callable[[Target], Unit | None]] = {FP32.name: lambda _: None, BF16.name: unit_of}
 
 

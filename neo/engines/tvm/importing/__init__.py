@@ -1,1 +1,1 @@
-"""ONNX -> Relax: what TVM's importer is given, replaced, or kept from."""
+"""ONNX -> Relax: TVM's importer with converters of ours, and which nodes it does not get."""

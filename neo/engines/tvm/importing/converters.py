@@ -1,4 +1,4 @@
-"""ONNX operators that we turn into Relax ourselves, because what TVM's importer writes would run slowly.
+"""ONNX operators that we convert to Relax ourselves: TVM's own converters are slow, wrong for NaN, or do not compile.
 
 A converter is a class with ``_impl_v<opset>`` methods, as in ``tvm.relax.frontend.onnx.onnx_frontend``.
 """
@@ -25,7 +25,7 @@ PAD_MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect", 
 
 
 class Clip(onnx_frontend.Clip):  # type: ignore[misc]  # tvm has no types
-    """With the operators that have rules for layouts, and keep NaN."""
+    """Written with minimum and maximum, which have rules for layouts and propagate NaN."""
 
     @classmethod
     def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
@@ -57,8 +57,8 @@ class HardSwish(onnx_frontend.HardSwish):  # type: ignore[misc]
 
 
 class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
-    """As a convolution that computes all phases of the stride at once, as further channels, which are then put in
-    their places: no multiplication with inserted zeros, and the schedules for convolutions apply.
+    """A convolution that computes all phases of the stride as further channels, followed by a depth-to-space step.
+    Nothing is multiplied by inserted zeros, and the schedules for convolutions apply.
 
     Source: Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016.
     """
@@ -72,9 +72,10 @@ class ConvTranspose(onnx_frontend.ConvTranspose):  # type: ignore[misc]
 
 
 class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
-    """An amount below zero, or of all bits and more, leaves of a number what its sign fills in: 0, or -1 where a
-    negative one goes to the right. For machine instructions such amounts mean something else on every processor, so
-    all bits but one and the last one are shifted in two steps.
+    """Shifting by a negative amount, or by the width of the type or more, shifts out every bit: the result is 0, or -1
+    for a negative number that is shifted right. Machine instructions treat such amounts differently on each processor.
+    So the amount is limited to the width and applied in two steps, first up to width - 1 bits and then at most one
+    more.
     """
 
     @classmethod
@@ -83,7 +84,7 @@ class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
         dtype = str(x.ty.dtype)
         bits = np.dtype(dtype).itemsize * 8
         last, one = (relax.const(number, f"uint{bits}") for number in (bits - 1, 1))
-        # without a sign, amounts below zero are large ones
+        # as unsigned numbers, negative amounts are large
         unsigned = relax.op.astype(amount, f"uint{bits}")
         first = relax.op.minimum(unsigned, last)
         for step in (first, relax.op.minimum(relax.op.subtract(unsigned, first), one)):
@@ -92,7 +93,7 @@ class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
 
 
 class ThresholdedRelu(onnx_frontend.ThresholdedRelu):  # type: ignore[misc]
-    """x where it is above alpha, else 0: not x * 0, which is NaN for infinities."""
+    """x if it is above alpha, else 0; not x * 0, which is NaN for infinities."""
 
     @classmethod
     def _impl_v1(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
@@ -102,8 +103,8 @@ class ThresholdedRelu(onnx_frontend.ThresholdedRelu):  # type: ignore[misc]
 
 
 class ReduceLogSumExp(onnx_frontend.ReduceLogSumExp):  # type: ignore[misc]
-    """log(sum(exp(x))), less the largest before exp and with it again behind log, unless that is infinite: inf - inf
-    is NaN.
+    """log(sum(exp(x - m))) + m with the largest element as m, so that exp does not overflow. If that is infinite, m is
+    0, because inf - inf is NaN.
     """
 
     @classmethod
@@ -131,7 +132,7 @@ class ReduceLogSumExp(onnx_frontend.ReduceLogSumExp):  # type: ignore[misc]
 
 
 class _Fold(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
-    """An operator of any number of inputs, two at a time. TVM's own stacks them and does not compile."""
+    """A variadic operator, applied to two inputs at a time. TVM's converter stacks them, which does not compile."""
 
     binary = staticmethod(relax.op.add)
 
@@ -145,13 +146,13 @@ class Sum(_Fold):
 
 
 class Max(_Fold):
-    """The largest, element by element."""
+    """Elementwise maximum."""
 
     binary = staticmethod(relax.op.maximum)
 
 
 class Min(_Fold):
-    """The smallest, element by element."""
+    """Elementwise minimum."""
 
     binary = staticmethod(relax.op.minimum)
 
@@ -166,8 +167,8 @@ class Mean(_Fold):
 
 
 class Expand(onnx_frontend.Expand):  # type: ignore[misc]
-    """ONNX broadcasts both ways: a 1 in the wanted shape, or a shorter one, leaves the input's size. TVM's own makes a
-    tensor of another shape of that where the wanted shape is no constant.
+    """ONNX broadcasts both ways: where the requested shape has a 1 or is shorter, the input's size stays. TVM's
+    converter gets the shape of the result wrong then, unless the requested shape is a constant.
     """
 
     @classmethod
@@ -182,7 +183,7 @@ class Expand(onnx_frontend.Expand):  # type: ignore[misc]
 
 
 class Pad(PadConverter):
-    """TVM's own has its loops at once, and layouts go around it."""
+    """As ``relax.op.nn.pad``, which has a rule for layouts; TVM's converter writes loops instead of an operator."""
 
     @classmethod
     def lower(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any, allowed_modes: Any) -> Any:
@@ -195,7 +196,7 @@ class Pad(PadConverter):
 
 
 class Einsum(onnx_frontend.Einsum):  # type: ignore[misc]
-    """Of two operands: as a matrix product, which is scheduled and may be one of an attention."""
+    """Two operands: as a matrix product, which has a schedule and may become part of a fused attention."""
 
     @classmethod
     def _impl_v12(cls, bb: Any, inputs: Sequence[Any], attr: Any, params: Any) -> Any:
@@ -228,14 +229,15 @@ CONVERTERS: Mapping[str, Any] = {
 def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
     dtype = x.ty.dtype
     line = relax.op.add(relax.op.multiply(x, relax.const(alpha, dtype)), relax.const(beta, dtype))
-    # 0 the last: of a product with 1 or less LLVM would make one with less than 1, and a choice
+    # max with 0 comes last: LLVM would turn x * min(y, 1) into a comparison and a select between x * y and x
     return relax.op.maximum(relax.op.minimum(line, relax.const(1, dtype)), relax.const(0, dtype))
 
 
 def _bound(bb: Any, given: Any, x: Any, sign: int) -> Any:
-    """A bound of Clip: the lower one if sign is -1, the upper one if it is 1. None if nothing is beyond it.
+    """A bound of Clip: the lower one if sign is -1, the upper one if it is 1. None if it limits nothing.
 
-    One that is left out is the largest finite number: infinities are clipped. One that is NaN bounds nothing.
+    A bound that the node leaves out is the largest finite number, so infinities are clipped. A bound that is NaN limits
+    nothing.
     """
     dtype = str(x.ty.dtype)
     if "float" not in dtype:

@@ -1,4 +1,4 @@
-"""Sums of products in Einstein's notation, by way of a matrix product."""
+"""Einsum of two operands as a matrix product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neo.engines.tvm.ir.expressions import permuted, shape_of
 
 @dataclass(frozen=True, slots=True)
 class Summation:
-    """A product of two operands, as letters of dimensions. Every letter is in the result or in both operands."""
+    """The terms of an einsum with two operands. Every letter is in the result or in both operands."""
 
     left: str
     right: str
@@ -22,7 +22,7 @@ class Summation:
 
     @classmethod
     def of(cls, equation: str, ranks: Sequence[int]) -> Summation | None:
-        """None for what is no matrix product: dots, a letter twice, a sum over one operand, a result of one number."""
+        """None if it is no matrix product: an ellipsis, a repeated letter, a sum over one operand, a scalar result."""
         operands, arrow, out = equation.replace(" ", "").partition("->")
         terms = operands.split(",")
         if not arrow or not out or len(terms) != 2 or "." in equation or [len(term) for term in terms] != list(ranks):
@@ -52,7 +52,7 @@ class Summation:
 
 
 def _laid_out(builder: Any, operand: Any, term: str, groups: list[list[str]], sizes: dict[str, int]) -> Any:
-    """[*batch, rows, columns], every group but the batch one dimension."""
+    """The operand as [*batch, rows, columns]: groups of letters in this order, all but the batch collapsed."""
     order = [term.index(letter) for group in groups for letter in group]
     turned = builder.normalize(permuted(operand, order))
     batch, *matrix = ([sizes[letter] for letter in group] for group in groups)

@@ -1,4 +1,4 @@
-"""ONNX -> Relax, with what it cannot take said operator by operator."""
+"""ONNX -> Relax. If the importer fails, the error names the node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neo.engines.tvm.tvm_private import OnnxImporter, importable_operators, name
 
 
 def known_operators() -> frozenset[str]:
-    """ONNX operators that there is a converter for, TVM's or ours."""
+    """ONNX operators that have a converter, TVM's or ours."""
     return importable_operators() | CONVERTERS.keys()
 
 
@@ -28,13 +28,13 @@ def import_model(
 ) -> tvm.IRModule:
     """A module whose ``main`` takes the inputs in order; weights are constants in it.
 
-    write_recurrence: the backend's kernel for a recurrent node.
+    write_recurrence: makes the backend's kernel for a recurrent node.
 
-    Raises Refused with the name of the node that cannot be taken, "" if the importer does not say.
+    Raises Refused with the name of the node that cannot be imported; "" if the importer does not say.
     """
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     shapes = {spec.name: list(spec.shape) for spec in inputs}
-    # tvm's importer prints the whole expression when a converter fails
+    # TVM's importer prints the whole expression when a converter fails
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
@@ -46,7 +46,7 @@ def import_model(
 
 
 class _Importer(OnnxImporter):
-    """TVM's importer with our converters, which are told who writes recurrences too; a node that fails is named."""
+    """TVM's importer with our converters, which also get write_recurrence. Names the node that fails."""
 
     def __init__(self, shapes: Mapping[str, Sequence[Any]], write_recurrence: WriteRecurrence) -> None:
         super().__init__(shapes)

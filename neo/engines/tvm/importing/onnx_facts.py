@@ -20,36 +20,36 @@ _Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a graph's tensors, by name."""
+    """What is known about a graph's tensors, by name."""
 
-    #: of those with fixed shapes
+    #: tensors with fixed shapes
     specs: dict[str, TensorSpec]
     #: initializers
     constants: dict[str, onnx.TensorProto]
-    #: those that hold strings
+    #: tensors of strings
     strings: frozenset[str] = frozenset()
 
     def spec(self, name: str) -> TensorSpec | None:
         return self.specs.get(name)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """Of a tensor or a constant; None if it is not known."""
+        """Shape of a tensor or a constant; None if it is not known."""
         if name in self.constants:
             return tuple(self.constants[name].dims)
         spec = self.spec(name)
         return None if spec is None else tuple(dim for dim in spec.shape if isinstance(dim, int))
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """A constant's value."""
+        """Value of a constant; None for other tensors."""
         return onnx.numpy_helper.to_array(self.constants[name]) if name in self.constants else None
 
     def tensors_of(self, node: onnx.NodeProto) -> Iterator[str]:
-        """The node's inputs and outputs, constants left out."""
+        """The node's inputs and outputs without constants."""
         yield from (name for name in (*read_by(node), *node.output) if name and name not in self.constants)
 
 
 def read_facts(graph: onnx.GraphProto) -> Facts:
-    """The graph as shape inference has left it."""
+    """graph: after shape inference."""
     values = (*graph.input, *graph.value_info, *graph.output)
     found = ((value.name, _spec(value)) for value in values)
     strings = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.STRING}
@@ -62,7 +62,7 @@ def read_facts(graph: onnx.GraphProto) -> Facts:
 
 
 def read_by(node: onnx.NodeProto) -> list[str]:
-    """The node's inputs, and what the graphs it holds take from outside."""
+    """The node's inputs, and what its subgraphs read from outside."""
     names = [name for name in node.input if name]
     for graph in subgraphs(node):
         own = {value.name for value in (*graph.input, *graph.initializer)}
@@ -74,7 +74,7 @@ def read_by(node: onnx.NodeProto) -> list[str]:
 
 
 def multiply_adds(node: onnx.NodeProto, facts: Facts) -> int:
-    """Of convolutions, matrix products and recurrent cells; 0 for all else and where shapes are not known."""
+    """Of a convolution, matrix product or recurrent cell; 0 for other nodes and unknown shapes."""
     count = _WORK.get(node.op_type)
     names = [*node.input, next(name for name in node.output if name)]
     shapes = [facts.shape(name) for name in names if name]
@@ -102,7 +102,7 @@ _WORK: Mapping[str, Callable[[onnx.NodeProto, _Shape, Sequence[_Shape]], int]] =
 
 
 def attribute(node: onnx.NodeProto, name: str) -> Any:
-    """Its value; None if the node does not have it."""
+    """Value of the attribute; None if the node does not have it."""
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), None)
 
 
@@ -114,12 +114,12 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec | None:
         return None
     try:
         return TensorSpec(value.name, tensor_dtype(tensor.elem_type), tuple(dim.dim_value for dim in tensor.shape.dim))
-    except (KeyError, ContractError):  # the types that numpy does not have
+    except (KeyError, ContractError):  # types without an equivalent in numpy
         return None
 
 
 def tensor_dtype(elem_type: int) -> str:
-    """ONNX's number of a type -> the contract's name of it. Raises KeyError for those that numpy does not have."""
+    """ONNX's element type -> the contract's dtype. Raises KeyError for types without an equivalent in numpy."""
     if elem_type == onnx.TensorProto.STRING:
         return STRING
     return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type).name)

@@ -1,8 +1,8 @@
 """Cut a graph between what TVM compiles and what ONNX Runtime runs.
 
-Every node gets a level: the number of times that the engine changes on the way to it from the inputs, at most. Nodes
-of one level and one engine are a segment. No edge leads to a lower level, and none between the two segments of one
-level, so the segments can run one after the other.
+The level of a node is the largest number of changes of engine on any path from the inputs to it. Nodes of the same
+level and engine form a segment. No edge leads to a lower level or between the two segments of one level, so segments
+can run one after the other.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from neo.engines.tvm.importing.onnx_facts import Facts, multiply_adds, read_by
 from neo.engines.tvm.importing.refusal import Refused
 
 TVM, ONNXRUNTIME = "tvm", "onnxruntime"
-# a cut costs the change between two thread pools, and the fusions that would have been across it
+# each cut costs a switch between two thread pools, and no operators are fused across it
 MOST_SEGMENTS = 7
-# shares of the model's multiply-adds: of one segment that is worth its cuts, of all of them together
+# least shares of the model's multiply-adds: for one segment to be worth its cuts, and for all of TVM's together
 LEAST_SEGMENT_SHARE = 0.02
 LEAST_SHARE = 0.5
 
@@ -29,18 +29,18 @@ class Segment:
 
     #: TVM or ONNXRUNTIME
     engine: str
-    #: indices in the graph, in its order
+    #: indices of the graph's nodes, ascending
     nodes: tuple[int, ...]
-    #: names of the tensors that come from outside
+    #: names of the tensors that it reads from outside
     inputs: tuple[str, ...]
-    #: names of the tensors that are read outside
+    #: names of its tensors that are read outside
     outputs: tuple[str, ...]
 
 
 def partition(graph: onnx.GraphProto, facts: Facts, refused: Mapping[int, str]) -> tuple[Segment, ...]:
-    """Segments in the order they run. refused: the nodes that are not TVM's.
+    """Segments in execution order. refused: index of a node that TVM does not take -> why.
 
-    Raises Refused if what would be left for TVM does not pay.
+    Raises Refused if what remains for TVM is too little to be worth the cuts.
     """
     work = {index: multiply_adds(node, facts) for index, node in enumerate(graph.node)}
     total = sum(work.values())
@@ -70,7 +70,7 @@ Groups = dict[tuple[int, str], list[int]]
 
 
 def _levels(graph: onnx.GraphProto, compiled: frozenset[int]) -> Groups:
-    """{(level, engine): nodes}, in the order they run."""
+    """(level, engine) -> nodes, in execution order."""
     made: dict[str, tuple[int, str]] = {}
     groups: Groups = {}
     for index, node in enumerate(graph.node):

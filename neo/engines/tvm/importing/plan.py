@@ -1,4 +1,4 @@
-"""Which part of a model TVM compiles: all of it, or the segments that it can take and that pay."""
+"""Which part of a model TVM compiles: all of it, or the segments that it can import and that are worth a cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neo.engines.tvm.importing.refusal import Refused, refused_operators, refuse
 from neo.engines.tvm.ir.recurrence import WriteRecurrence
 from neo.errors import EngineError
 
-# every attempt finds one more node that the importer does not take
+# each attempt finds at most one more node that the importer does not take
 MOST_ATTEMPTS = 32
 MOST_REASONS = 3
 HINT = "use --engine onnxruntime"
@@ -26,7 +26,7 @@ HINT = "use --engine onnxruntime"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A segment, ready to be built."""
+    """A segment with its imported module, ready to be built."""
 
     #: TVM or ONNXRUNTIME
     engine: str
@@ -40,11 +40,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is shared between the engines."""
+    """How a model is divided between the engines."""
 
-    #: in the order they run; one, of TVM, if it takes the whole model
+    #: in execution order; a single one if TVM takes the whole model
     parts: tuple[Part, ...]
-    #: what runs elsewhere, and why
+    #: what ONNX Runtime runs, and why
     notes: tuple[str, ...] = ()
 
 
@@ -56,10 +56,10 @@ def plan(
     *,
     may_cut: bool,
 ) -> Plan:
-    """write_recurrence: as for ``import_model``. may_cut: ONNX Runtime may run what TVM cannot. The nodes of model are
-    renamed.
+    """write_recurrence: as for ``import_model``. may_cut: may ONNX Runtime run what TVM cannot? Renames the model's
+    nodes.
 
-    Raises EngineError with the reasons if TVM does not take enough.
+    Raises EngineError with the reasons if TVM does not take enough of the model.
     """
     said = [f"{node.op_type} ({node.name or 'unnamed'})" for node in model.graph.node]
     for index, node in enumerate(model.graph.node):
@@ -96,7 +96,7 @@ def _part(model: onnx.ModelProto, facts: Facts, segment: Segment, write_recurren
 
 
 def _loose_spec(name: str, values: Mapping[str, onnx.ValueInfoProto]) -> TensorSpec:
-    """Of a tensor without a fixed shape, which only ONNX Runtime sees."""
+    """Spec of a tensor without a fixed shape, which only ONNX Runtime handles."""
     if name not in values or not values[name].type.tensor_type.HasField("shape"):
         raise Refused(f"nothing is known about {name!r}, where the graph would be cut")
     tensor = values[name].type.tensor_type
@@ -121,7 +121,7 @@ def _too_much(said: list[str], refused: Mapping[int, str], why: str) -> EngineEr
 
 
 def _reasons(said: list[str], refused: Mapping[int, str]) -> str:
-    """Each reason once, with its first node and how many more there are."""
+    """Each reason once, with its first node and the number of further ones."""
     counts = Counter(refused.values())
     first = {reason: index for index, reason in sorted(refused.items(), reverse=True)}
     shown = [

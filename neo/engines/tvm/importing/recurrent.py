@@ -16,10 +16,10 @@ from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.recurrence import FLOAT, GATES, LANES, Recurrence
 
 DEFAULT_ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-# positions among the inputs
+# positions of the node's inputs
 X, W, R, B, LENGTHS, START, CELL_START, PEEPHOLES = range(8)
 
-# arrays; None: not known now, which read_recurrence does not let pass for weights
+# values of inputs; None for those that are not constant. ``read_recurrence`` refuses weights that are not
 Constants = Sequence[Any]
 _REVERSE = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
@@ -27,8 +27,8 @@ _REVERSE = {"forward": (False,), "reverse": (True,), "bidirectional": (False, Tr
 def read_recurrence(
     cell: str, attributes: Mapping[str, Any], x_shape: Sequence[int], constants: Constants, given: Sequence[bool]
 ) -> Recurrence:
-    """x_shape: (steps, batch, inputs). constants, given: of every input, its value if that is known now, and whether
-    the node has it at all; both may be shorter than the operator's list. Raises Refused.
+    """x_shape: (steps, batch, inputs). constants: the value of each input, None if it is not constant. given: does the
+    node have that input? Both may be shorter than the operator's list of inputs. Raises Refused.
     """
 
     def value(position: int) -> NDArray[Any] | None:
@@ -65,7 +65,7 @@ def read_recurrence(
 
 
 def _read_activations(cell: str, attributes: Mapping[str, Any], directions: int) -> tuple[Activation, ...]:
-    """The parameters alpha and beta belong, in order, to those functions that have such a parameter."""
+    """ONNX lists alphas and betas in the order of the activations, only for those that have such a parameter."""
     names = [_text(name) for name in attributes.get("activations", ())]
     names = names or list(DEFAULT_ACTIVATIONS[cell]) * directions
     known = {name.lower(): name for name in ACTIVATIONS}
@@ -96,8 +96,8 @@ def input_weights(spec: Recurrence, w: NDArray[Any]) -> NDArray[Any]:
 
 
 def input_bias(spec: Recurrence, b: NDArray[Any]) -> NDArray[Any]:
-    """(directions, 2 * gates * units) -> (directions * gates * width): the input's bias and, where it is just added
-    too, the state's.
+    """(directions, 2 * gates * units) -> (directions * gates * width): the input's bias plus the state's, except where
+    ``state_bias`` handles the latter.
     """
     both = b.reshape(spec.directions, 2, GATES[spec.cell], spec.units).copy()
     if spec.cell == "GRU" and not spec.reset_first:
@@ -106,14 +106,14 @@ def input_bias(spec: Recurrence, b: NDArray[Any]) -> NDArray[Any]:
 
 
 def state_bias(spec: Recurrence, b: NDArray[Any]) -> NDArray[Any]:
-    """The bias of a GRU's product of state and weights that the reset gate acts on: (directions, width)."""
+    """Bias of the product that a GRU's reset gate multiplies, for a GRU without reset_first: (directions, width)."""
     return _fill(b.reshape(spec.directions, 2, GATES[spec.cell], spec.units)[:, 1, 2], 1, spec)
 
 
 def state_weights(spec: Recurrence, together: Sequence[int], r: NDArray[Any]) -> list[NDArray[Any]]:
     """(directions, gates * units, units) -> for each group (directions, blocks, passes, units, gates, LANES).
 
-    together: the gates of the result, as ``RecurrenceKernel`` has them.
+    together: for each group the last dimension but one, ``RecurrenceKernel.gates``.
     """
     gates = _fill(r.reshape(spec.directions, GATES[spec.cell], spec.units, spec.units), 2, spec)
     blocks = gates.reshape(spec.directions, GATES[spec.cell], spec.blocks, LANES, spec.units)
@@ -126,7 +126,7 @@ def state_weights(spec: Recurrence, together: Sequence[int], r: NDArray[Any]) ->
 
 
 def _fill(array: NDArray[Any], axis: int, spec: Recurrence) -> NDArray[Any]:
-    """Zeros behind the units, up to whole blocks."""
+    """Pads the units with zeros to whole blocks."""
     widths = [(0, spec.width - spec.units if index == axis else 0) for index in range(array.ndim)]
     return np.pad(array, widths)
 
@@ -168,7 +168,7 @@ class Rnn(_Recurrent):
 
 
 def _project(bb: Any, spec: Recurrence, x: Any, constants: Constants) -> Any:
-    """What inputs and biases contribute to the gates, for all steps at once."""
+    """Contributions of inputs and biases to the gates, for all steps in one matrix product."""
     rows = relax.op.reshape(x, (spec.steps * spec.batch, int(x.ty.shape[2])))
     product = relax.op.matmul(rows, relax.const(input_weights(spec, constants[W])))
     return bb.emit(relax.op.add(product, relax.const(input_bias(spec, _bias(spec, constants)))))
@@ -190,7 +190,7 @@ def _start(bb: Any, spec: Recurrence, state: Any) -> Any:
 
 
 def _cut(bb: Any, spec: Recurrence, state: Any) -> Any:
-    """Without what fills up the last block."""
+    """Removes the padding of the units."""
     if spec.width == spec.units:
         return state
     return bb.emit(relax.op.strided_slice(state, [len(state.ty.shape) - 1], [0], [spec.units]))

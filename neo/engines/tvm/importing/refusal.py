@@ -1,7 +1,7 @@
 """What the tvm engine does not take, and why: operators, attributes, tensors.
 
-TVM's importer may know an operator and the device still not: what is compiled may only call what libtvm_runtime.so
-has, and every shape is fixed when it is compiled.
+TVM's importer may know an operator that cannot run on a device: compiled code may only call functions of
+libtvm_runtime.so, and all shapes are fixed when it is compiled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import onnx
 from neo.engines.tvm.importing.onnx_facts import Facts, attribute, read_by
 from neo.engines.tvm.ir.resampling import COORDINATES
 
-# TVM's importer goes by the operator's name alone; these have there the meaning that it knows
+# TVM's importer looks at the name of an operator only; in these domains the name has the meaning that it expects
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 SCALES = 2  # position among the inputs of Resize
 IMAGE_RANK = 4
@@ -26,7 +26,7 @@ _SEQUENCE = "it works on sequences of tensors"
 
 
 class Refused(Exception):  # a verdict, not a defect: another engine takes the node
-    """reason: in words that follow the node's name. node: its name, where it is known."""
+    """reason: words that follow the node's name in a message. node: its name; "" if it is not known."""
 
     def __init__(self, reason: str, node: str = "") -> None:
         super().__init__(reason)
@@ -50,7 +50,7 @@ def _first_output_only(node: onnx.NodeProto, _facts: Facts) -> str | None:
 
 
 def _needs_constant(position: int) -> Verdict:
-    """Of an input that the shape of the output follows from."""
+    """For an input that determines the shape of the output."""
 
     def verdict(node: onnx.NodeProto, facts: Facts) -> str | None:
         given = len(node.input) > position and bool(node.input[position])
@@ -60,7 +60,7 @@ def _needs_constant(position: int) -> Verdict:
 
 
 def _scattered(node: onnx.NodeProto, _facts: Facts) -> str | None:
-    """TVM keeps a number of two of which one is NaN."""
+    """TVM's max and min return the number if one operand is NaN."""
     reduction = (attribute(node, "reduction") or b"none").decode()
     return f"reduction={reduction} loses NaN" if reduction in {"max", "min"} else None
 
@@ -79,7 +79,7 @@ def _is_inf(node: onnx.NodeProto, _facts: Facts) -> str | None:
 
 
 def _mod(node: onnx.NodeProto, facts: Facts) -> str | None:
-    """TVM has a - floor(a / b) * b, which is no number where a or b is infinite."""
+    """TVM computes a - floor(a / b) * b, which is NaN if a or b is infinite."""
     spec = facts.spec(node.input[0])
     floats = spec is None or "float" in spec.dtype
     return (
@@ -88,7 +88,7 @@ def _mod(node: onnx.NodeProto, facts: Facts) -> str | None:
 
 
 def _resize(node: onnx.NodeProto, facts: Facts) -> str | None:
-    """TVM goes by the sizes alone, ONNX by the scales where they are given."""
+    """TVM derives coordinates from the sizes alone, ONNX from the scales if they are given."""
     if attribute(node, "antialias"):
         return "antialias=1 is not compiled"
     if attribute(node, "coordinate_transformation_mode") == b"half_pixel_symmetric":
@@ -155,13 +155,13 @@ OPERATORS: Mapping[str, Verdict] = {
 
 
 def refused_operators(graph: onnx.GraphProto, facts: Facts, known: frozenset[str]) -> dict[int, str]:
-    """{index of the node: why}. known: operators that there is a converter for."""
+    """Index of a node -> why it is refused. known: operators that have a converter."""
     verdicts = ((index, _verdict(node, facts, known)) for index, node in enumerate(graph.node))
     return {index: reason for index, reason in verdicts if reason is not None}
 
 
 def refused_tensors(graph: onnx.GraphProto, facts: Facts) -> dict[int, str]:
-    """The nodes that have to do with a tensor that cannot cross into compiled code. {index of the node: why}"""
+    """Index of a node -> why it is refused: one of its tensors cannot be passed to compiled code."""
     refused = {}
     for index, node in enumerate(graph.node):
         for name in facts.tensors_of(node):

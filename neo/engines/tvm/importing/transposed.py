@@ -1,4 +1,4 @@
-"""Transposed convolution by way of a convolution."""
+"""Transposed convolution as a convolution."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class TransposedConvolution:
-    """Of the uncropped result, output stride * q + phase is the sum over t of x[q - t] * weights[phase + stride * t].
-    That is, for each phase, a convolution of x with every stride-th tap.
+    """A transposed convolution with constant weights.
+
+    Before cropping, output[stride * q + phase] is the sum over t of x[q - t] * weights[phase + stride * t]: for each
+    phase a convolution of x with every stride-th tap.
     """
 
     #: [N, C, H, W]
@@ -27,17 +29,17 @@ class TransposedConvolution:
     weights: NDArray[Any]
     #: [O]
     bias: NDArray[Any] | None
-    #: (vertical, horizontal), as those below
+    #: (vertical, horizontal), as the fields below
     strides: Pair
-    #: what is cropped at the top and on the left
+    #: rows and columns of the result that are cropped at the top and on the left
     begins: Pair
-    #: of the output
+    #: of the output, after cropping
     size: Pair
 
     @classmethod
     def of(cls, builder: Any, inputs: Sequence[Any], attributes: Any) -> TransposedConvolution | None:
-        """None for what this way does not take: groups, dilation, padding that the operator is to find itself, another
-        number of dimensions, weights that are no constant.
+        """None for what this method does not support: groups, dilation, auto_pad, output_shape, other ranks than
+        images, weights that are not constant.
         """
         x, weights = builder.normalize(inputs[0]), constant_of(inputs[1])
         bias = constant_of(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
@@ -62,7 +64,7 @@ class TransposedConvolution:
 
     @property
     def _taps(self) -> Pair:
-        """How many taps of the kernel one output has, at most."""
+        """The most kernel taps that contribute to one output."""
         height, width = self.weights.shape[2:]
         return -(-height // self.strides[0]), -(-width // self.strides[1])
 
@@ -80,7 +82,7 @@ class TransposedConvolution:
             bias = np.tile(self.bias, down * along).reshape(1, -1, 1, 1)
             result = relax.op.add(result, relax.const(bias))
         rows, columns = height + high - 1, width + wide - 1
-        # the outputs of one place become neighbours, with channels last, as the convolution has them in the end
+        # depth to space, written with channels last, because the convolution's result will have them so
         result = relax.op.permute_dims(builder.normalize(result), [0, 2, 3, 1])
         result = relax.op.reshape(builder.normalize(result), (images, rows, columns, down, along, filters))
         result = relax.op.permute_dims(builder.normalize(result), [0, 1, 3, 2, 4, 5])
@@ -92,7 +94,7 @@ class TransposedConvolution:
         return relax.op.strided_slice(builder.normalize(result), [2, 3], list(self.begins), ends)
 
     def _kernel(self) -> NDArray[Any]:
-        """[phases * O, C, taps, taps]; the phases outermost, so that channels stay neighbours."""
+        """[phases * O, C, taps, taps]; phases are outermost, so that the channels of one phase stay contiguous."""
         channels, filters, height, width = self.weights.shape
         (down, along), (high, wide) = self.strides, self._taps
         whole = np.zeros((channels, filters, high * down, wide * along), self.weights.dtype)

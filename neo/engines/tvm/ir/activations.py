@@ -1,7 +1,7 @@
-"""Activation functions of one number, as TensorIR expressions for loops that we write ourselves.
+"""Scalar activation functions as TensorIR expressions, for loops that we write ourselves.
 
-Source: the formulas of ONNX's RNN, GRU and LSTM operators; tanh and erf are Eigen's rational functions (ptanh, perf),
-good to a few units in the last place of float32, as in ``functions.py``. NaN stays NaN: clamps keep it.
+Source: the formulas of ONNX's RNN, GRU and LSTM operators. tanh and erf are Eigen's rational approximations (ptanh,
+perf), accurate to a few units in the last place of float32. NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from tvm import tirx
 
 from neo.engines.tvm.ir.extremes import Scalar, larger, smaller
 
-# beyond it tanh is 1 in float32
+# for larger x, tanh(x) is 1 in float32
 _TANH_LIMIT = 7.90531110763549805
-# of x**13, x**11, ..., x in the numerator, of x**6, x**4, x**2, 1 in the denominator
+# coefficients of x**13, x**11, ..., x in the numerator and of x**6, x**4, x**2, 1 in the denominator
 _TANH_NUMERATOR = (
     -2.76076847742355e-16,
     2.00018790482477e-13,
@@ -27,9 +27,9 @@ _TANH_NUMERATOR = (
 )
 _TANH_DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 
-# beyond it erf is 1 in float32
+# for larger x, erf(x) is 1 in float32
 _ERF_LIMIT = 4.0
-# of x**13, x**11, ..., x in the numerator, of x**8, x**6, ..., 1 in the denominator
+# coefficients of x**13, x**11, ..., x in the numerator and of x**8, x**6, ..., 1 in the denominator
 _ERF_NUMERATOR = (
     -2.72614225801306e-10,
     2.77068142495902e-08,
@@ -50,9 +50,11 @@ _ERF_DENOMINATOR = (
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """name: a key of ACTIVATIONS. alpha, beta: of no meaning where the function has none."""
+    """An activation function with its parameters."""
 
+    #: a key of ACTIVATIONS
     name: str
+    #: ignored if the function has no such parameter, as is beta
     alpha: float = 0.0
     beta: float = 0.0
 
@@ -62,9 +64,11 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """alpha, beta: their values where the model gives none; None if the function has no such parameter."""
+    """A kind of activation function."""
 
+    #: (x, alpha, beta) -> the function's value
     expression: Callable[[Scalar, Scalar, Scalar], Scalar]
+    #: default value; None if the function has no such parameter. Likewise beta
     alpha: float | None = None
     beta: float | None = None
 
@@ -86,20 +90,22 @@ def erf(x: Scalar) -> Scalar:
 
 
 def sigmoid(x: Scalar) -> Scalar:
-    """By tanh, which is one polynomial shorter than by exp."""
+    """(1 + tanh(x / 2)) / 2: one polynomial less to evaluate than with exp."""
     half = number(0.5)
     return half * tanh(half * x) + half
 
 
 def clamp(x: Scalar, limit: float) -> Scalar:
-    """NaN is kept: of it and a bound, ``tirx.max`` and ``tirx.min`` take the second. Not ``larger`` and ``smaller``,
-    which are calls: TVM would compute the clamp again for every power of x.
+    """Limit x to [-limit, limit]. NaN stays NaN: of it and a bound, ``tirx.max`` and ``tirx.min`` return the second.
+
+    ``larger`` and ``smaller`` would do too, but they are calls, and TVM would evaluate the clamp again for every power
+    of x.
     """
     return tirx.max(number(-limit), tirx.min(number(limit), x))
 
 
 def _polynomial(x: Scalar, coefficients: Sequence[float]) -> Scalar:
-    """Horner's scheme, the highest power first."""
+    """Horner's scheme; the coefficient of the highest power comes first."""
     total = number(coefficients[0])
     for coefficient in coefficients[1:]:
         total = total * x + number(coefficient)

@@ -1,7 +1,7 @@
 """Folding of constants with numpy.
 
-TVM's own FoldConstant compiles every operator to machine code to run it once: half a minute for a network with a
-hundred batch normalisations.
+TVM's FoldConstant compiles every operator to machine code and runs it once, which takes half a minute for a network
+with a hundred batch normalisations.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ Array = NDArray[Any]
 
 
 def constant_of(value: Any, bindings: Any = None) -> Array | None:
-    """What is known of an expression now. bindings: a builder or mutator that looks up what variables stand for."""
+    """The value of an expression that is a constant; None for any other.
+
+    bindings: a builder or mutator that looks up what variables are bound to.
+    """
     while bindings is not None and isinstance(value, relax.Var):
         value = bindings.lookup_binding(value)
     return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
 
 
 def is_known(value: Any, bindings: Any) -> bool:
-    """Is the expression made of constants alone? bindings: as for ``constant_of``.
+    """Does the expression depend on constants only? bindings: as for ``constant_of``.
 
-    What is, ``relax.transform.FoldConstant`` compiles and runs by itself, where kernels that call functions of ours end
-    the process: it does not link them.
+    ``relax.transform.FoldConstant`` compiles and runs such expressions. It does not link our helper functions, so a
+    kernel that calls one would end the process.
     """
     open_: list[Any] = [value]
     seen: set[Any] = set()
@@ -98,7 +101,7 @@ FOLDED: dict[str, Callable[..., Array]] = {
 
 @tvm.ir.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
 def fold_constants(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
-    """Operators of FOLDED whose arguments are all known; the rest is left as it is."""
+    """Evaluate operators of FOLDED whose arguments are all constant; leave the rest as it is."""
     for name, function in module.functions.items():
         if isinstance(function, relax.Function):
             module.update_func(name, _Folder(module).visit_expr(function))
@@ -122,7 +125,7 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         return relax.const(np.asarray(function(call, *arrays), dtype, order="C"), dtype)
 
     def _shape(self, call: relax.Call) -> relax.Expr:
-        """Of a tensor whose shape is known: numbers, and what computes the tensor is free of this reader."""
+        """A known shape as a constant. The tensor then has one reader less, and may become dead code."""
         shape: Any = call.args[0]
         while isinstance(shape, relax.Var):
             shape = self.lookup_binding(shape)

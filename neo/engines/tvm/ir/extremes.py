@@ -1,8 +1,8 @@
 """The larger and the smaller of two numbers: NaN if either is NaN.
 
-``tirx.max(a, b)`` is ``a if a > b else b``. No comparison with NaN is true, so that of a NaN and a number it is always
-the second, whichever that is. These operators are what numpy, torch and ONNX mean; a processor's lowering knows the
-cheapest instructions for them.
+``tirx.max(a, b)`` is ``a if a > b else b``. Comparisons with NaN are false, so if either operand is NaN the result is
+the second one, whichever that is. The operators here propagate NaN, as numpy, torch and ONNX do. Each backend lowers
+them to its cheapest instructions.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def smaller(a: Scalar, b: Scalar) -> Scalar:
     return tirx.call_intrin(a.ty.dtype, SMALLER, a, b)
 
 
-# of nothing the largest is -inf
+# identity elements: -inf for the largest, inf for the smallest
 largest = te.comm_reducer(larger, lambda dtype: tirx.const(-math.inf, dtype), "largest")
 smallest = te.comm_reducer(smaller, lambda dtype: tirx.const(math.inf, dtype), "smallest")
 
 declare_operator(LARGER, 2)
 declare_operator(SMALLER, 2)
-# LLVM has it for vectors
+# TVM does not mark it as vectorisable, though LLVM vectorises it
 allow_vectors("tirx.isnan")

@@ -1,4 +1,4 @@
-"""Places in tensors: as one number, as several, and in another order."""
+"""Index arithmetic: flat indices, broadcasting, transposition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tvm import relax, tirx
 
 
 def flatten(at: Sequence[Any], shape: Sequence[int]) -> Any:
-    """The number of a place among all of the shape's, the last index the fastest."""
+    """Indices -> flat index in row-major order."""
     flat = 0
     for index, size in zip(at, shape, strict=True):
         flat = flat * size + index
@@ -18,7 +18,7 @@ def flatten(at: Sequence[Any], shape: Sequence[int]) -> Any:
 
 
 def unflatten(flat: Any, shape: Sequence[int]) -> list[Any]:
-    """The place that has the number."""
+    """Flat index in row-major order -> indices."""
     at = []
     for position, size in enumerate(shape):
         index = flat // math.prod(shape[position + 1 :])
@@ -27,9 +27,9 @@ def unflatten(flat: Any, shape: Sequence[int]) -> list[Any]:
 
 
 def broadcast_place(at: Sequence[Any], shape: Sequence[Any], own: Sequence[Any]) -> list[Any]:
-    """Where a tensor of the shape ``own`` has what is at a place of one that it is broadcast to, as numpy does.
+    """Indices into a tensor of shape ``own`` for indices ``at`` into the shape that it is broadcast to (numpy's rules).
 
-    The index itself where both are as large, also where that is 1: fusion goes by what is read at the same place.
+    A dimension of size 1 in both shapes keeps its index instead of 0: TVM fuses reads of the same indices only.
     """
     behind = len(shape) - len(own)
     places = zip(at[behind:], shape[behind:], own, strict=True)
@@ -41,11 +41,11 @@ def _is_one(size: Any) -> bool:
 
 
 def before_transpose(place: Sequence[Any], axes: Sequence[int]) -> list[Any]:
-    """Where an element of a transposed tensor was. axes: which dimension each of the new tensor's is."""
+    """Indices into a transposed tensor -> into the tensor before. axes: as numpy's transpose takes them."""
     return [index for _, index in sorted(zip(axes, place, strict=True), key=lambda pair: pair[0])]
 
 
 def axes_of(call: relax.Call) -> list[int]:
-    """Of ``relax.permute_dims``, from 0 on."""
+    """The axes of a ``relax.permute_dims``, none of them negative."""
     rank, axes = len(call.ty.shape), call.attrs.axes
     return list(reversed(range(rank))) if axes is None else [int(axis) % rank for axis in axes]

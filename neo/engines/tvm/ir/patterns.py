@@ -1,8 +1,8 @@
-"""What functions say of themselves to later stages, as attributes."""
+"""Attributes by which lowering describes a function to later stages."""
 
-# what a function that joins its parameters says of itself: along which axis
+# of a function that concatenates its parameters: the axis
 CONCATENATION = "neo.concatenation"
-# and one that writes an image within zeros: how many rows above it, columns beside it, and phases
+# of one that pads an image with zeros: rows above it, columns on its left, phases of its columns
 FRAME = "neo.frame"
-# and a sum over an image in which no input serves several columns: inputs from one of its rows to the next
+# of a depthwise reduction: the horizontal stride, in input columns
 STRIDE = "neo.stride"

@@ -9,7 +9,7 @@ from tvm import tirx
 
 from neo.engines.tvm.ir.activations import Activation
 
-# units that are computed together: one, two or four vectors on AVX-512, AVX2 and NEON
+# units that are computed together: one vector of AVX-512, two of AVX2, four of NEON
 LANES = 16
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FLOAT = "float32"
@@ -26,11 +26,11 @@ class Recurrence:
     units: int
     #: for each direction: does it run from the last step to the first?
     reverse: tuple[bool, ...]
-    #: in the order of ONNX, the same for both directions
+    #: in ONNX's order; both directions have the same
     activations: tuple[Activation, ...]
-    #: bound of what goes into an activation; None: no bound
+    #: inputs of activations are clipped to [-clip, clip]; None: they are not
     clip: float | None = None
-    #: the reset gate of a GRU acts on the state, not on its product
+    #: of a GRU: the reset gate multiplies the state before its matrix product, not after it (linear_before_reset=0)
     reset_first: bool = False
 
     @property
@@ -43,13 +43,13 @@ class Recurrence:
 
     @property
     def width(self) -> int:
-        """Units, filled up to whole blocks."""
+        """Units, padded to whole blocks."""
         return self.blocks * LANES
 
     @property
     def groups(self) -> tuple[int, ...]:
-        """How many gates are summed before the next ones can be, in ONNX's order of gates: all of a group read the
-        same state.
+        """Sizes of the groups that the gates are computed in, in ONNX's order of gates. All gates of a group multiply
+        the same state; the next group needs the results of the one before.
         """
         return (2, 1) if self.reset_first else (GATES[self.cell],)
 
@@ -59,7 +59,7 @@ class Recurrence:
 
     @property
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the outputs: (steps, directions, batch, width), and each state behind the last step."""
+        """All hidden states (steps, directions, batch, width), then each state after the last step."""
         states = 2 if self.cell == "LSTM" else 1
         return ((self.steps, *self.state_shape), *([self.state_shape] * states))
 
@@ -70,7 +70,7 @@ class Recurrence:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of all products, as they run: with what fills up the last block."""
+        """Floating-point operations of all products as they run, padding included."""
         return 2 * self.directions * self.steps * self.batch * GATES[self.cell] * self.units * self.width
 
 
@@ -78,14 +78,16 @@ class Recurrence:
 class RecurrenceKernel:
     """A recurrence as a backend computes it."""
 
-    #: all time steps in one function, with the parameters that ``WriteRecurrence`` lists
+    #: computes all time steps; its parameters are listed at ``WriteRecurrence``
     function: tirx.PrimFunc
-    #: for each of ``Recurrence.groups``: how many gates lie side by side in the recurrent weights
+    #: for each of ``Recurrence.groups``: how many gates are interleaved in the recurrent weights
     gates: tuple[int, ...]
 
 
-# A backend's kernel for a recurrence. Its parameters, all float32: gates (steps * batch, directions * GATES * width),
-# what inputs and biases contribute; for each group the recurrent weights (directions, blocks, passes, units, gates,
-# LANES); for a GRU that is not reset first, the bias of its product (directions, width); the states before the first
-# step; then the outputs, of ``Recurrence.output_shapes``
+# Makes a backend's kernel for a recurrence. The kernel's parameters, all float32, in this order:
+# - gates (steps * batch, directions * GATES * width): the contributions of inputs and biases
+# - for each group its recurrent weights (directions, blocks, passes, units, gates, LANES); group = gates * passes
+# - for a GRU without reset_first: the bias of the product that the reset gate multiplies (directions, width)
+# - the states before the first step
+# - the outputs, of ``Recurrence.output_shapes``
 WriteRecurrence = Callable[[Recurrence], RecurrenceKernel]

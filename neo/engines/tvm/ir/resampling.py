@@ -1,6 +1,6 @@
-"""Resizing along one axis as a weighted sum of a few pixels: which ones, and how much of each.
+"""Resizing along one axis: each output pixel is a weighted sum of a few input pixels, the taps.
 
-Everything is known when the model is compiled. Source: the ONNX operator Resize.
+Indices and weights of taps are known when the model is compiled. Source: the ONNX operator Resize.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 _F = np.float32
 _Array = NDArray[np.float32]
 
-# pixel of the output, sizes before and after -> where that is in the input. In float32, as the reference does it.
-# Keys: coordinate_transformation_mode.
+# coordinate_transformation_mode -> function of (output pixels, sizes before and after) that gives their coordinates in
+# the input; in float32, like the reference
 COORDINATES: dict[str, Callable[[_Array, int, int], _Array]] = {
     "half_pixel": lambda at, before, after: (at + _F(0.5)) / (_F(after) / _F(before)) - _F(0.5),
     "pytorch_half_pixel": lambda at, before, after: (
@@ -25,7 +25,7 @@ COORDINATES: dict[str, Callable[[_Array, int, int], _Array]] = {
     "align_corners": lambda at, before, after: at * _F(before - 1) / _F(after - 1) if after > 1 else np.zeros_like(at),
     "asymmetric": lambda at, before, after: at / (_F(after) / _F(before)),
 }
-# likewise, nearest_mode
+# nearest_mode -> function that rounds a coordinate to a pixel
 NEAREST: dict[str, Callable[[_Array], _Array]] = {
     "round_prefer_floor": lambda at: np.ceil(at - _F(0.5)),
     "round_prefer_ceil": lambda at: np.floor(at + _F(0.5)),
@@ -37,16 +37,16 @@ METHODS = ("nearest_neighbor", "linear", "cubic")
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """The pixels of one axis that every pixel of the result is a weighted sum of."""
+    """The input pixels of each output pixel along one axis."""
 
     #: [output, tap]
     indices: NDArray[np.int32]
-    #: [output, tap]; None: one tap, of weight 1
+    #: [output, tap]; None: there is one tap, of weight 1
     weights: _Array | None
 
     @classmethod
     def of(cls, attrs: Any, before: int, after: int) -> Taps:
-        """attrs: of relax.image.resize2d, with the names above."""
+        """attrs: of relax.image.resize2d."""
         place = COORDINATES[attrs.coordinate_transformation_mode](np.arange(after, dtype=_F), before, after)
         if attrs.method == "nearest_neighbor":
             nearest = NEAREST[attrs.rounding_method](place)

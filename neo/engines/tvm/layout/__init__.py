@@ -1,7 +1,8 @@
 """Which memory layout every operator works in.
 
-Channels last for convolutions: their innermost loop then runs over output channels, contiguous in the weights (HWIO)
-and in the output, which is what the schedules vectorise. What else is so, ``search`` finds; here it is written down.
+Convolutions get channels last: their innermost loop then runs over output channels, which are contiguous in the weights
+(HWIO) and in the output, and the schedules vectorise it. ``search`` decides which other tensors have channels last too;
+this module rewrites the graph accordingly.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from neo.engines.tvm.layout.view import View
 
 
 def choose_layouts(module: tvm.IRModule, *, copies_images: bool = False) -> tvm.IRModule:
-    """To be run when constants are folded.
+    """Rewrite all functions. Constants have to be folded before.
 
-    copies_images: an image that goes in is rearranged in any case, because its numbers become others.
+    copies_images: input images are copied in any case, to convert their dtype, so rearranging them costs nothing.
     """
     prepare = [relax.transform.Normalize(), relax.transform.CanonicalizeBindings()]
     module = tvm.transform.Sequential(prepare)(module)
@@ -41,7 +42,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         super().__init__(module)
         self._layouts = layouts
         self._copies_images = copies_images
-        # what has been bound so, or rearranged to be
+        # variable -> the same value with channels last
         self._last: dict[relax.Var, relax.Var] = {}
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
@@ -54,7 +55,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             return
         bound = self.builder_.emit(self._written(var, value))
         self._last[var] = bound
-        if isinstance(bound.ty, relax.TensorType):  # for those that read it as it was; nobody may
+        if isinstance(bound.ty, relax.TensorType):  # for readers that want the model's order; may be dead code
             view = self._layouts.views[var]
             self._bind(var, permuted(bound, view.back))
 

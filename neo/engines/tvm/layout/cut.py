@@ -1,6 +1,6 @@
-"""Which side of a border things belong to, so that what has to cross it costs least.
+"""Assigning nodes to one of two layouts at the least total cost: a minimum cut.
 
-A minimum cut; by the theorem of Ford and Fulkerson (1956) it is a maximum flow.
+It is computed as a maximum flow (Ford and Fulkerson, 1956).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ LAST, FIRST = "channels last", "channels first"
 
 @dataclass(slots=True)
 class Border:
-    """Between the sides LAST and FIRST, which are things too. Costs are whole numbers."""
+    """The cut between the sides LAST and FIRST, which are the source and the sink of the flow. Costs are integers."""
 
     _graph: nx.DiGraph = field(default_factory=nx.DiGraph)
 
     def prefer(self, thing: Hashable, side: str, cost: int) -> None:
-        """What it costs if the thing is on the other side."""
+        """The cost of having the thing on the other side."""
         a, b = (LAST, thing) if side == LAST else (thing, FIRST)
         self._add(a, b, cost)
 
     def pass_on(self, name: Hashable, owner: Hashable, cost: int | None, readers: Iterable[Hashable]) -> None:
-        """What it costs if any reader is on another side than the owner of what has that name: once, however many
-        are. None: it must not be.
+        """A tensor that the owner computes and the readers read. cost: of having a reader on another side than the
+        owner, paid once for any number of such readers; None: not allowed. name: identifies the tensor.
         """
         out, back = (FIRST, name), (LAST, name)
         self._add(owner, out, cost)
@@ -36,13 +36,13 @@ class Border:
             self._add(reader, back, None)
 
     def cheapest(self) -> frozenset[Hashable]:
-        """What is on the side LAST."""
+        """The nodes on the side LAST of the minimum cut."""
         self._graph.add_nodes_from([LAST, FIRST])
         _, (last, _) = nx.minimum_cut(self._graph, LAST, FIRST, flow_func=nx.algorithms.flow.boykov_kolmogorov)
         return frozenset(last)
 
     def _add(self, a: Hashable, b: Hashable, cost: int | None) -> None:
-        """From a to b; None: never."""
+        """Add an edge from a to b; costs of parallel edges add up. None: infinite."""
         if a == b:
             return
         if self._graph.has_edge(a, b):

@@ -1,6 +1,6 @@
-"""What every operator does to the order of dimensions, and how it is written for channels behind the pixels.
+"""How operators map layouts from inputs to outputs, and how they are written with channels last.
 
-Operators that are not here keep the order of the model.
+Operators without a rule here keep the model's order of dimensions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from neo.engines.tvm.ir.indices import axes_of
 from neo.engines.tvm.ir.operators import CONVOLUTIONS
 from neo.engines.tvm.layout.view import View
 
-# of one tensor or of several that are broadcast, that know no axes
+# operators on one tensor, or on several that are broadcast, without attributes that name axes
 # fmt: off
 ELEMENTWISE = frozenset([
     "abs", "add", "astype", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clip", "cos",
@@ -30,9 +30,9 @@ ELEMENTWISE = frozenset([
 REDUCTIONS = frozenset(["max", "mean", "min", "prod", "std", "sum", "variance"])
 RESHAPES = frozenset(["expand_dims", "flatten", "reshape", "squeeze"])
 POOLINGS = frozenset(f"nn.{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3))
-# what works on pixels: all dimensions but the first two
+# operators by which it is known that a tensor is an image: all dimensions but the first two are pixels
 SEEDS = frozenset([*CONVOLUTIONS, *POOLINGS, "image.resize2d"])
-# layouts by the number of dimensions of pixels
+# number of pixel dimensions -> layout
 IMAGES_LAST = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 IMAGES_FIRST = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 KERNELS_LAST = {1: "WIO", 2: "HWIO", 3: "DHWIO"}
@@ -40,15 +40,15 @@ KERNELS_LAST = {1: "WIO", 2: "HWIO", 3: "DHWIO"}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An operator that can work in either order, on all of its tensors alike."""
+    """An operator that works in either layout, if all of its tensors have the same."""
 
-    #: view of the input -> of the output; None: it has none
+    #: view of the input -> view of the output; None: the output has none
     after: Callable[[relax.Call, View], View | None]
-    #: view of the output -> of the input; None: it has none
+    #: view of the output -> view of the input; None: the input has none
     before: Callable[[relax.Call, View], View | None]
-    #: (call, its tensors in the new order, view of the input, view of the output) -> the call in that order
+    #: (call, its tensors with channels last, view of the input, view of the output) -> the call with channels last
     write: Callable[[relax.Call, list[Any], View, View], relax.Expr]
-    #: how many of the arguments have an order; None: all
+    #: how many of the arguments, from the first, have a layout; None: all
     tensors: int | None = None
 
 
@@ -57,7 +57,7 @@ def rule_of(call: relax.Call) -> Rule | None:
 
 
 def convolve(call: relax.Call, image: Any, kernel: Any, *, image_last: bool) -> relax.Expr:
-    """The convolution with its results' channels last, and its kernel's."""
+    """The convolution with channels last in its result and its kernel, and in the image too if image_last."""
     attrs, spatial = call.attrs, len(call.ty.shape) - 2
     data_layout = (IMAGES_LAST if image_last else IMAGES_FIRST)[spatial]
     return CONVOLUTIONS[name_of(call)](
@@ -164,7 +164,7 @@ def _pool(call: relax.Call, tensors: list[Any], view: View, _out: View) -> relax
 
 
 def _image(call: relax.Call, view: View) -> View | None:
-    """Operators that know which dimensions are pixels: all but the first two."""
+    """For operators on images: they want all dimensions but the first two to be pixels."""
     return view if view.spatial == len(call.ty.shape) - 2 else None
 
 
@@ -186,7 +186,7 @@ def _resize(call: relax.Call, tensors: list[Any], _view: View, _out: View) -> re
 
 
 def _shuffled(call: relax.Call, view: View) -> View | None:
-    """Of channels among each other."""
+    """For permutations that only reorder dimensions of channels."""
     axes, first = axes_of(call), view.rank - view.spatial
     return view if axes[0] == 0 and axes[first:] == list(range(first, view.rank)) else None
 
@@ -200,7 +200,7 @@ _ALIKE = Rule(_same, _same, _again)
 _REDUCTION = Rule(_reduced, _unreduced, _reduce)
 _RESHAPE = Rule(_regrouped, _ungrouped, _regroup, 1)
 _POOLING = Rule(_image, _image, _pool)
-# operators that keep their channels last where their neighbours have them so
+# operators that can have their channels last
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _ALIKE),
     **dict.fromkeys(REDUCTIONS, _REDUCTION),

@@ -1,8 +1,8 @@
 """Which tensors of a graph have their channels last: the choice with the fewest bytes to rearrange.
 
-Convolutions want channels last, and what is outside of them keeps the order of the model. What is between, element by
-element, along an axis, in another shape, can do either; where the order has to change is a minimum cut. NeoCPU (Liu et
-al., USENIX ATC 2019) searches for layouts of the whole graph, too, among blocks of channels.
+Convolutions have channels last. Inputs, outputs and operators without a rule have the model's order. Operators with a
+rule can have either. A minimum cut decides for each of them, and so where tensors are rearranged. NeoCPU (Liu et al.,
+USENIX ATC 2019) searches for layouts of a whole graph too, among blocks of channels.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from neo.engines.tvm.layout.operators import POOLINGS, SEEDS, Rule, rule_of
 from neo.engines.tvm.layout.view import View
 
 PERMUTATION = "permute_dims"
-# an image's few channels are read one by one in any case
+# a convolution reads an image with so few channels element by element in either layout
 FEW_CHANNELS = 4
 SOFTMAXES = frozenset(["nn.softmax", "nn.log_softmax"])
 FEW_COLUMNS = 16
-# costs: channels last are preferred where that is for nothing; a byte; and of what has no vectors so, as a pooling with
-# channels first, as many passes over its result
+# costs. LEAST: channels last are preferred where both layouts cost the same. BYTE: of rearranging one byte. SLOW: of an
+# operator that a layout keeps from vectorising, as a pooling with channels first, in copies of its result
 LEAST, BYTE, SLOW = 1, 64, 8
 
 
@@ -39,19 +39,19 @@ class Layouts:
     last: frozenset[relax.Var]
     #: permutations that read their input with channels last
     turned: frozenset[relax.Var]
-    #: of every tensor that could have its channels last
+    #: tensor that could have channels last -> where its dimensions are then
     views: dict[relax.Var, View]
-    #: of the operators that work in either order
+    #: result of an operator that works in either layout -> the operator's rule
     rules: dict[relax.Var, Rule]
 
 
 def search(function: relax.Function, *, copies_images: bool) -> Layouts:
-    """function: as the importer writes it, normalised. copies_images: as ``choose_layouts`` takes it."""
+    """function: as imported, normalised. copies_images: as for ``choose_layouts``."""
     return _Search(function, copies_images=copies_images).run()
 
 
 def reads_few_channels(call: relax.Call) -> bool:
-    """A convolution that can read channels first."""
+    """Is it a convolution that may as well read channels first?"""
     return name_of(call) == "nn.conv2d" and int(call.args[0].ty.shape[1]) <= FEW_CHANNELS
 
 
@@ -79,7 +79,7 @@ class _Search:
         return Layouts(last, frozenset(v for v in self._values if ("turned", v) in side), self._views, rules)
 
     def _owner(self, var: relax.Var, rules: dict[relax.Var, Rule], border: Border) -> Any:
-        """Says what reads what, and what it costs; -> the thing on whose side the value is."""
+        """Adds the value's reads and costs to the graph; -> the node that decides the value's layout."""
         value: Any = self._values[var]
         if name_of(value) in CONVOLUTIONS:
             if self._copies_images or not reads_few_channels(value):
@@ -103,8 +103,8 @@ class _Search:
         return FIRST
 
     def _owner_of_permutation(self, var: relax.Var, value: relax.Call, border: Border) -> Any:
-        """One that changes more than the order of channels can read them last, or else have them last itself; at no
-        cost, for what it does is another permutation then. It may be none.
+        """A permutation of more than channels can read its input, or else write its result, with channels last. That
+        costs nothing: it only becomes another permutation, or none at all, which is preferred.
         """
         axes = tuple(axes_of(value))
         view, after = self._views.get(value.args[0]), self._views.get(var)
@@ -120,7 +120,7 @@ class _Search:
         return var
 
     def _propagate(self) -> bool:
-        """Whose channels are known to be somewhere, those around it have too. Did that say anything new?"""
+        """Spread views from operators on images to their neighbours, forwards and backwards. -> were there new ones?"""
         known = len(self._views)
         for var, value in [*self._values.items(), *reversed(self._values.items())]:
             if name_of(value) in SEEDS:
@@ -150,7 +150,7 @@ class _Search:
             self._views.setdefault(var, view)
 
     def _rule(self, var: relax.Var, value: Any) -> Rule | None:
-        """None where what is known of the operator's tensors does not fit together."""
+        """None if the operator has no rule, or the views of its tensors do not agree."""
         rule, after = rule_of(value) if isinstance(value, relax.Call) else None, self._views.get(var)
         if rule is None or after is None:
             return None
@@ -164,7 +164,7 @@ class _Search:
             self._readers.setdefault(var, []).append(reader)
 
     def _leaves(self, values: Iterable[Any]) -> Iterator[relax.Var]:
-        """The tensors of which the values are made."""
+        """The tensors that the values consist of: fields of tuples, arguments of nested calls."""
         for value in values:
             bound = self._values.get(value) if isinstance(value, relax.Var) else value
             if isinstance(bound, relax.Tuple):
@@ -177,7 +177,7 @@ class _Search:
                 yield from self._leaves([value.tuple_value])
 
     def _is_narrow(self, var: relax.Var, value: relax.Call) -> bool:
-        """A softmax that would neither go along rows nor over many columns at a time, with channels last."""
+        """Is it a softmax that, with channels last, runs neither along rows nor over enough columns to vectorise?"""
         if name_of(value) not in SOFTMAXES:
             return False
         view, shape = self._views[var], shape_of(var)
@@ -188,7 +188,7 @@ class _Search:
         return bytes_of(var) * BYTE
 
     def _moved(self, var: relax.Var) -> int | None:
-        """Of changing the order; None: only its fields can."""
+        """Cost of rearranging the tensor; None for a tuple, whose fields are rearranged instead."""
         if isinstance(var.ty, relax.TupleType):
             return None
         return self._cost(var) if self._views[var].moves(shape_of(var)) else LEAST
@@ -199,7 +199,7 @@ def _fields(var: Any) -> list[Any]:
 
 
 def _is_fixed(var: Any) -> bool:
-    """Tensors of known shapes?"""
+    """Is it a tensor, or a tuple of tensors, with a fixed shape?"""
     return all(
         isinstance(field, relax.TensorType)
         and isinstance(field.shape, relax.ShapeExpr)

@@ -1,1 +1,1 @@
-"""From scheduled kernels to an engine folder, as far as all backends do it alike: calls, memory, results of stages."""
+"""What all backends have in common between scheduled kernels and an engine folder: calls, memory, results of stages."""

@@ -1,8 +1,7 @@
 """A module's ``main`` as a list of kernel calls in planned memory.
 
-Where everything lies is known when the model is compiled, so nothing is allocated when it runs. A call names its
-operands by a slot of a table of addresses, (inputs, weights, constants, outputs, workspace), or by an offset in the
-workspace.
+All memory is planned when the model is compiled, so nothing is allocated when it runs. An operand of a call is either a
+slot in a table of addresses (inputs, weights, constants, outputs, workspace) or an offset in the workspace.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from neo.engines.tvm.tvm_private import ALLOCATE
 from neo.errors import EngineError
 
 MAIN = "main"
-# of a call without a kernel, in the engine folder's list of steps
+# name of a copy, which has no kernel, in the engine folder's list of steps
 COPY = "copy"
-# where a value lies: in memory of its own, or in a slot of the table
+# where a value is: in planned memory of the workspace, or behind a slot of the table
 Location = Allocation | int
 
 
@@ -33,7 +32,7 @@ class Call:
 
     #: name of the function; None for a copy
     kernel: str | None
-    #: of the kernel's parameters; of a copy, its source and its destination
+    #: arguments of the kernel; source and destination of a copy
     operands: tuple[Location, ...]
     #: bytes of a copy
     copied: int = 0
@@ -45,15 +44,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """What ``main`` does, and where."""
+    """The calls of ``main`` and the memory of their operands."""
 
-    #: in the order they run
+    #: in execution order
     calls: tuple[Call, ...]
-    #: tensors that the code needs behind the module's weights
+    #: further weights, which come after those of the module
     constants: list[NDArray[Any]]
     #: (dtype, shape) of each
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
-    #: slots of results that are outputs
+    #: result that is computed directly in an output -> the output's slot
     output_slots: dict[Allocation, int]
     #: the last slot of the table
     workspace_slot: int
@@ -61,11 +60,11 @@ class CallPlan:
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """Names for people, one for each call."""
+        """One name for each call, for people to read."""
         return tuple(call.kernel or COPY for call in self.calls)
 
     def address(self, location: Location) -> tuple[int, int]:
-        """-> (slot of the table, bytes from there)"""
+        """-> (slot of the table, offset in bytes)"""
         if isinstance(location, int):
             return location, 0
         if location in self.output_slots:
@@ -74,9 +73,9 @@ class CallPlan:
 
 
 def plan_calls(module: tvm.IRModule, target: tvm.target.Target) -> tuple[tvm.IRModule, CallPlan]:
-    """module: scheduled. -> (the module with the kernels that are called, the calls).
+    """module: scheduled. -> (module with the kernels, their calls).
 
-    Raises EngineError if ``main`` does other things than calling kernels.
+    Raises EngineError if ``main`` does anything but call kernels.
     """
     with target:
         module = _PASSES(module)
@@ -88,8 +87,8 @@ def plan_calls(module: tvm.IRModule, target: tvm.target.Target) -> tuple[tvm.IRM
     slots: dict[Allocation, int] = {}
     for slot, (result, of_it) in enumerate(zip(results, types, strict=True), first):
         if isinstance(result, Allocation) and result not in slots:
-            slots[result] = slot  # computed where the output has to be
-        else:  # an input, a weight, or a result that is another output already
+            slots[result] = slot  # computed directly in the output's memory
+        else:  # an input, a weight, or a result that is another output too
             calls.append(Call(None, (result, slot), bytes_in(of_it)))
     between = dict.fromkeys(one for call in calls for one in call.allocations if one not in slots)
     outputs = tuple((str(ty.dtype), tuple(int(size) for size in ty.shape)) for ty in types)
@@ -99,7 +98,7 @@ def plan_calls(module: tvm.IRModule, target: tvm.target.Target) -> tuple[tvm.IRM
 
 _PASSES = tvm.transform.Sequential(
     [
-        # what the lowering leaves to TVM
+        # for operators that no lowering of ours took
         backend.DispatchSortScan(),
         transform.LegalizeOps(),
         transform.RewriteDataflowReshape(),
@@ -111,7 +110,7 @@ _PASSES = tvm.transform.Sequential(
 
 
 class _Reader:
-    """Follows every value of ``main`` to the memory that it is in."""
+    """Resolves every value of ``main`` to its location."""
 
     def __init__(self, parameters: list[relax.Var]) -> None:
         self._inputs = len(parameters)
@@ -120,7 +119,7 @@ class _Reader:
         self.calls: list[Call] = []
 
     def read(self, body: relax.SeqExpr) -> tuple[tuple[Location, ...], tuple[Any, ...]]:
-        """-> (where the results are, their types)"""
+        """-> (locations of the results, their types)"""
         for block in body.blocks:
             for binding in block.bindings:
                 self._locations[binding.var] = self._locate(binding.value)

@@ -1,7 +1,7 @@
-"""Offsets for a model's intermediate results in one workspace: results that are never live together share memory.
+"""Offsets of a model's intermediate results in one workspace. Results whose lifetimes do not overlap may share memory.
 
-Greedy by size, after Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020: the largest
-result first, each at the lowest offset that is free while it is live.
+Greedy by size (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020): the largest
+result first, each at the lowest offset that is free during its lifetime.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from neo.runtime.engine_folder import ALIGNMENT_BYTES
 
-# Sizes of results are often multiples of a page. Without a gap between them loads and stores of two results would have
-# the same lower 12 bits of address, and the processor would take a load for one of a store just before it (4K aliasing)
+# Sizes of results are often multiples of 4096. Without a gap, loads and stores of two neighbouring results would agree
+# in the lower 12 bits of their addresses, and the processor would make loads wait for unrelated stores (4K aliasing)
 PAGE_BYTES, GAP_BYTES = 4096, 5 * ALIGNMENT_BYTES
 
 
@@ -20,17 +20,18 @@ PAGE_BYTES, GAP_BYTES = 4096, 5 * ALIGNMENT_BYTES
 class Allocation:
     """Memory for one result."""
 
-    #: bytes
+    #: in bytes
     size: int
-    #: the first call that writes it, and the last that reads it
+    #: index of the first call that writes it
     first: int
+    #: index of the last call that reads it
     last: int
-    #: in the workspace, from ``assign_offsets``
+    #: in the workspace; set by ``assign_offsets``
     offset: int = 0
 
     @property
     def end(self) -> int:
-        """Behind it, with what is left free there."""
+        """Offset after it, including the gap."""
         gap = GAP_BYTES if self.size >= PAGE_BYTES else 0
         return self.offset + -(-self.size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES + gap
 
@@ -39,11 +40,11 @@ class Allocation:
 
 
 def assign_offsets(allocations: Sequence[Allocation]) -> int:
-    """-> bytes of the workspace."""
+    """Sets the offset of each allocation; -> size of the workspace in bytes."""
     assigned: list[Allocation] = []
     for allocation in sorted(allocations, key=lambda allocation: -allocation.size):
         allocation.offset = 0
-        for other in assigned:  # by offset
+        for other in assigned:  # sorted by offset
             if allocation.is_live_with(other):
                 if allocation.end <= other.offset:
                     break

@@ -1,1 +1,1 @@
-"""Relax -> Relax rewrites that hold for every kind of device."""
+"""Relax -> Relax rewrites that do not depend on the target."""

@@ -1,4 +1,4 @@
-"""Operators that only move numbers, in fewer steps."""
+"""Fewer operators that only move elements: reshapes, permutations, concatenations."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ BINARY = ("add", "subtract", "multiply", "divide")
 
 @relax.expr_functor.mutator
 class Regrouped(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
-    """Shapes in a row -> the last one, or none if that is the first. What is added to a tensor that only got more
-    dimensions of one, or fewer, is added before: so that they meet those behind.
+    """Consecutive reshapes -> the last one, or none if it restores the first shape.
+
+    If a reshape only adds or removes dimensions of size 1, arithmetic with a constant moves in front of it, so that the
+    reshape meets the next one.
     """
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
@@ -47,7 +49,10 @@ class Regrouped(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
 
 
 def _without_ones(array: Array, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
-    """An array that broadcasts to the shape before, for the shape after; None where more than ones differ."""
+    """An array that broadcasts to the shape before, reshaped so that it broadcasts to the shape after.
+
+    None if the two shapes differ in more than dimensions of size 1.
+    """
     long = [axis for axis, size in enumerate(before) if size > 1]
     if [before[axis] for axis in long] != [size for size in after if size > 1]:
         return None
@@ -58,7 +63,7 @@ def _without_ones(array: Array, before: tuple[int, ...], after: tuple[int, ...])
 
 @relax.expr_functor.mutator
 class Permuted(relax.PyExprMutator):  # type: ignore[misc]
-    """Two permutations in a row -> one, or none."""
+    """Two consecutive permutations -> one, or none."""
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
@@ -72,8 +77,8 @@ class Permuted(relax.PyExprMutator):  # type: ignore[misc]
 
 @relax.expr_functor.mutator
 class Parts(relax.PyExprMutator):  # type: ignore[misc]
-    """Parts of what is joined and put in another order for them alone -> each joined and ordered by itself, without the
-    whole: as channels that are shuffled between two branches are.
+    """A split of a concatenation, with reshapes and permutations between them -> each part concatenated and permuted by
+    itself, without the whole tensor. ShuffleNet shuffles channels between two branches like this.
     """
 
     def __init__(self, module: tvm.IRModule) -> None:
@@ -105,7 +110,7 @@ class Parts(relax.PyExprMutator):  # type: ignore[misc]
         return relax.Tuple(parts)
 
     def _chain(self, value: Any) -> list[relax.Call]:
-        """What moves the numbers of the value, the last first, up to a concatenation."""
+        """The operators from the value back to a concatenation, the last one first."""
         found: list[relax.Call] = []
         while isinstance(value, relax.Var):
             call: Any = self.lookup_binding(value)

@@ -1,4 +1,4 @@
-"""Relax -> simpler Relax: what converters write step by step, in fewer steps that fuse."""
+"""Relax -> simpler Relax: fewer operators, which fuse better."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST = 1e-15
 
 @tvm.ir.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
 def simplify(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
-    """To be run when constants are folded."""
+    """Constants have to be folded before."""
     for rewriter in (_Affine, _Linear, Regrouped, Permuted, Parts):
         for name, function in module.functions.items():
             if isinstance(function, relax.Function):
@@ -31,12 +31,12 @@ def simplify(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """base * scale + shift, in float64."""
+    """An affine map, base * scale + shift, in float64."""
 
     base: relax.Expr
     scale: Array
     shift: Array
-    #: how many operators it stands for
+    #: how many operators it replaces
     steps: int
 
     @property
@@ -46,8 +46,8 @@ class _Map:
 
 @relax.expr_functor.mutator
 class _Affine(relax.PyExprMutator):  # type: ignore[misc]
-    """Additions and multiplications with constants in a row -> one of each: a batch normalisation has four, one of them
-    a division.
+    """Consecutive additions, multiplications and divisions by constants -> one addition and one multiplication. A batch
+    normalisation has four such operators.
     """
 
     def __init__(self, module: tvm.IRModule) -> None:
@@ -99,8 +99,8 @@ class _Affine(relax.PyExprMutator):  # type: ignore[misc]
 
 @relax.expr_functor.mutator
 class _Linear(relax.PyExprMutator):  # type: ignore[misc]
-    """A product of rows that were made one dimension of, and are made what they were again -> the product. Reshaping
-    would keep the epilogue from fusing.
+    """reshape(matmul(reshape(x), w)) that collapses leading dimensions and restores them -> matmul(x, w). The reshape
+    would keep the epilogue from being fused to the product.
     """
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
@@ -125,6 +125,6 @@ class _Linear(relax.PyExprMutator):  # type: ignore[misc]
 
 
 def _is_tame(array: Array) -> bool:
-    """Neither huge nor tiny: nothing overflows or loses bits where the order of operations changes."""
+    """Are all values of moderate size? Then reordering the operations neither overflows nor loses precision."""
     sizes = np.abs(array)
     return bool(((sizes == 0) | ((sizes > LEAST) & (sizes < 1 / LEAST))).all())

@@ -1,4 +1,4 @@
-"""Convolutions without the taps of their kernels that never meet the image."""
+"""Convolutions without kernel taps that only read padding."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.expressions import name_of, shape_of
 from neo.engines.tvm.ir.operators import CONVOLUTIONS
 
-# the batch or the filters, and the channels
+# dimensions before the spatial ones: batch and channels of data, filters and channels of weights
 LEADING = 2
 
 
 @tvm.ir.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]  # tvm has no types
 def drop_taps(module: tvm.IRModule, _context: Any) -> tvm.IRModule:
-    """To be run while channels are first.
+    """Channels have to be first still.
 
-    A kernel with dilation reaches far: of 3 x 3 taps that are 24 pixels apart, over an image of 16 x 16, eight read
-    nothing but zeros. The outer ones of such taps are taken away, with the padding for them.
+    A dilated kernel may reach far beyond the image: of 3 x 3 taps that are 24 pixels apart, over an image of 16 x 16,
+    all but the centre read zeros only. Such taps at the edges of the kernel are removed, and their padding with them.
     """
     for name, function in module.functions.items():
         if isinstance(function, relax.Function):
@@ -45,7 +45,7 @@ class _Dropper(relax.PyExprMutator):  # type: ignore[misc]
             starts = [tap * int(spread) - padding[axis] for tap in range(taps)]
             reach = int(step) * (int(out[axis]) - 1)
             met = [tap for tap, start in enumerate(starts) if start < int(size[axis]) and start + reach >= 0]
-            if not met:  # nothing but zeros: as it is
+            if not met:  # every tap reads zeros only, and one has to remain
                 return call
             weights = weights.take(range(met[0], met[-1] + 1), LEADING + axis)
             padding[axis] -= int(spread) * met[0]

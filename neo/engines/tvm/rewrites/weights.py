@@ -1,7 +1,7 @@
-"""Take the weights out of the code: constants of ``main`` become further parameters, and files.
+"""Take the weights out of the code: constants of ``main`` become parameters, and files.
 
-A retrained model then shares its code blob with the old one, and a device maps the weights instead of holding them
-in memory.
+A retrained model then shares its code blob with the old one, and a device memory-maps the weights instead of loading
+them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _ConstantLifter(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no 
 
     def visit_generic_const_(self, constant: tvm.ir.GenericConst) -> relax.Expr:
         array = constant.value.numpy()
-        if array.ndim == 0:  # scalars are worth more inside the code, where they fuse
+        if array.ndim == 0:  # scalars stay in the code, where they are folded into kernels
             return constant
         key = (str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._seen:
@@ -40,7 +40,7 @@ class _ConstantLifter(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no 
 
 
 def lift_weights(module: tvm.IRModule) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
-    """-> (module whose ``main`` takes the weights behind its inputs, the weights in that order, each once)."""
+    """-> (module whose ``main`` takes the weights after its inputs, the weights in that order without duplicates)."""
     lifter = _ConstantLifter(module)
     main = module["main"]
     body = lifter.visit_expr(main.body)
@@ -53,10 +53,10 @@ def lift_weights(module: tvm.IRModule) -> tuple[tvm.IRModule, list[NDArray[Any]]
 
 def write_weights(arrays: list[NDArray[Any]], folder: Path) -> tuple[WeightEntry, ...]:
     """Little-endian files under folder/weights; every tensor at a multiple of 64 bytes."""
-    places = place_weights([array.nbytes for array in arrays])
+    positions = place_weights([array.nbytes for array in arrays])
     files = WeightFiles(folder)
     entries = []
-    for array, place in zip(arrays, places, strict=True):
-        files.write(place, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
-        entries.append(WeightEntry(place.file, place.offset, str(array.dtype), array.shape))
+    for array, position in zip(arrays, positions, strict=True):
+        files.write(position, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+        entries.append(WeightEntry(position.file, position.offset, str(array.dtype), array.shape))
     return tuple(entries)

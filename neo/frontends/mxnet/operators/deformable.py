@@ -1,5 +1,5 @@
-"""Convolutions whose kernel looks where the model says (Dai et al., "Deformable Convolutional Networks", 2017; Zhu et
-al., "Deformable ConvNets v2", 2019).
+"""Convolutions with learnt offsets of the sampling points (Dai et al., "Deformable Convolutional Networks", 2017; Zhu
+et al., "Deformable ConvNets v2", 2019).
 
 Source: MXNet 1.9.1, src/operator/contrib/nn/deformable_im2col.h and modulated_deformable_im2col.h.
 """
@@ -17,14 +17,16 @@ from neo.frontends.mxnet.operators.spatial import require_reach
 
 
 def deformable_convolution(op: Operation) -> Value:
-    """Whatever lies outside the image is 0; up to its edge, the last elements go on."""
+    """Samples outside of the image are 0; those between the last pixel's centre and the edge have that pixel's
+    value.
+    """
     places, inside = _places(op)
     samples = op.emit("Mul", _sampled(op, places, "border"), op.cast(inside, op.data.dtype))
     return _summed(op, samples, 2)
 
 
 def modulated_deformable_convolution(op: Operation) -> Value:
-    """Every place has a weight of its own, and an image fades out beyond its edge."""
+    """Every sample has a weight of its own. Beyond the last pixels, samples are interpolated with 0."""
     places, _inside = _places(op)
     samples = _sampled(op, places, "zeros")
     groups, (_, _, rows, columns) = _offset_groups(op), op.sizes(op.input(1, "offset"))
@@ -41,8 +43,8 @@ def _offset_groups(op: Operation) -> int:
 
 
 def _places(op: Operation) -> tuple[Value, Value]:
-    """Where every element of the kernel looks, (N groups, taps rows, columns, 2), rows before columns, in pixels; and
-    whether that is inside the image, (N groups, 1, taps rows, columns).
+    """(Sampling points of all taps in pixels, row before column, (N groups, taps rows, columns, 2); are they inside of
+    the image?, (N groups, 1, taps rows, columns)).
     """
     op.require_rank(op.data, 4)
     offsets, window, groups = op.input(1, "offset"), window_of(op), _offset_groups(op)
@@ -63,7 +65,7 @@ def _places(op: Operation) -> tuple[Value, Value]:
 
 
 def _undisturbed(window: Window, size: tuple[int, int]) -> NDArray[np.float64]:
-    """(taps, 2, rows, columns): where the elements of a plain convolution's kernel look."""
+    """(taps, 2, rows, columns): sampling points of a plain convolution."""
     steps = [(size[i] + 2 * window.pad[i] - window.extent[i]) // window.stride[i] + 1 for i in range(2)]
     down, across, row, column = np.indices((*window.kernel, *steps))
     y = row * window.stride[0] - window.pad[0] + down * window.dilate[0]
@@ -84,7 +86,7 @@ def _sampled(op: Operation, places: Value, padding: str) -> Value:
 
 
 def _summed(op: Operation, samples: Value, weight_at: int) -> Value:
-    """A convolution with a kernel of one element, of as many channels as there are samples of a place."""
+    """Sum over taps and channels, as a 1x1 convolution with one channel for each sample of an output."""
     images, channels, _height, _width = op.sizes(op.data)
     _, _, rows, columns = op.sizes(op.input(1, "offset"))
     weight = op.input(weight_at, "weight")

@@ -20,11 +20,12 @@ MAX_ADAPTIVE_SIZE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """kernel, stride, pad: per spatial dimension. extra: what a window may reach beyond the padding at the end."""
+    """The windows of a pooling; one number for each spatial dimension."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     pad: tuple[int, ...]
+    #: by how much the last window reaches beyond the padding
     extra: tuple[int, ...]
 
     @property
@@ -97,7 +98,7 @@ def _average(op: Operation, pool: Pool) -> Value:
 
 
 def _with_reachable_windows(op: Operation, pool: Pool, fill: float) -> tuple[Value, Pool]:
-    """ONNX has no windows that see nothing but padding, MXNet's full convention has: there padding becomes data."""
+    """MXNet's full convention allows windows that contain padding only, ONNX does not: padding becomes data then."""
     return _pad_explicitly(op, pool, fill) if pool.has_empty_windows else (op.data, pool)
 
 

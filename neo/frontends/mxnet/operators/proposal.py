@@ -1,4 +1,4 @@
-"""Regions that a region proposal network finds worth a look (Ren et al., "Faster R-CNN", 2015).
+"""Region proposals (Ren et al., "Faster R-CNN", 2015).
 
 Source: MXNet 1.9.1, src/operator/contrib/proposal-inl.h, proposal.cc and multi_proposal.cc.
 """
@@ -20,10 +20,13 @@ from neo.frontends.mxnet.operators.detection import NO_SCORE
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """first, last: corners (N, n, 2), x before y. scores: (N, n)."""
+    """Boxes with scores."""
 
+    #: left upper corners (N, n, 2), x before y
     first: Value
+    #: right lower corners, likewise
     last: Value
+    #: (N, n)
     scores: Value
 
 
@@ -32,8 +35,8 @@ SCALES, RATIOS = (4.0, 8.0, 16.0, 32.0), (0.5, 1.0, 2.0)
 
 
 def proposal(op: Operation) -> Value | tuple[Value, Value]:
-    """Rows of (index in the batch, left, top, right, bottom), rpn_post_nms_top_n for every image: the best first, and
-    all of them again and again where there are fewer. The scores beside them, if the model wants these.
+    """Rows of (index in the batch, left, top, right, bottom), rpn_post_nms_top_n for each image, best first. If there
+    are fewer, they are repeated. Also their scores, if the model asks for them.
 
     Inputs: (N, 2 anchors, H, W) scores, (N, 4 anchors, H, W) offsets, (N, 3) height, width and scale of the images.
     """
@@ -105,7 +108,7 @@ def _image_sizes(op: Operation) -> Value:
 
 
 def _judged(op: Operation, boxes: tuple[Value, Value], places: NDArray[np.int64], stride: int) -> _Candidates:
-    """What is too small grows; that, and what lies in the padding beside an image, has a score of -1."""
+    """Boxes that are too small are enlarged. These and boxes in the padding beside an image get a score of -1."""
     images, channels, _height, _width = op.sizes(op.data)
     dtype, last_axis = op.data.dtype, op.constant([2])
     scores = op.emit("Slice", op.data, op.constant([channels // 2]), op.constant([channels]), op.constant([1]))

@@ -20,9 +20,11 @@ from neo.frontends.mxnet.operation import Converter, Operation
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """operator: ONNX's. gates: which of MXNet's gates comes first, second and so on in ONNX."""
+    """A kind of recurrent cell."""
 
+    #: of ONNX
     operator: str
+    #: for each of ONNX's gates: its index among MXNet's
     gates: tuple[int, ...]
     activation: str = ""
 
@@ -38,12 +40,13 @@ MAX_LAYERS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of one layer in ONNX's order. inputs: (directions, gates h, n), states: (directions, gates h, h),
-    biases: (directions, 2 gates h).
-    """
+    """The weights of one layer, with gates in ONNX's order."""
 
+    #: (directions, gates h, n)
     inputs: NDArray[np.floating]
+    #: (directions, gates h, h)
     states: NDArray[np.floating]
+    #: (directions, 2 gates h)
     biases: NDArray[np.floating]
 
 

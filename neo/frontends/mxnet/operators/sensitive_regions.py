@@ -17,7 +17,7 @@ from neo.frontends.mxnet.operators.rounding import round_half_away
 def position_sensitive_pooling(op: Operation) -> Value:
     """(regions, output_dim, bins, bins): the mean of all elements that a bin touches; 0 for a bin without any.
 
-    The sums over rows are one product of matrices: which rows are in which bin, times the maps.
+    Sums over rows are computed as a matrix product: a 0/1 matrix of the rows in each bin times the maps.
     """
     op.require_rank(op.data, 4)
     images, channels, height, width = op.sizes(op.data)

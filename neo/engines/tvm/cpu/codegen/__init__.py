@@ -1,1 +1,1 @@
-"""Scheduled TensorIR -> one library: planned memory, calls, prefetching, linking."""
+"""Scheduled TensorIR -> a shared library: calls in planned memory, prefetching, work stealing, linking."""

@@ -1,9 +1,9 @@
-"""One pass of ours over lowered TensorIR, the last before TVM's builtins become calls.
+"""One pass of ours over lowered TensorIR, the last one before TVM's builtins become calls.
 
-- Register tiles stay on the stack, where LLVM promotes them to registers. TVM allocates every buffer of a kilobyte and
-  more on its heap: a call for each tile, and a store and a load for every register. Buffers of scope "local" are tiles
-  that fit the registers.
-- ``sum + dot(x, w)`` becomes ``dot_add(sum, x, w)``, one instruction. LLVM may not combine them by itself: the
+- Register tiles, which are buffers of scope "local", are allocated on the stack, from where LLVM promotes them to
+  registers. TVM would allocate buffers of a kilobyte and more on its heap: a call for each tile, and a store and a load
+  for each register.
+- ``sum + dot(x, w)`` becomes ``dot_add(sum, x, w)``, one instruction. LLVM may not combine them by itself, because the
   instruction rounds differently.
 - Weights are prefetched (``prefetch.py``).
 - Threads share the iterations of parallel loops (``sharing.py``), except in parallel regions, whose loops are divided
@@ -20,7 +20,7 @@ from tvm import tirx
 
 from neo.engines.tvm.cpu.codegen import prefetch, sharing
 from neo.engines.tvm.cpu.lowering.transpose import HELPERS as TRANSPOSES
-from neo.engines.tvm.cpu.units import extremes  # noqa: F401  # says what its operators become
+from neo.engines.tvm.cpu.units import extremes  # noqa: F401  # registers the lowering of its operators
 from neo.engines.tvm.cpu.units.bfloat16 import UNITS, Unit
 from neo.engines.tvm.cpu.units.prefetch import HELPERS as PREFETCHES
 from neo.engines.tvm.ir.expressions import with_body
@@ -34,7 +34,7 @@ from neo.engines.tvm.tvm_private import (
 )
 
 LOCAL = "local"
-# functions in LLVM's language that kernels may call
+# LLVM IR functions that kernels may call
 HELPERS = (sharing.HELPERS, PREFETCHES, TRANSPOSES)
 _DOT_ADD = {unit.dot: unit.dot_add for unit in UNITS.values()}
 
@@ -60,8 +60,9 @@ def _added(statement: tirx.Stmt) -> tirx.Stmt:
 
 
 def _rewritten(statement: tirx.Stmt, threads: int, temporaries: tuple[tirx.Stmt, ...] = ()) -> tirx.Stmt:
-    """threads: that share parallel loops. temporaries: of the parallel regions inside. TVM 0.27 has no visitor of
-    statements in Python; these are the kinds that hold others.
+    """threads: number that share parallel loops. temporaries: allocations to be moved into the parallel regions inside.
+
+    TVM 0.27 has no statement visitor in Python: this handles the kinds that contain others.
     """
     if isinstance(statement, tirx.SeqStmt):
         parts = list(statement.seq)
@@ -102,8 +103,8 @@ def _is_temporary(statement: tirx.Stmt) -> bool:
 
 
 def pipeline_of(unit: Unit | None, threads: int) -> str:
-    """Register TVM's pipeline with our pass; -> its name. unit: what multiplies bfloat16, if anything does. threads: of
-    the target.
+    """Register TVM's pipeline with our pass; -> its name. unit: multiplies bfloat16; None: nothing does. threads: those
+    of the target.
     """
     name = f"neo-{'fp32' if unit is None else unit.name}-{threads}"
     helpers = "\n".join([*HELPERS, "" if unit is None else unit.helpers])
@@ -112,7 +113,7 @@ def pipeline_of(unit: Unit | None, threads: int) -> str:
     def ours(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
         body = on_cpu(_rewritten(function.body, threads))
         if is_called_plainly(function):
-            # only now: buffers are freed at the end of the body, which a return inside it would skip
+            # added last, because buffers are freed at the end of the body, which an earlier return would skip
             body = tirx.SeqStmt([body, tirx.Return(tirx.const(0, "int32"))])
         return function.with_body(with_llvm_source(helpers, body))
 

@@ -1,7 +1,7 @@
-"""Objects -> a shared library for the target, with the C compiler that comes as a Python wheel (ziglang).
+"""Object files -> a shared library for the target, linked by zig, which comes as a Python wheel (ziglang).
 
-No system compiler is needed, every target is linked in the same way, and the C library's symbols are bound to the
-versions that the target's glibc has.
+No system compiler is needed, all targets are linked in the same way, and symbols of the C library are bound to versions
+that the target's glibc has.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TIMEOUT_S = 300
 
 
 def link(code: tvm.runtime.Module, target: Target, library: Path, scratch: Path) -> None:
-    """Write library. Raises EngineError with the linker's words."""
+    """Write the library. Raises EngineError with the linker's message."""
     triple = f"{target.cpu.arch}-linux-gnu.{target.glibc}"
 
     def run_linker(output: str, objects: list[str], _options: object = None, **_: object) -> None:
-        options = ["-shared", "-s", "-Wl,-Bsymbolic"]  # calls stay in the library, also where others have such a name
+        options = ["-shared", "-s", "-Wl,-Bsymbolic"]  # symbols of other libraries never replace ours
         command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, *options, "-o", output, *objects]
-        # zig keeps compiled C start-up files; a folder of ours keeps builds apart from the user's own zig
+        # zig caches compiled C start-up files; this keeps them apart from those of the user's own zig
         environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(scratch / "zig")}
         try:
             done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S, env=environment)

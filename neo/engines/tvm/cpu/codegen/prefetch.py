@@ -1,9 +1,9 @@
 """Software prefetching of weights.
 
-Where all rows of some columns come before the next columns, a block of weights is read from memory by the first tile of
-rows and from the cache by the others; weights of a large model are in no cache when their turn comes, and the
-multiply-adds of that first tile would wait. So the tiles of rows prefetch the weights of the next columns, a little at
-every step of the reduction. A prefetch never faults, so the last block needs no condition.
+If all rows of some columns are computed before the next columns, the first tile of rows reads its block of weights from
+memory and the others from the cache. The weights of a large model are in no cache at first, so the multiply-adds of
+that first tile would wait. Therefore all tiles of rows prefetch weights of the next columns, a few lines at every step
+of the reduction. A prefetch never faults, so the last block needs no condition.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from neo.engines.tvm.cpu.units.prefetch import fetch
 from neo.engines.tvm.cpu.units.tiles import LINE_BYTES
 from neo.engines.tvm.ir.expressions import with_body
 
-# more prefetches in one step than this would be in the way of its loads
+# more prefetches in one step would delay its loads
 _MOST_LINES = 4
 
 
 def fetching(loop: tirx.Stmt) -> tirx.Stmt:
-    """The loop over tiles, with prefetches in the innermost loops that read weights; other statements as they are."""
+    """Adds prefetches to an annotated loop over tiles, in the innermost loops that read weights. Other statements are
+    returned as they are.
+    """
     if not isinstance(loop, tirx.For) or FOLLOWED_BY not in loop.annotations:
         return loop
     annotations = dict(loop.annotations)
@@ -39,19 +41,21 @@ def fetching(loop: tirx.Stmt) -> tirx.Stmt:
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """Packed weights, [columns, matrices, elements], read matrix by matrix and in each block by block."""
+    """Packed weights, [columns, matrices, elements], which are read matrix by matrix, and in each block by block."""
 
     weights: Any
     #: variable of the loop over tiles
     tile: tirx.Var
+    #: number of blocks of columns
     columns: int
     matrices: int
+    #: in one block
     elements: int
-    #: tiles of rows that read the same block
+    #: number of tiles of rows that read the same block
     rows: int
 
     def added(self, body: tirx.Stmt, steps: Sequence[tirx.For]) -> tirx.Stmt:
-        """steps: the loops around the body, below the one over tiles."""
+        """The body with prefetches. steps: the loops around it, inside the one over tiles."""
         if isinstance(body, tirx.SeqStmt):
             return tirx.SeqStmt([self.added(part, steps) for part in body.seq])
         if not isinstance(body, tirx.For) or _read_in(body, self.weights.name) is None:
@@ -62,8 +66,8 @@ class _Stream:
         return with_body(body, inside)
 
     def _fetches(self, steps: Sequence[tirx.For]) -> list[tirx.Stmt]:
-        """Every one of the first ``rows`` tiles, cut down to a power of two, fetches its part of the next block, and
-        every step an equal part of that.
+        """The next block is divided between the tiles of rows (rounded down to a power of two, so that a shift
+        divides), and each part between the steps of the reduction.
         """
         dtype = str(self.tile.ty.dtype)
         log = self.rows.bit_length() - 1
@@ -86,7 +90,7 @@ def _is_innermost(body: tirx.Stmt) -> bool:
 
 
 def _read_in(node: Any, name: str) -> Any | None:
-    """The buffer of that name, if the statement or expression reads it. TVM 0.27 has no visitor for Python."""
+    """The buffer of this name, if the statement or expression reads it; else None."""
     if hasattr(node, "source") and hasattr(node, "indices"):
         return node.source if node.source.name == name else None
     parts = [getattr(node, field) for field in ("body", "value", "a", "b") if hasattr(node, field)]

@@ -1,8 +1,8 @@
-"""libtvm_runtime.so for a target: it travels in the bundle, so that code and runtime always fit each other.
+"""libtvm_runtime.so for a target. It travels in the bundle, so that code and runtime always fit each other.
 
-It is 3 MB, content-addressed, and reaches a device once. For this machine's architecture it comes from the installed
-apache-tvm; for another one, from the same version's wheel for that architecture, whose content is known beforehand:
-the operator's key vouches for it to devices, so a package index is not believed.
+It is 3 MB, content-addressed, and sent to a device once. For this machine's architecture it comes from the installed
+apache-tvm. For another one it comes from that architecture's wheel of the same version, and its hash is pinned: the
+operator's key vouches for it to devices, so a package index is not trusted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from neo.runtime.engine_folder import RUNTIME_FILE
 from neo.settings import APP
 
 MEMBER = f"tvm/lib/{RUNTIME_FILE}"
-# the tags under which manylinux wheels of the supported glibc versions are published
+# platform tags of manylinux wheels for the supported glibc versions
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 TIMEOUT_S = 900
 # (version of apache-tvm, architecture) -> sha256 of the file MEMBER in its wheel; see CONTRIBUTING.md for a new version
@@ -38,12 +38,12 @@ SHA256 = {
 
 
 def add_runtime_library(request: BuildRequest) -> None:
-    """Into the engine folder that the build has filled."""
+    """Copy it into the engine folder that the build has filled."""
     shutil.copyfile(runtime_library(request.target.cpu.arch), request.folder / RUNTIME_FILE)
 
 
 def runtime_library(arch: str) -> Path:
-    """Raises EngineError if the wheel for another architecture cannot be had, or is not the one that is known."""
+    """Raises EngineError if the wheel for another architecture cannot be downloaded or has an unknown hash."""
     if arch == platform.machine():
         spec = importlib.util.find_spec("tvm")
         if spec is None or spec.origin is None:

@@ -1,10 +1,10 @@
-"""A model's kernels in their order, as one function of machine code.
+"""The sequence of a model's kernel calls, as one function of machine code.
 
-``steps(table, first, last)`` makes the calls of that range. table: addresses, as ``planning/calls.py`` numbers them. A
-call of a kernel is a plain C call, without tensors and without checks: TVM's virtual machine makes a tensor for every
-result of every run, and each kernel asks its arguments for their types and shapes.
+``steps(table, first, last)`` makes the calls of that range. table: addresses, in the slots of ``planning/calls.py``. A
+kernel is called with the plain C calling convention, without tensor objects and checks. TVM's virtual machine would
+allocate a tensor for each result of each run, and each kernel would check the types and shapes of its arguments.
 
-Who wants to know how long a kernel takes makes one call at a time.
+To time a single kernel, pass a range of one call.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from neo.engines.tvm.tvm_private import aligned, called_plainly, check, direct_c
 from neo.runtime.engine_folder import ALIGNMENT_BYTES
 from neo.runtime.tvm import STEPS
 
-# so that none is taken for a function of the C library
+# keeps names of kernels apart from those of the C library
 PREFIX = "kernel_"
 ADDRESS, STATUS = "int64", "int32"
 
 
 def compile_sequence(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: str) -> AssembledModule:
-    """module: scheduled. pipeline: the name of what compiles its kernels. Raises EngineError for a ``main`` that does
-    other things than calling kernels.
+    """module: scheduled. pipeline: name of the TIR pipeline for its kernels. Raises EngineError if ``main`` does
+    anything but call kernels.
     """
     module, plan = plan_calls(module, llvm)
     kernels = {variable.name_hint: f for variable, f in module.functions.items() if isinstance(f, tirx.PrimFunc)}
@@ -36,7 +36,7 @@ def compile_sequence(module: tvm.IRModule, llvm: tvm.target.Target, pipeline: st
     called = {name: tvm.ir.GlobalVar(f"{PREFIX}{name}") for name in names}
     functions = {variable: _on_addresses(kernels[name], variable.name_hint) for name, variable in called.items()}
     functions[tvm.ir.GlobalVar(STEPS)] = _call_all(plan, called)
-    with llvm:  # lowering of operators asks for it
+    with llvm:  # lowering rules look up the current target
         code = tvm.tirx.build(tvm.IRModule(functions), target=llvm, pipeline=pipeline)
     return AssembledModule(code, plan.constants, plan.kernels, plan.workspace_bytes, plan.outputs)
 
@@ -68,9 +68,9 @@ def _call_all(plan: CallPlan, kernels: dict[str, Any]) -> tirx.PrimFunc:
 
 
 def _on_addresses(kernel: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
-    """The kernel as a C function of pointers, for callers in the same library; it returns 0 if all went well."""
+    """The kernel as a C function of pointers, for callers in the same library. It returns 0 for success."""
     pointers = [tirx.Var(p.name, PointerType(PrimType(str(p.dtype)), "global")) for p in kernel.params]
-    # parameters may have an offset that is a variable; here all begin at the start of their memory
+    # parameters may have a variable as their element offset: here every offset is 0
     offsets = [p.elem_offset for p in kernel.params if isinstance(p.elem_offset, tirx.Var)]
     starts = [tirx.Bind(offset, tirx.const(0, str(offset.ty.dtype))) for offset in offsets]
     buffers = [tirx.DeclBuffer(p, data=pointer) for p, pointer in zip(kernel.params, pointers, strict=True)]
@@ -78,5 +78,5 @@ def _on_addresses(kernel: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:
     for pointer in pointers:
         body = aligned(pointer, ALIGNMENT_BYTES, body)
     function = tirx.PrimFunc(pointers, body, PrimType(STATUS), kernel.attrs)
-    # visible outside, or LLVM makes one function of all that are called once, over which it may sit for minutes
+    # external linkage: LLVM would inline all that are called once into one function, and might need minutes for it
     return called_plainly(function.with_attr("global_symbol", symbol))

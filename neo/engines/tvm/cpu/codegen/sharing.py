@@ -1,9 +1,9 @@
 """Work stealing between the threads of a parallel loop.
 
-TVM gives every thread an equal part and waits for the slowest; on a machine with other work to do, or with cores of
-two kinds, that is a long wait. Here every part is cut into chunks, counted by an atomic counter, and a thread that is
-done with its own part takes chunks of the others'. A thread begins with the same part in every kernel: it mostly reads
-what it wrote itself, which is in its core's cache.
+TVM gives every thread an equal part and waits for the slowest, which takes long if the machine is busy or has cores of
+two kinds. Here every part is cut into chunks with an atomic counter, and a thread that has finished its own part takes
+chunks of others. A thread begins with the same part in every kernel, so that it mostly reads what it wrote itself, from
+its core's cache.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tvm import tirx
 
 from neo.engines.tvm.cpu.units.threads import CHUNKS
 
-# each counter has a cache line of its own: no false sharing
+# each counter has its own cache line, to avoid false sharing
 _LINE_INTS = 16
 
 _NEXT = "neo_next_chunk"
-# functions in LLVM's language that the loops call
+# LLVM IR functions that the loops call
 HELPERS = f"""
 define linkonce_odr i32 @{_NEXT}(ptr %counter) alwaysinline {{
   %chunk = atomicrmw add ptr %counter, i32 1 monotonic
@@ -27,8 +27,8 @@ define linkonce_odr i32 @{_NEXT}(ptr %counter) alwaysinline {{
 
 
 def shared(loop: tirx.Stmt, threads: int) -> tirx.Stmt:
-    """A parallel loop from 0 to a constant, correct for any number of threads and best for this one. Other loops and
-    statements are returned as they are.
+    """A parallel loop from 0 to a constant, with work stealing. It is correct for any number of threads, and fastest
+    for this one. Other statements are returned as they are.
     """
     is_parallel = isinstance(loop, tirx.For) and loop.kind == tirx.ForKind.PARALLEL
     if not is_parallel or threads < 2 or not isinstance(loop.extent, tirx.IntImm) or not _is_zero(loop.min):

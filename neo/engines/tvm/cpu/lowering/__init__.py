@@ -1,4 +1,4 @@
-"""Relax operators -> loop nests (TensorIR): those that we lower ourselves, as rules for LegalizeOps."""
+"""Lowering rules of ours, Relax operators -> loop nests in TensorIR, for ``relax.transform.LegalizeOps``."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ from neo.engines.tvm.ir.patterns import FRAME
 from neo.engines.tvm.tvm_private import FUSION_PATTERN, OPAQUE, TAKES_EPILOGUE, tvm_lowers
 
 PRODUCT, PERMUTATION = "relax.matmul", "relax.permute_dims"
-# elements: a smaller transpose is fused to the function before or behind it at no cost
+# elements: a smaller transpose costs nothing, because it is fused to the function before or after it
 LARGE = 1 << 12
 
 Legalize = Callable[[Any, relax.Call], Any]
 
 
 class Lowering:
-    """The rules for one target. unit: what multiplies bfloat16; None: everything is float32."""
+    """The rules for one target. unit: multiplies bfloat16; None: everything is computed in float32."""
 
     def __init__(self, target: Target, unit: Unit | None) -> None:
         self._rows = Rows(target)
         self._unit = unit
 
     def legalizations(self) -> dict[str, Legalize]:
-        """Relax operator -> how it is lowered, for relax.transform.LegalizeOps."""
+        """Relax operator -> its lowering rule."""
         return {
             **EXTREMES,
             **FUNCTIONS,
@@ -86,7 +86,7 @@ class Lowering:
         if window.groups == channels:
             return Halves()
         if window.groups > 1:
-            several = math.prod(found.kernel[:3]) > PAIR_CHANNELS  # of one pair there is nothing to sum up
+            several = math.prod(found.kernel[:3]) > PAIR_CHANNELS  # with a single pair there is nothing to add up
             return Pairs(unit=self._unit) if several and found.kernel[2] % PAIR_CHANNELS == 0 else FLOATS
         if channels == 1:
             return FLOATS
@@ -122,7 +122,7 @@ class Lowering:
         return replace(self._rows, arithmetic=arithmetic)
 
     def _winograd_of(self, found: Convolution, arithmetic: Arithmetic) -> winograd.Tiling | None:
-        """None where a direct convolution with the arithmetic is faster."""
+        """None if a direct convolution with this arithmetic is faster."""
         if found.weights is None or found.kernel[:2] != (winograd.KERNEL, winograd.KERNEL):
             return None
         return winograd.choose(found.image, found.kernel[3], found.window, self._rows, arithmetic.depth)
@@ -162,7 +162,7 @@ class Lowering:
 
     def _geometry_of(self, x: Any, weights: Any, window: Window, rows: Rows) -> Geometry | None:
         shape, kernel = ([int(dim) for dim in value.ty.shape] for value in (x, weights))
-        kernel = kernel[-4:]  # of one group, where weights are apart by them
+        kernel = kernel[-4:]  # of one group, if weights are stored by group
         if is_pointwise(kernel, window):
             return None
         geometry = Geometry.of(shape, kernel, window, rows)
@@ -195,7 +195,7 @@ class Lowering:
         return relax.call_tir(function, relax.Tuple([x]), call.ty)
 
     def _widened(self, builder: Any, weights: Any, arithmetic: Arithmetic) -> Any:
-        """Weights encoded by the arithmetic, padded with columns of zeros where that gives better tiles."""
+        """Weights as the arithmetic reads them, padded with columns of zeros if that gives better tiles."""
         own = int(weights.ty.shape[-1])
         columns = self._rows_of(arithmetic).columns(own)
         known = constant_of(weights, builder)
@@ -210,7 +210,7 @@ class Lowering:
 
 
 def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) -> Any:
-    """The input of a convolution as images, encoded by the arithmetic."""
+    """The input of a convolution as images, as the arithmetic reads them."""
     if found.depth is not None:
         x = builder.emit_te(found.images, x, primfunc_name_hint="volumes")
     x = as_stored(builder, x, arithmetic)
@@ -220,7 +220,7 @@ def _images(builder: Any, x: Any, found: Convolution, arithmetic: Arithmetic) ->
 
 
 def _winograd(builder: Any, x: Any, weights: Any, found: Convolution, tiling: winograd.Tiling) -> Any:
-    """The convolution in one function, or in three."""
+    """The convolution as one function, or as one for each of the three steps."""
     window, out = found.window, found.out
     if tiling.block is not None:
         return builder.call_te(

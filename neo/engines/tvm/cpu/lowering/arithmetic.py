@@ -1,4 +1,4 @@
-"""How a reduction multiplies: float32 by float32, or with inputs in bfloat16.
+"""How a reduction multiplies: in float32 or bfloat16.
 
 Loop nests are written once, with the arithmetic as a parameter.
 """
@@ -19,9 +19,9 @@ from neo.engines.tvm.cpu.units import bfloat16
 
 Scalar = Any
 
-# the most channels of a pixel that are one number
+# a pixel with at most so many channels is read as one integer
 MOST_CHANNELS = 4
-# how many channels one step takes where two are multiplied at a time
+# channels in one step of a reduction that multiplies pairs
 PAIR_CHANNELS = 2
 
 
@@ -31,27 +31,27 @@ class Arithmetic:
 
     #: channels of the input that one step of the reduction takes
     depth: int = 1
-    #: dtype that the input is stored in
+    #: dtype of the input
     input: str = "float32"
-    #: the product is meant for tiles of AMX
+    #: computed in AMX tiles
     tiles: bool = False
 
     def product(self, read: Callable[[Scalar], Scalar], step: Scalar, weight: Scalar) -> Scalar:
-        """read: channel -> the input's value. weight: the weight of this step. -> float32"""
+        """The term that one step adds. read: channel -> value of the input. weight: of this step. -> float32"""
         return read(step) * weight
 
     def weights(self, array: NDArray[np.float32]) -> NDArray[Any]:
-        """[..., channels, columns] -> [..., steps, columns], as ``product`` wants them."""
+        """[..., channels, columns] -> [..., steps, columns], as ``product`` reads them."""
         return array
 
     def encode(self, x: te.Tensor) -> te.Tensor:
-        """An input in float32 as ``product`` reads it."""
+        """float32 input -> input as ``product`` reads it."""
         return x
 
 
 @dataclass(frozen=True, slots=True)
 class Halves(Arithmetic):
-    """Inputs in bfloat16, weights in float32: half the memory traffic of inputs that are read for few outputs."""
+    """Inputs in bfloat16, weights in float32. Halves the memory traffic of inputs that contribute to few outputs."""
 
     input: str = bfloat16.STORAGE
 
@@ -64,7 +64,7 @@ class Halves(Arithmetic):
 
 @dataclass(frozen=True, slots=True)
 class Pairs(Arithmetic):
-    """Inputs and weights in bfloat16, two channels at a time, sums in float32."""
+    """Inputs and weights in bfloat16, two channels in a step, sums in float32."""
 
     depth: int = PAIR_CHANNELS
     input: str = bfloat16.STORAGE
@@ -84,8 +84,8 @@ class Pairs(Arithmetic):
 
 @dataclass(frozen=True, slots=True)
 class Pixels(Pairs):
-    """As pairs, the three or four channels of a pixel in one number: an image is rearranged a vector of pixels at a
-    time.
+    """Pairs, with the three or four channels of a pixel in one integer, so that an image is rearranged one vector of
+    pixels at a time.
     """
 
     input: str = "uint64"
@@ -109,7 +109,7 @@ FLOATS = Arithmetic()
 
 
 def encode(x: te.Tensor, depth: int = 1) -> te.Tensor:
-    """float32 -> bfloat16, with zeros behind the last channel up to a multiple of depth."""
+    """float32 -> bfloat16, with the channels padded with zeros to a multiple of depth."""
     *lead, channels = (int(dim) for dim in x.shape)
     whole = -(-channels // depth) * depth
 
@@ -126,5 +126,5 @@ def decode(x: te.Tensor) -> te.Tensor:
 
 
 def zero(x: te.Tensor) -> Scalar:
-    """Of the tensor's dtype; all its bits are zero in either."""
+    """Zero of the tensor's dtype; that of bfloat16 has only zero bits too."""
     return tirx.const(0, x.dtype)

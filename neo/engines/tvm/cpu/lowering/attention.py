@@ -1,8 +1,8 @@
-"""softmax(q kT) v as one function, a tile of rows at a time: the matrix of scores, with a row for every query and a
-column for every key, is never in memory as a whole.
+"""Attention, softmax(q k^T) v, as one function that computes a tile of rows at a time. The matrix of scores, with a row
+for every query and a column for every key, is never in memory as a whole.
 
-Computing it by tiles is the idea of Dao et al., "FlashAttention", 2022; here a tile has whole rows, so that the softmax
-needs no corrections. ``attention_fusion.py`` finds attention in a graph, ``attention_operands.py`` calls the function.
+The tiling is that of Dao et al., "FlashAttention", 2022, but tiles have whole rows, so the softmax needs no rescaling.
+``attention_fusion.py`` finds attention in a graph, ``attention_operands.py`` calls the function.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.expressions import shape_of
 from neo.engines.tvm.ir.indices import before_transpose
 
-# names of the blocks that its schedules look for; all others are inlined into these
+# names of the blocks that the schedules look for; all others are inlined into these
 BLOCKS = SCORES, BIASED, LARGEST, POWERS, TOTAL, VALUES = tuple(
     f"attention_{name}" for name in ("scores", "biased", "largest", "powers", "total", "values")
 )
-# exp of less is subnormal in float32, and slow to multiply with
+# exp of smaller numbers is subnormal in float32, and slow to multiply with: it is set to 0
 _LEAST_EXPONENT = -87.0
 
-# what may be done to the scores before the softmax
+# operators that may be applied to the scores before the softmax
 UPDATES: dict[str, Callable[[Any, Any], Any]] = {
     "relax.add": lambda a, b: a + b,
     "relax.subtract": lambda a, b: a - b,
@@ -41,10 +41,10 @@ UPDATES: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """factor * base, its dimensions in another order."""
+    """factor * transpose(base, axes): scaling and transposition happen when elements are read."""
 
     base: relax.Expr
-    #: which dimension of the base each of the operand's is
+    #: as numpy's transpose takes them
     axes: tuple[int, ...]
     factor: float = 1.0
 
@@ -54,23 +54,23 @@ class Operand:
         return tuple(sizes[axis] for axis in self.axes)
 
     def at(self, base: te.Tensor, index: Sequence[Any]) -> Any:
-        """base: the tensor that ``base`` stands for."""
+        """The element at this index, not scaled. base: the tensor of ``self.base``."""
         return base(*before_transpose(index, self.axes))
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreUpdate:
-    """Between the first product and the softmax: scores <- scores operator operand."""
+    """scores <- scores operator operand, between the first product and the softmax."""
 
     #: a key of UPDATES
     operator: str
-    #: of a shape that broadcasts to the scores'
+    #: its shape broadcasts to the shape of the scores
     operand: relax.Expr
 
 
 @dataclass(frozen=True, slots=True)
 class Extents:
-    """Sizes as they are computed: rounded up, so that tiles and vectors divide them."""
+    """Sizes as computed: rounded up to whole tiles and vectors."""
 
     #: rows of the scores
     queries: int
@@ -78,12 +78,14 @@ class Extents:
     keys: int
     #: columns of v
     width: int
-    #: of the second product's reduction
+    #: steps of the second product's reduction
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
+    """S queries, T keys and values; D and E are the channels of keys and of values."""
+
     #: [..., S, D]
     q: Operand
     #: [..., D, T]
@@ -91,15 +93,15 @@ class Attention:
     #: [..., T, E]
     v: Operand
     updates: tuple[ScoreUpdate, ...]
-    #: which dimension of [..., S, E] each of the output's is
+    #: transposition of [..., S, E] to the output, as numpy's transpose takes it
     order: tuple[int, ...]
 
     def fits(self, rows: Rows) -> bool:
-        """Are the vectors of a row of v full, or nearly? Otherwise two products and a softmax are faster."""
+        """Do the channels of v fill more than half of their vectors? Else two products and a softmax are faster."""
         return 2 * self.v.shape[-1] > whole_vectors(self.v, rows) and self.q.shape[-2] > 1
 
     def reads_values(self, width: int, arithmetic: Arithmetic) -> bool:
-        """Is v read as it lies in memory?"""
+        """Is v read in place, without a copy?"""
         return arithmetic == FLOATS and width == self.v.shape[-1]
 
     def permuted(self, axes: Sequence[int]) -> Attention:
@@ -114,8 +116,9 @@ class Attention:
         extents: Extents,
         arithmetic: Arithmetic,
     ) -> te.Tensor:
-        """q: its base, encoded by the arithmetic. k: [..., D, extents.keys], as weights of the arithmetic. v: likewise,
-        [..., T, extents.width], or its base where ``reads_values``. operands: of the updates that are not by a number.
+        """q: base of the operand, as the arithmetic reads inputs. k: [..., D, extents.keys], as the arithmetic reads
+        weights. v: likewise [..., T, extents.width], or the operand's base if ``reads_values``. operands: those of the
+        updates that are not constant numbers.
         """
         *lead, queries, depth = self.q.shape
         keys = self.v.shape[-2]
@@ -183,12 +186,12 @@ class Attention:
 
 
 def whole_vectors(v: Operand, rows: Rows) -> int:
-    """The columns of v, rounded up to whole vectors."""
+    """Channels of v, rounded up to whole vectors."""
     return -(-v.shape[-1] // rows.lanes) * rows.lanes
 
 
 def _broadcast(operand: Any, index: Sequence[Any]) -> Any:
-    """operand: a tensor, or a number."""
+    """The element for this index into the scores. operand: a tensor that broadcasts to them, or a number."""
     if isinstance(operand, float):
         return tirx.const(operand, FLOAT)
     sizes = [int(dim) for dim in operand.shape]
@@ -197,6 +200,6 @@ def _broadcast(operand: Any, index: Sequence[Any]) -> Any:
 
 
 def scalar_of(value: Any) -> float | None:
-    """A number that is known now."""
+    """The number if the value is a constant scalar."""
     array = constant_of(value)
     return float(array.reshape(())) if array is not None and array.size == 1 else None

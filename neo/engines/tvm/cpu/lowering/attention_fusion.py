@@ -1,4 +1,4 @@
-"""Attention in a Relax graph: softmax between two products, found by its pattern and put into one call."""
+"""Finds attention in a Relax graph, a softmax between two matrix products, and fuses it to one call."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from neo.engines.tvm.ir.indices import axes_of
 
 _COMMUTES = ("relax.add", "relax.multiply")
 
-# what a variable is bound to; other expressions as they are
+# variable -> expression that it is bound to; other expressions -> themselves
 Lookup = Callable[[Any], Any]
 
 
 def fuse_attention(module: tvm.IRModule, rows: Rows) -> tvm.IRModule:
-    """Every attention in ``main`` -> one call, and those that lay its operands out."""
+    """Replaces every attention in ``main`` by one call, preceded by calls that lay out its operands."""
     main = module.get_global_var("main")
     fuser = _Fuser(module, rows)
     fuser.builder_.update_func(main, fuser.visit_expr(module[main]))
@@ -58,7 +58,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
 
 
 def attention_of(product: relax.Call, lookup: Lookup) -> Attention | None:
-    """None if the product is not the second of an attention in float32, of fixed shapes."""
+    """The attention of which this is the second product. None if it is none, or not float32 with fixed shapes."""
     softmax = lookup(product.args[0])
     if name_of(softmax) != "nn.softmax" or not _is_fixed(product, softmax):
         return None
@@ -82,7 +82,7 @@ def _is_sound(attention: Attention) -> bool:
 
 
 def _first_product(scores: Any, lookup: Lookup) -> tuple[relax.Call, tuple[ScoreUpdate, ...]] | None:
-    """-> (the product, what is done to it before the softmax)."""
+    """-> (first product, updates of the scores before the softmax)."""
     shape, updates = shape_of(scores), []
     call = lookup(scores)
     while name_of(call) != "matmul":
@@ -113,14 +113,14 @@ def _operand(value: Any, lookup: Lookup) -> Operand:
 
 
 def _factor(call: Any) -> float | None:
-    """By which the call multiplies its first argument."""
+    """The number by which the call multiplies its first argument; None if it does something else."""
     if name_of(call) != "multiply" or not _has_shape(call.args[0], shape_of(call)):
         return None
     return scalar_of(call.args[1])
 
 
 def _is_fixed(*values: Any) -> bool:
-    """Float32 of fixed shapes?"""
+    """Are they float32 with fixed shapes?"""
     return all(
         str(value.ty.dtype) == FLOAT and all(isinstance(dim, tirx.IntImm) for dim in value.ty.shape) for value in values
     )

@@ -1,4 +1,4 @@
-"""The operands of an attention as its arithmetic wants them, and the call of its function."""
+"""Lays out the operands of an attention for its arithmetic, and calls its function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neo.engines.tvm.tvm_private import FUSION_PATTERN, TAKES_EPILOGUE
 
 
 def call_attention(builder: Any, attention: Attention, rows: Rows) -> relax.Call:
-    """-> the call, not emitted yet; what lays out its operands is emitted."""
+    """-> the call, which is not emitted yet; calls that lay out its operands are emitted."""
     if attention.q.shape[-1] % rows.arithmetic.depth:
         return call_attention(builder, attention, replace(rows, arithmetic=FLOATS))
     if _pays_in_tiles(attention, rows):
@@ -49,7 +49,7 @@ def _extents(attention: Attention, rows: Rows) -> Extents:
     queries, keys, depth = attention.q.shape[-2], attention.v.shape[-2], rows.arithmetic.depth
     width = whole_vectors(attention.v, rows)
     tall = rows.round_up(queries, width)
-    if rows.arithmetic.tiles:  # scores are columns of one product, and channels of the other
+    if rows.arithmetic.tiles:  # keys are columns of the first product and channels of the second
         step = depth * TILE_PAIRS
         wide = -(-keys // step) * step
         return Extents(tall, wide, width, wide // depth)
@@ -59,11 +59,11 @@ def _extents(attention: Attention, rows: Rows) -> Extents:
 
 
 def _pays_in_tiles(attention: Attention, rows: Rows) -> bool:
-    """Has the processor AMX, and is it faster?"""
+    """Does the processor have AMX, and is it faster?"""
     *lead, queries, depth = attention.q.shape
     if not isinstance(rows.arithmetic, Pairs) or not rows.arithmetic.unit.tiles:
         return False
-    if attention.q.axes[-1] != len(attention.q.axes) - 1:  # channels are no neighbours in memory
+    if attention.q.axes[-1] != len(attention.q.axes) - 1:  # channels are not contiguous in memory
         return False
     keys = attention.v.shape[-2]
     scores = Product(math.prod(lead), queries, whole_tiles(keys), 1, depth // PAIR_CHANNELS)
@@ -71,7 +71,7 @@ def _pays_in_tiles(attention: Attention, rows: Rows) -> bool:
 
 
 def _widened(builder: Any, update: ScoreUpdate, keys: int, wide: int) -> relax.Expr:
-    """The operand with rows as wide as those of the scores."""
+    """The operand, padded to the width of the scores."""
     shape = shape_of(update.operand)
     if wide == keys or not shape or shape[-1] == 1:
         return update.operand
@@ -79,7 +79,9 @@ def _widened(builder: Any, update: ScoreUpdate, keys: int, wide: int) -> relax.E
 
 
 def _stored(builder: Any, operand: Operand) -> Operand:
-    """The operand in bfloat16, rounded in front of a reshape: it then fuses with what computes it."""
+    """The operand in bfloat16. It is rounded before a reshape, so that rounding fuses with the function that
+    computes it.
+    """
     bound: Any = builder.lookup_binding(operand.base) if isinstance(operand.base, relax.Var) else None
     origin = bound.args[0] if name_of(bound) == "reshape" else operand.base
     half = builder.emit_te(encode, origin, primfunc_name_hint="encode")
@@ -89,11 +91,11 @@ def _stored(builder: Any, operand: Operand) -> Operand:
 
 
 def _keys(builder: Any, k: Operand, rows: Rows, wide: int) -> relax.Var:
-    """[..., D, wide], as weights of the arithmetic; columns behind the keys' own are never used."""
+    """[..., D, wide], as the arithmetic reads weights; the contents of the extra columns are never used."""
     *shape, last = shape_of(k.base)
     depth = rows.arithmetic.depth
     spec = Transpose((*shape, last // depth), k.axes, wide, pairs=depth > 1)
-    # pairs are neighbours only in the dimension that is turned
+    # the transpose can make pairs of its last input dimension only
     if not spec.fits(rows.lanes) or (depth > 1 and k.axes[-2] != len(shape)):
         return builder.emit_te(
             lambda base: matmul.widened(_laid_out(k, base, depth), wide), k.base, primfunc_name_hint="keys"
@@ -105,7 +107,7 @@ def _keys(builder: Any, k: Operand, rows: Rows, wide: int) -> relax.Var:
 
 
 def _values(builder: Any, v: Operand, arithmetic: Arithmetic, extents: Extents) -> relax.Var:
-    """[..., extents.steps, extents.width], as weights of the arithmetic, padded with zeros."""
+    """[..., extents.steps, extents.width], as the arithmetic reads weights, padded with zeros."""
 
     def values(base: te.Tensor) -> te.Tensor:
         laid_out = matmul.widened(_laid_out(v, base, arithmetic.depth), extents.width)
@@ -122,7 +124,7 @@ def _values(builder: Any, v: Operand, arithmetic: Arithmetic, extents: Extents) 
 
 
 def _laid_out(operand: Operand, base: te.Tensor, depth: int) -> te.Tensor:
-    """The operand without its factor. depth: rows that become one number, the last one padded with zeros."""
+    """The transposed operand, without its factor. depth: 2 packs pairs of rows, the last one padded with zeros."""
     *lead, rows, columns = operand.shape
 
     def element(*at: tirx.Var) -> Any:

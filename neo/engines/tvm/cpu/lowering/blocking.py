@@ -1,9 +1,9 @@
-"""In which pieces a processor computes a recurrence.
+"""Blocking of a recurrence: register tiles and threads.
 
-Per step a recurrence is a product of the hidden states, (batch, units), with the recurrent weights, and the gates. The
-product is cut like any other into register tiles: some rows of the batch x LANES units of some gates. Many rows use a
-weight that was loaded once; one row alone has too few independent sums to keep the multipliers busy, so its sums are
-split over the steps of the reduction instead.
+Each time step multiplies the hidden states, (batch, units), by the recurrent weights and applies the gates. The product
+is cut into register tiles: some rows of the batch x LANES units of some gates. With many rows, each loaded weight is
+used many times. A single row has too few independent sums to hide the latency of multiply-adds, so each sum is split
+over the steps of the reduction.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from neo.engines.tvm.ir.recurrence import LANES, Recurrence
 
 
 class Spread(Enum):
-    """What threads share. TILES: of all directions; they never wait for each other. BLOCKS: the units of every step, at
-    whose end they do.
-    """
+    """What is divided between threads."""
 
     NOTHING = "nothing"
+    #: tiles of rows of all directions; threads never wait for each other
     TILES = "tiles"
+    #: blocks of units; threads meet at a barrier after every time step
     BLOCKS = "blocks"
 
 
@@ -31,23 +31,22 @@ class Spread(Enum):
 class Blocking:
     """The register tiles of a recurrence."""
 
-    #: of each group: how many are summed at a time
+    #: for each group: gates in one tile
     gates: tuple[int, ...]
-    #: that the batch's rows are cut into
+    #: into how many tiles the rows of the batch are cut
     tiles: int
-    #: what threads share
     spread: Spread
-    #: of LANES units
+    #: vectors in LANES units
     vectors: int
 
     def heights(self, batch: int) -> tuple[tuple[int, int], ...]:
-        """((rows of a tile, how many tiles), ...): the first tiles have a row more than the others."""
+        """((rows of a tile, number of such tiles), ...): the first tiles may have one row more than the others."""
         rows, more = divmod(batch, self.tiles)
         found = ((rows + 1, more), (rows, self.tiles - more))
         return tuple((height, count) for height, count in found if count)
 
     def splits(self, rows: int, gates: int) -> int:
-        """So many sums for each output, every one over its share of the steps."""
+        """Into how many partial sums each output is split, so that there are enough independent multiply-adds."""
         return max(1, BUSY // (rows * gates * self.vectors))
 
 
@@ -56,7 +55,7 @@ def choose_blocking(spec: Recurrence, target: Target) -> Blocking:
     choices = [_tile(spec.batch, gates, vectors, target.cpu.operand_registers) for gates in spec.groups]
     tiles = -(-spec.batch // min(rows for rows, _ in choices))
     spread = _spread(spec, target, tiles)
-    # threads to a direction
+    # threads for each direction
     threads = max(1, target.cpu.cores // spec.directions)
     if spread is Spread.TILES and tiles >= threads:
         tiles = min(spec.batch, -(-tiles // threads) * threads)
@@ -64,7 +63,7 @@ def choose_blocking(spec: Recurrence, target: Target) -> Blocking:
 
 
 def _tile(rows: int, gates: int, vectors: int, registers: int) -> tuple[int, int]:
-    """(most rows of a tile, gates at a time): the cheapest that fits the registers."""
+    """(most rows, gates) of the cheapest tile that fits the registers."""
 
     def cost(choice: tuple[int, int]) -> float:
         most, at_a_time = choice
@@ -81,13 +80,13 @@ def _tile(rows: int, gates: int, vectors: int, registers: int) -> tuple[int, int
 
 
 def _fits(rows: int, vectors: int, registers: int) -> bool:
-    """Weights are kept for the rows after the first."""
+    """Do accumulators and weights fit? Weights stay in registers if several rows use them."""
     return rows * vectors + (vectors if rows > 1 else 1) < registers
 
 
 def _spread(spec: Recurrence, target: Target, tiles: int) -> Spread:
-    """Tiles are not made lower for the threads' sake: more of them would read the weights more often than they gain,
-    and on one thread they are a loss.
+    """Tiles keep their height even if there are fewer of them than threads: more tiles would read the weights more
+    often, which costs more than it gains, and is a pure loss on one thread.
     """
     if target.cpu.cores == 1 or spec.step_work * spec.steps < PARALLEL_WORK:
         return Spread.NOTHING

@@ -1,6 +1,6 @@
-"""What LSTM, GRU and RNN make of the sums of their gates.
+"""Loops of LSTM, GRU and RNN cells: what they compute from the sums of their gates.
 
-Source of the cells: https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html and onnx__RNN.html.
+Source of the formulas: https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html and onnx__RNN.html.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from neo.engines.tvm.ir.activations import clamp, number
 from neo.engines.tvm.ir.extremes import Scalar
 from neo.engines.tvm.ir.recurrence import FLOAT, GATES, LANES, Recurrence
 
-# (gate, lane) -> its sum
+# (gate, lane) -> sum
 Sums = Callable[[int, Any], Scalar]
 
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """Where the loops are, as TensorIR expressions."""
+    """Loop indices, as TensorIR expressions."""
 
-    #: steps that were done
+    #: number of completed time steps
     count: Any
-    #: which one of the sequence it is
+    #: position in the sequence; the reverse direction counts down
     step: Any
     direction: Any
     block: Any
@@ -40,26 +40,26 @@ class Iteration:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """A product of the state and what is made of its sums."""
+class GateProduct:
+    """A product of the state and the recurrent weights of one group of gates, and what follows it."""
 
-    #: of gates that are summed
+    #: index of the group, see ``Recurrence.groups``
     group: int
-    #: how many the group has
+    #: number of gates in the group
     gates: int
-    #: (iteration, unit) -> what the weights are multiplied with
+    #: (iteration, unit) -> element of the state that the weights are multiplied by
     source: Callable[[Iteration, Any], Scalar]
-    #: makes of the sums of one row what the next phase, or the next step, reads
+    #: computes from the sums of one row what the next product, or the next time step, reads
     finish: Callable[[Iteration, Sums], None]
 
 
 class Cell:
-    """Emits one kind of cell. phases: what runs, one after the other over all units, in each step."""
+    """Emits one kind of cell. products: run in each time step, one after the other, each over all units."""
 
     def __init__(self, spec: Recurrence, blocking: Blocking) -> None:
         self.spec = spec
         self.blocking = blocking
-        self.phases: tuple[Phase, ...] = (Phase(0, GATES[spec.cell], self._old, self._advance),)
+        self.products: tuple[GateProduct, ...] = (GateProduct(0, GATES[spec.cell], self._old, self._advance),)
 
     def declare(self) -> None:
         spec = self.spec
@@ -76,11 +76,11 @@ class Cell:
         self.states = [_argument("state", shape) for shape in states]
 
     def allocate(self) -> None:
-        """Scratch memory. The hidden state is there twice: while one is read the other is written."""
+        """Scratch memory. The hidden state is double-buffered: a step reads one copy and writes the other."""
         self._hidden = T.sblock_alloc_buffer((2, *self.spec.state_shape), FLOAT)
 
     def begin(self) -> None:
-        """What is there before the first step."""
+        """Initialise the states before the first step."""
         self._copy(self.start[0], self._hidden, into=(0,))
         for start, state in zip(self.start[1:], self.states[1:], strict=True):
             self._copy(start, state)
@@ -89,14 +89,14 @@ class Cell:
         self._copy(self._hidden, self.states[0], out_of=(self.spec.steps % 2,))
 
     def _copy(self, source: Any, to: Any, out_of: tuple[int, ...] = (), into: tuple[int, ...] = ()) -> None:
-        """A state. out_of, into: indices before the state's own."""
+        """Copy a state. out_of, into: leading indices, in front of those of the state."""
         spec = self.spec
         with T.grid(spec.directions, spec.batch, spec.blocks) as (direction, row, block), lanes() as lane:
             at = (direction, row, block * LANES + lane)
             T.buffer_store(to, source[out_of + at], [*into, *at])
 
     def _declare_bias(self) -> None:
-        """For the cell that has one of its own."""
+        """Declare the parameter ``state_bias``, for cells that have one."""
 
     def _advance(self, at: Iteration, sums: Sums) -> None:
         raise NotImplementedError
@@ -110,13 +110,13 @@ class Cell:
         return self.spec.activations[index](clipped)
 
     def _given(self, at: Iteration, gate: int, lane: Any) -> Scalar:
-        """What inputs and biases contribute to a gate."""
+        """The contribution of inputs and biases to a gate."""
         spec = self.spec
         column = (at.direction * GATES[spec.cell] + gate) * spec.width + at.unit(lane)
         return self._gates[at.step * spec.batch + at.row, column]
 
     def _emit(self, at: Iteration, value: Callable[[Any], Scalar]) -> None:
-        """The new hidden state."""
+        """Store the new hidden state. value: lane -> element."""
         with lanes() as lane:
             T.buffer_store(self.y, value(lane), [at.step, at.direction, at.row, at.unit(lane)])
         with lanes() as lane:
@@ -140,7 +140,7 @@ class _Lstm(Cell):
         with lanes() as lane:
             index = [at.direction, at.row, at.unit(lane)]
             T.buffer_store(cell, gate(2, lane) * cell[tuple(index)] + gate(0, lane) * gate(3, lane), index)
-        # the cell's state is not clipped on its way out
+        # ONNX does not clip the cell state before its activation
         out = self.spec.activations[2]
         self._emit(at, lambda lane: gate(1, lane) * out(cell[at.direction, at.row, at.unit(lane)]))
 
@@ -151,7 +151,10 @@ class _Gru(Cell):
     def __init__(self, spec: Recurrence, blocking: Blocking) -> None:
         super().__init__(spec, blocking)
         if spec.reset_first:
-            self.phases = (Phase(0, 2, self._old, self._reset), Phase(1, 1, self._kept_state, self._advance_reset))
+            self.products = (
+                GateProduct(0, 2, self._old, self._reset),
+                GateProduct(1, 1, self._kept_state, self._advance_reset),
+            )
 
     def _declare_bias(self) -> None:
         if not self.spec.reset_first:

@@ -1,4 +1,4 @@
-"""Convolution in channels-last layout (NHWC data, HWIO weights) as a loop nest that tiles well."""
+"""Direct convolution in channels-last layout (NHWC data, HWIO weights), as implicit GEMM with sizes that tile well."""
 
 from __future__ import annotations
 
@@ -17,56 +17,58 @@ from neo.engines.tvm.cpu.lowering.tiled import Sliding
 from neo.engines.tvm.cpu.lowering.window import Window
 from neo.engines.tvm.ir.patterns import STRIDE
 
-# where a tensor has its images, rows, columns and channels
+# positions of the dimensions images, rows, columns and channels
 Order = tuple[int, int, int, int]
 CHANNELS_LAST: Order = (0, 1, 2, 3)
 CHANNELS_FIRST: Order = (0, 2, 3, 1)
-# share of the rows that are read and zero, from which on it is faster to ask: to ask keeps weights from being fetched
-# ahead, which cost more than it gave with a tenth
+# rows of zeros are skipped if at least this share of the rows that are read is zero. The condition prevents prefetching
+# of weights: with a tenth of the rows it cost more than it saved
 WORTH_ASKING = 0.2
-# dimensions of weights that are there for every group
+# rank of weights that are stored by group
 GROUPED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Where an image, its zeros and the outputs lie; sizes as (height, width)."""
+    """Sizes and positions of the input, its padding and the output; pairs are (height, width)."""
 
     #: of the input's dimensions
     order: Order
     images: int
-    #: of the input
+    #: of the input without padding
     size: tuple[int, int]
-    #: rows above and columns on the left that are zero
+    #: padding above and on the left
     begin: tuple[int, int]
-    #: of the input with its zeros
+    #: of the input with padding
     padded: tuple[int, int]
+    #: of the output
     out: tuple[int, int]
-    #: columns of the output that are computed
+    #: columns of the output that are computed; may be more than the output has
     wide: int
     depthwise: bool
-    #: columns of the input from one of the output to the next
+    #: horizontal stride
     along: int
-    #: columns on the left that are not read
+    #: extra columns of padding on the left, which are not read
     shift: int = 0
-    #: with a stride the padded input is [N, H, phases, W / phases, C]: what a tile of outputs reads are neighbours
+    #: more than 1 for a horizontal stride: the padded input is [N, H, phases, W / phases, C], so that neighbouring
+    #: outputs read neighbouring inputs
     phases: int = 1
 
     @property
     def has_zeros(self) -> bool:
-        """With a stride, no window may reach the padding."""
+        """Is there padding that windows reach? With a stride, they may end before it."""
         return self.padded != self.size
 
     def attrs(self, window: Window, kernel_height: int) -> dict[str, Any]:
-        """For te.compute: which rows are zero, if many are; of a depthwise convolution, its stride."""
+        """Attributes for te.compute: the rows of zeros, if there are many; the stride of a depthwise convolution."""
         if self.depthwise:
             return {STRIDE: self.along}
         rows = ImageRows(self.begin[0], self.size[0], window.strides[0], window.dilation[0])
         return {} if rows.share(kernel_height, self.out[0]) < WORTH_ASKING else rows.attrs()
 
     def aligned(self, lanes: int) -> Geometry:
-        """With so many more zeros on both sides that every vector of a row is all zeros or has none of them, as far as
-        the input's width is a number of whole vectors.
+        """With more padding on both sides, so that every vector of a row is either padding or image, provided that the
+        width of the image is a whole number of vectors.
         """
         (_, left), (_, width) = self.begin, self.size
         begin = -(-left // lanes) * lanes
@@ -75,18 +77,20 @@ class Geometry:
         return replace(self, begin=(self.begin[0], begin), padded=padded, shift=begin - left, phases=1)
 
     def place(self, n: Any, y: Any, column: Any, reach: Any) -> list[Any]:
-        """Where the padded input has a pixel. column: of the output. reach: from the leftmost pixel that it reads."""
+        """Indices of a pixel in the padded input. y: its row. column: of the output. reach: offset of the pixel from
+        the leftmost one that this column reads.
+        """
         if self.phases > 1:
             return [n, y, reach % self.phases, column + reach // self.phases]
         return [n, y, column * self.along + reach + self.shift]
 
     def ordered(self, *at: Any) -> list[Any]:
-        """Indices of a value, of which the channel is the last, in the order in which the padded input has them."""
+        """Indices with the channel last -> in the order of the padded input's dimensions."""
         return list(at) if self.phases > 1 else _ordered(self.order, *at)
 
     @classmethod
     def of(cls, shape: Sequence[int], weights: Sequence[int], window: Window, rows: Rows) -> Geometry:
-        """shape: of the input. weights: their shape, [KH, KW, steps, O]."""
+        """shape: of the input. weights: shape of the weights, [KH, KW, steps, O]."""
         order = CHANNELS_FIRST if window.channels_first else CHANNELS_LAST
         images, height, width, _ = (shape[axis] for axis in order)
         top, left, bottom, right = window.padding
@@ -96,7 +100,7 @@ class Geometry:
         *_, steps, filters = weights
         depthwise = window.groups > 1 and steps == 1
         wide = rows.round_up_strips(out[1], filters, along) if depthwise else rows.round_up(out[1], filters)
-        if any(window.padding):  # else it is cheaper to read the last column again than to copy the image
+        if any(window.padding):  # without padding, reading the last column again is cheaper than copying the image
             right = max(0, (wide - 1) * along + reach_x + 1 - width - left)
         padded = height + top + bottom, width + left + right
         is_copied = padded != (height, width) and not depthwise and not window.channels_first
@@ -107,14 +111,12 @@ class Geometry:
 def convolution(
     x: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, geometry: Geometry | None, *, filters: int
 ) -> te.Tensor:
-    """x: [N, H, W, C], with the zeros around it that ``pad`` gives it, but for a depthwise convolution. weights: [KH,
-    KW, C / groups, O], as the arithmetic wants both. -> [N, H', W', filters] float32.
+    """x: [N, H, W, C], padded by ``pad`` unless the convolution is depthwise. weights: [KH, KW, C / groups, O], or of
+    several groups as ``by_group`` returns them. Both as the arithmetic reads them. -> [N, H', W', filters] float32.
 
-    weights of several groups may be as ``by_group`` has them too.
-
-    geometry: None for a pointwise convolution. filters: O, or less if the weights are wider than they should be.
-    Every row of the output is computed a little wider than it is where that gives better tiles; what is too much is
-    left out again by a copy that fuses with the epilogue.
+    geometry: None for a pointwise convolution. filters: O, or less if the weights were padded with columns. Rows of the
+    output are computed a little wider if that gives better tiles. The result is cropped by a copy, which fuses with the
+    epilogue.
     """
     if geometry is None:
         return _pointwise(x, weights, filters, rows)
@@ -126,7 +128,7 @@ def convolution(
 
 
 def is_pointwise(kernel: Sequence[int], window: Window) -> bool:
-    """kernel: begins with its height and width."""
+    """Is the convolution a matrix product over pixels? kernel: its first elements are height and width."""
     still = window.strides == (1, 1) and not any(window.padding)
     return tuple(kernel[:2]) == (1, 1) and still and window.groups == 1 and not window.channels_first
 
@@ -193,7 +195,9 @@ def _spatial(
 
 
 def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, geometry: Geometry) -> te.Tensor:
-    """A convolution for every group by itself: only its own filters share its inputs, so vectors may be no wider."""
+    """One convolution for each group. Only filters of one group read the same inputs, so vectors are no wider than
+    it.
+    """
     groups, kernel_height, kernel_width, steps, filters = (int(dim) for dim in weights.shape)
     down, (spread_y, spread_x) = window.strides[0], window.dilation
     (height, width), wide = geometry.out, geometry.wide
@@ -225,10 +229,11 @@ def by_group(weights: NDArray[Any], groups: int) -> NDArray[Any]:
 
 
 def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor:
-    """X with the zeros around it.
+    """X padded with zeros.
 
-    by_mask: what is outside is read somewhere inside and then left out, which a vector unit does in passing. For a
-    convolution that reads every input for few outputs, where a copy of its own would cost as much as the work.
+    by_mask: instead of padding, indices are clamped to the image and the value is replaced by zero, which costs a
+    vector unit little. For convolutions that use each input for few outputs: a padded copy would cost as much as they
+    do.
     """
     order, (top, left) = geometry.order, geometry.begin
     images, height, width, channels = (int(x.shape[axis]) for axis in order)
@@ -239,7 +244,7 @@ def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor
         if not by_mask:
             return tirx.if_then_else(inside, x(*_ordered(order, n, y, x_, c)), zero(x))
         near = tirx.max(tirx.min(y, height - 1), 0), tirx.max(tirx.min(x_, width - 1), 0)
-        # likely: TVM would else conclude from the condition that nothing needs to be brought inside
+        # likely keeps TVM from removing the clamp because of the condition; but a Select reads x even where it is false
         return tirx.Select(tirx.likely(inside), x(*_ordered(order, n, *near, c)), zero(x))
 
     phases, (rows, columns) = geometry.phases, geometry.padded
@@ -251,5 +256,5 @@ def pad(x: te.Tensor, geometry: Geometry, *, by_mask: bool = False) -> te.Tensor
 
 
 def _ordered(order: Order, *nhwc: Any) -> list[Any]:
-    """Indices given as n, h, w, c in the order in which the tensor has them."""
+    """Values for n, h, w, c -> in the order of the tensor's dimensions."""
     return [nhwc[order.index(axis)] for axis in range(len(order))]

@@ -1,7 +1,8 @@
-"""What compares: the larger and the smaller of two, those of many and where they are, poolings, sign.
+"""Operators that compare: maximum and minimum, reductions to them, argmax and argmin, max poolings, sign.
 
-NaN stays NaN, and is where the largest and the smallest are, as in numpy and torch: TVM's own rules lose it, and begin
-at the smallest finite number, so that of nothing but -inf the largest is another number, and is nowhere.
+NaN propagates, and counts as the largest and the smallest element, as in numpy and torch. TVM's own rules lose NaN.
+They also start at the smallest finite number, so the maximum of a tensor of -inf is wrong and its index is out of
+range.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from neo.engines.tvm.tvm_private import tvm_lowers
 Binary = Callable[[Scalar, Scalar], Scalar]
 Legalize = Callable[[Any, relax.Call], Any]
 
-# behind every place
+# initial index of argmax and argmin; greater than any valid index
 _NOWHERE = np.iinfo(np.int64).max
 
 
@@ -30,7 +31,7 @@ def _is_float(value: Any) -> bool:
 
 
 def relu(x: te.Tensor) -> te.Tensor:
-    """X where it is above 0, else 0."""
+    """max(x, 0); NaN stays NaN."""
     return te.compute(x.shape, lambda *at: larger(x(*at), tirx.const(0, x.dtype)), name="relu")
 
 
@@ -39,7 +40,7 @@ def _relu(builder: Any, call: relax.Call) -> Any:
 
 
 def sign(x: te.Tensor) -> te.Tensor:
-    """-1, 1, or x itself where it is neither below nor above 0: a zero, or NaN."""
+    """-1 or 1, or x itself if it is zero or NaN."""
 
     def value(*at: tirx.Var) -> Scalar:
         here, (minus, zero, one) = x(*at), (tirx.const(number, x.dtype) for number in (-1, 0, 1))
@@ -55,7 +56,7 @@ def _sign(builder: Any, call: relax.Call) -> Any:
 
 
 def _binary(combine: Binary) -> Legalize:
-    """Of two tensors that broadcast. One number for all is written into the loop."""
+    """For two operands that broadcast. A constant scalar is written into the loop."""
 
     def legalize(builder: Any, call: relax.Call) -> Any:
         if not _is_float(call):
@@ -77,13 +78,13 @@ def _binary(combine: Binary) -> Legalize:
 
 
 def _number(argument: Any, builder: Any) -> Any:
-    """As an expression, if it is a scalar that is known."""
+    """A constant scalar as an expression; other arguments as they are."""
     known = constant_of(argument, builder)
     return argument if known is None or known.ndim else tirx.const(float(known), str(argument.ty.dtype))
 
 
 def _extreme(reducer: Any) -> Legalize:
-    """The largest or smallest along some axes."""
+    """Maximum or minimum along some axes."""
 
     def reduced(x: te.Tensor, axes: tuple[int, ...], shape: Sequence[Any]) -> te.Tensor:
         along = {axis: te.reduce_axis((0, x.shape[axis])) for axis in axes}
@@ -107,7 +108,7 @@ def _extreme(reducer: Any) -> Legalize:
 
 
 def _place_of_extreme(is_beyond: Callable[[Scalar, Scalar], Scalar], start: float) -> Legalize:
-    """Where the largest or smallest is along an axis: the first of several; if any is NaN, the first of these."""
+    """Argmax or argmin along an axis: the first of equal elements; if any is NaN, the first NaN."""
 
     def combine(a: Sequence[Scalar], b: Sequence[Scalar]) -> tuple[Scalar, Scalar]:
         (a_place, a_value), (b_place, b_value) = a, b
@@ -148,7 +149,7 @@ def _place_of_extreme(is_beyond: Callable[[Scalar, Scalar], Scalar], start: floa
 
 
 def max_pool(builder: Any, call: relax.Call) -> Any:
-    """Of lines, images and volumes, wherever their pixels are."""
+    """Max pooling of 1, 2 or 3 spatial dimensions, in any layout."""
     attrs, x = call.attrs, call.args[0]
     dims = [*x.ty.shape, *call.ty.shape]
     is_taken = attrs.layout == attrs.out_layout and all(isinstance(dim, tirx.IntImm) for dim in dims) and _is_float(x)
@@ -182,9 +183,8 @@ def max_pool(builder: Any, call: relax.Call) -> Any:
 
 
 def _of_itself(expression: Callable[[Scalar], Scalar]) -> Legalize:
-    """Of a tensor and itself: TVM takes x - x for 0 and x == x for true, also where x is NaN or infinite.
-
-    expression: what to compute of x instead.
+    """For a binary operator on a tensor and itself. TVM simplifies x - x to 0 and x == x to true, which is wrong for
+    NaN and infinities. expression: what to compute from x instead.
     """
 
     def legalize(builder: Any, call: relax.Call) -> Any:
@@ -200,7 +200,7 @@ def _of_itself(expression: Callable[[Scalar], Scalar]) -> Legalize:
 
 
 def _multiply(builder: Any, call: relax.Call) -> Any:
-    """TVM takes x * 0 for 0."""
+    """TVM simplifies x * 0 to 0, which is wrong for NaN and infinities."""
     shape, (x, factor) = [*call.ty.shape], call.args
     known = constant_of(factor, builder)
     if known is None:
@@ -223,7 +223,7 @@ def _is_number(x: Scalar) -> Scalar:
     return tirx.Not(tirx.isnan(x))
 
 
-# Relax operator -> how it is lowered
+# Relax operator -> its lowering rule
 EXTREMES: dict[str, Legalize] = {
     "relax.argmax": _place_of_extreme(lambda a, b: a > b, -math.inf),
     "relax.argmin": _place_of_extreme(lambda a, b: a < b, math.inf),

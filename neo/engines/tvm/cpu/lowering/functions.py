@@ -1,12 +1,11 @@
-"""How some Relax operators are lowered to loops: faster, or safer, than by TVM's own rules.
+"""Lowering rules for single operators that are faster, or safer, than TVM's own.
 
-exp, sigmoid, tanh, erf and softmax become polynomials and rational functions, which vectorise.
-
-LLVM turns a vector of ``exp`` into one call to the C library per element; a network full of swish spends most of its
-time there. These approximations are good to a few units in the last place of float32.
+exp, sigmoid, tanh, erf and softmax become polynomials and rational functions, which vectorise. LLVM would call the C
+library once for each element of a vector, and a network full of swish would spend most of its time there. The
+approximations are accurate to a few units in the last place of float32.
 Source: the Cephes library's expf and Eigen's ptanh and perf, as in TVM's ``topi`` fast functions.
 
-Indices that come from outside are clamped: TVM's own rule reads wherever they point.
+Indices that are inputs of the model are clamped: with TVM's own rule, an invalid index reads foreign memory.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from neo.engines.tvm.ir.patterns import CONCATENATION
 from neo.engines.tvm.tvm_private import FUSION_PATTERN, OPAQUE, tvm_lowers
 
 FLOAT = "float32"
-# elements of the shortest type in the widest register
+# elements of the narrowest type in the widest vector register
 WIDEST_VECTOR = 64
-# and of float32
+# elements of float32 in it
 WIDEST_ROW = 16
-# exponents that need no logarithm
+# exponents that a square root is enough for
 ROOTS = (0.5, -0.5)
 PRODUCTS = (1, 2, 3, 4, -1, -2)
 
@@ -49,7 +48,7 @@ def silu(x: te.Tensor) -> te.Tensor:
 
 
 def erf(x: te.Tensor) -> te.Tensor:
-    """As ``topi.fast_erf``, which makes a number of NaN."""
+    """Like ``topi.fast_erf``, but NaN stays NaN."""
     return te.compute(x.shape, lambda *at: activations.erf(x(*at)), name="erf")
 
 
@@ -80,7 +79,7 @@ def _softmax(builder: Any, call: relax.Call) -> Any:
 
 
 def softmax_of_odd_rows(x: te.Tensor) -> te.Tensor:
-    """Over the last axis. Rows of which no vector is a divisor are worked on with so many more columns that one is."""
+    """Softmax over the last axis. Rows are padded with columns to whole vectors if no vector length divides them."""
     *lead, columns = (int(dim) for dim in x.shape)
     wide = -(-columns // WIDEST_ROW) * WIDEST_ROW
     lowest = tirx.min_value(FLOAT)
@@ -104,8 +103,9 @@ def softmax_of_odd_rows(x: te.Tensor) -> te.Tensor:
 
 
 def concatenated(parts: list[te.Tensor], axis: int) -> te.Tensor:
-    """Along the axis. Where all parts are made of whole vectors, every vector comes from one of them: asked by the
-    vector's number instead of every element's, which part it is has one answer, and the compiler sees that.
+    """Concatenation along the axis. If all parts consist of whole vectors, the part is selected by the index of the
+    vector, not of the element: TVM then sees that the condition is the same for a whole vector, and vectorises the
+    copy.
     """
     sizes = [int(part.shape[axis]) for part in parts]
     ends = list(itertools.accumulate(sizes))
@@ -137,8 +137,8 @@ def _concat(builder: Any, call: relax.Call) -> Any:
 
 
 def reshaped(x: te.Tensor, shape: list[int]) -> te.Tensor:
-    """In another shape. Dimensions in front that stay are left alone, for what is found from one number for all of them
-    is not seen to be themselves.
+    """A reshape. Leading dimensions that do not change keep their indices: TVM cannot simplify them back if they are
+    computed from one flat index.
     """
     before = [int(size) for size in x.shape]
     same = next((i for i, sizes in enumerate(zip(before, shape, strict=False)) if sizes[0] != sizes[1]), None)
@@ -158,13 +158,13 @@ def _reshape(builder: Any, call: relax.Call) -> Any:
 
 
 def part(x: te.Tensor, axis: int, begin: int, end: int) -> te.Tensor:
-    """From begin to before end along the axis."""
+    """The slice [begin, end) along the axis."""
     shape = [*x.shape[:axis], end - begin, *x.shape[axis + 1 :]]
     return te.compute(shape, lambda *at: x(*at[:axis], at[axis] + begin, *at[axis + 1 :]), name="part")
 
 
 def _split(builder: Any, call: relax.Call) -> Any:
-    """Into slices, each a function of its own, that fuses with what reads it."""
+    """Slices, each a function of its own, so that it fuses with its readers."""
     x, axis = call.args[0], int(call.attrs.axis) % len(call.args[0].ty.shape)
     sizes = [field.shape[axis] for field in call.ty.fields]
     if not all(isinstance(size, tirx.IntImm) for size in sizes):
@@ -179,11 +179,11 @@ def _root(x: Any) -> Any:
 
 
 def power(x: te.Tensor, exponent: float) -> te.Tensor:
-    """Every number to a power in ROOTS or PRODUCTS."""
+    """exponent: in ROOTS or PRODUCTS."""
 
     def value(*at: tirx.Var) -> Any:
         if exponent in ROOTS:
-            # of -0 the root is -0, the power 0; of -inf it is NaN, the power inf
+            # sqrt(-0) is -0 but (-0)**0.5 is 0; sqrt(-inf) is NaN but (-inf)**0.5 is inf
             root = tirx.Select(x(*at) == tirx.const(-math.inf, FLOAT), tirx.const(math.inf, FLOAT), _root(x(*at)))
             return root if exponent > 0 else tirx.const(1, FLOAT) / root
         product = functools.reduce(operator.mul, [x(*at)] * int(abs(exponent)))
@@ -193,7 +193,7 @@ def power(x: te.Tensor, exponent: float) -> te.Tensor:
 
 
 def _power(builder: Any, call: relax.Call) -> Any:
-    """The C library's function is called for every number by itself."""
+    """Without a call of the C library's pow for each element, for the exponents that allow it."""
     x, exponents = call.args[0], constant_of(call.args[1], builder)
     exponent = float(exponents.reshape(())) if exponents is not None and exponents.size == 1 else None
     is_plain = exponents is not None and exponents.ndim <= len(x.ty.shape) and str(x.ty.dtype) == FLOAT
@@ -206,7 +206,7 @@ def _take(builder: Any, call: relax.Call) -> Any:
     return builder.call_te(topi.take, call.args[0], call.args[1], call.attrs.axis, mode="clip")
 
 
-# Relax operator -> how it is lowered
+# Relax operator -> its lowering rule
 FUNCTIONS = {
     "relax.concat": _concat,
     "relax.exp": _elementwise(topi.fast_exp),

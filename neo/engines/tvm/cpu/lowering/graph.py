@@ -1,4 +1,4 @@
-"""A Relax module of operators -> one of fused TensorIR functions: the order of the steps."""
+"""Relax operators -> fused TensorIR functions: the order of the passes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from neo.engines.tvm.rewrites.weights import lift_weights
 def lower_graph(
     module: tvm.IRModule, target: Target, llvm: tvm.target.Target, unit: Unit | None = None
 ) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
-    """Operators -> fused TensorIR functions; -> (module, the weights that ``main`` takes behind its inputs).
+    """-> (module of fused TensorIR functions, the weights that ``main`` takes after its inputs).
 
-    unit: what multiplies bfloat16, if the model may be computed so.
+    unit: multiplies bfloat16; None: the model is computed in float32.
     """
     lowering = Lowering(target, unit)
     with llvm:

@@ -1,13 +1,14 @@
-"""Which values between operators are stored as bfloat16.
+"""Which intermediate values are stored as bfloat16.
 
-A value that an operator reads as bfloat16 is stored so for all of its readers: half the memory traffic, and the
-rounding becomes a part of what computes the value. So is what such a value is put together from, where that only moves
-numbers: rounding before or after is the same. A concatenation of which all readers lead, element by element, to such
-values is stored so too: it is the one thing between convolutions that no kernel computes in passing. Outputs of the
-model are never rounded.
+- A value that an operator reads as bfloat16 is stored so for all of its readers. That halves the memory traffic, and
+  the rounding fuses with the function that computes the value.
+- So are the inputs of operators that only move elements, if their output is stored so: rounding them gives the same.
+- So is a concatenation whose readers all lead, through elementwise operators, to such values. It is the one operator
+  between convolutions that is not fused to another kernel.
+- Outputs of the model are never rounded.
 
-In the graph that is an ``encode`` behind the value and a ``decode`` in front of every reader; readers that want
-bfloat16 take what ``decode`` would decode, and with the others it fuses.
+In the graph, ``encode`` is inserted after the value and ``decode`` before every reader. Readers that want bfloat16 take
+the argument of ``decode``; with all others it fuses.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from neo.engines.tvm.cpu.units.bfloat16 import STORAGE
 from neo.engines.tvm.ir.expressions import name_of
 
 DECODE = "decode"
-# operators that put their outputs together from elements of their inputs, whatever these stand for
+# operators that move elements of any dtype
 MOVING = frozenset(["concat", "reshape", "permute_dims", "strided_slice", "expand_dims", "squeeze"])
-# and one that has to compare them
+# operators whose outputs are elements of their inputs, but which have to compare them
 CHOOSING = frozenset(["nn.max_pool2d"])
 CONCAT = "concat"
 ELEMENTWISE = frozenset(
@@ -36,7 +37,7 @@ Reads = Callable[[relax.Call, Any], bool]
 
 
 def as_stored(builder: Any, value: Any, arithmetic: Arithmetic) -> Any:
-    """The value as the arithmetic reads it: itself, or its bfloat16, with as many channels as it takes at a time."""
+    """The value as the arithmetic reads it: as it is, or as bfloat16 with channels padded to the arithmetic's depth."""
     if arithmetic == FLOATS:
         return value
     half = half_of(builder, value)
@@ -46,13 +47,13 @@ def as_stored(builder: Any, value: Any, arithmetic: Arithmetic) -> Any:
 
 
 def half_of(builder: Any, value: Any) -> Any | None:
-    """The value as bfloat16, if it is stored so."""
+    """The value as bfloat16; None if it is not stored so."""
     bound: Any = builder.lookup_binding(value) if isinstance(value, relax.Var) else None
     return bound.args[1].fields[0] if _is_decode(bound) else None
 
 
 def store_halves(module: tvm.IRModule, reads: Reads) -> tvm.IRModule:
-    """reads: does the call read its first argument as bfloat16? It is asked with something that knows bindings."""
+    """reads: (call, object that looks up bindings) -> does the call read its first argument as bfloat16?"""
     main = module.get_global_var("main")
     finder = _Finder(module, reads)
     finder.visit_expr(module[main])
@@ -73,7 +74,7 @@ def _variables(call: relax.Call) -> Iterable[relax.Var]:
 
 
 @relax.expr_functor.mutator
-class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a mutator, because these know bindings
+class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a mutator, because visitors cannot look up bindings
     def __init__(self, module: tvm.IRModule, reads: Reads) -> None:
         super().__init__(module)
         self._reads = reads
@@ -93,7 +94,7 @@ class _Finder(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types; a
     def stored(self) -> set[relax.Var]:
         """Variables to store as bfloat16."""
         stored = set(self._wanted)
-        # values of which all readers make stored values, element by element
+        # values whose readers are all elementwise and lead to stored values
         leading: set[relax.Var] = set()
         for variable, call in reversed(self._calls):
             readers = self._readers.get(variable, [])
@@ -126,7 +127,7 @@ class _Storer(relax.PyExprMutator):  # type: ignore[misc]
             )
 
     def _moved(self, call: relax.Expr) -> relax.Expr | None:
-        """The same operator on bfloat16, if it only moves numbers that are stored so."""
+        """The same operator on bfloat16, if it only moves elements and all of its inputs are stored so."""
         if name_of(call) not in MOVING:
             return None
         if not all(variable in self._halves for variable in _variables(call)):

@@ -1,4 +1,4 @@
-"""Matrix products as a loop nest that tiles well."""
+"""Matrix products with sizes that tile well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOAT = "float32"
 
 
 def takes(call: relax.Call) -> bool:
-    """Float32 operands of rank 2 and more, with fixed shapes that are not empty."""
+    """Are the operands float32, of rank 2 or more, with fixed shapes that are not empty?"""
     shapes = [argument.ty.shape for argument in call.args]
     fixed = all(isinstance(dim, tirx.IntImm) and int(dim) > 0 for shape in shapes for dim in shape)
     floats = all(str(argument.ty.dtype) == FLOAT for argument in call.args)
@@ -23,11 +23,11 @@ def takes(call: relax.Call) -> bool:
 
 
 def matmul(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
-    """a: [..., M, K], b: [..., K, N], as the arithmetic wants both -> [..., M, columns] float32; the leading dimensions
+    """a: [..., M, K], b: [..., K, N], as the arithmetic reads both -> [..., M, columns] float32; the leading dimensions
     broadcast as in numpy.
 
-    columns: N, or less if b is wider than it should be. All rows of a are rows of one product where every one of them
-    meets the same b.
+    columns: N, or less if b was padded with columns. If all matrices of a meet the same b, they are computed as one
+    product with all of their rows.
     """
     a_lead, b_lead = (tuple(int(dim) for dim in tensor.shape[:-2]) for tensor in (a, b))
     if math.prod(b_lead) == 1:
@@ -36,7 +36,7 @@ def matmul(a: te.Tensor, b: te.Tensor, columns: int, rows: Rows) -> te.Tensor:
 
 
 def widened(b: te.Tensor, columns: int) -> te.Tensor:
-    """B with columns of zeros behind its own, for a product of which no vector divides the columns."""
+    """B padded with columns of zeros, for a product whose columns no vector length divides."""
     own = int(b.shape[-1])
     if own == columns:
         return b

@@ -1,5 +1,5 @@
-"""Poolings over windows of an image, channels last: without a copy of it with its padding, and of values in bfloat16
-without one in float32.
+"""Poolings of images in channels-last layout, without a padded copy of the image, and without a float32 copy if it is
+stored as bfloat16.
 """
 
 from __future__ import annotations
@@ -25,23 +25,26 @@ Pool = Callable[[te.Tensor, "Windows"], te.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Sizes as (height, width). begin, end: rows above and columns to the left, below and to the right, that are
-    padding. out: how many windows there are.
-    """
+    """The windows of a pooling; all pairs are (height, width)."""
 
+    #: size of a window
     kernel: tuple[int, int]
     strides: tuple[int, int]
+    #: padding above and on the left
     begin: tuple[int, int]
+    #: padding below and on the right
     end: tuple[int, int]
+    #: of the image
     size: tuple[int, int]
+    #: number of windows
     out: tuple[int, int]
 
     @classmethod
     def of(cls, call: relax.Call) -> Windows | None:
-        """None where a window may have no pixel of the image, or pixels that are apart.
+        """None for dilation, for other layouts and dtypes, and if a window has no pixel of the image.
 
-        With a size that was rounded up, the last windows may reach beyond the padding; ``end`` then does too, and only
-        the largest of a window is the same with it.
+        With ceil_mode, the last windows may reach beyond the padding. ``end`` then includes these rows and columns,
+        which is right for max pooling only: an average would count them. So an average pooling gives None.
         """
         attrs, dims = call.attrs, [*call.args[0].ty.shape, *call.ty.shape]
         if not all(isinstance(dim, tirx.IntImm) for dim in dims):
@@ -60,11 +63,12 @@ class Windows:
 
     @property
     def meet_the_image(self) -> bool:
+        """Does every window have a pixel of the image?"""
         axes = zip(self.kernel, self.strides, self.begin, self.size, self.out, strict=True)
         return all(before < k and (count - 1) * step - before < n for k, step, before, n, count in axes)
 
     def place(self, axis: int, index: Any, step: Any) -> tuple[Any, Any]:
-        """-> (where the image has a row or column of a window, or the nearest that it has; is it in the image?)"""
+        """Row or column of the image at step ``step`` of window ``index``: (clamped to the image, was it inside?)."""
         before, after, size = self.begin[axis], self.end[axis], self.size[axis]
         at = index * self.strides[axis] + step - before
         near, inside = at, tirx.const(1, "bool")
@@ -75,14 +79,14 @@ class Windows:
         return near, inside
 
     def count(self, axis: int, index: Any) -> Any:
-        """How many rows or columns of a window are in the image."""
+        """Number of rows or columns of a window that are in the image."""
         first = index * self.strides[axis] - self.begin[axis]
         return tirx.min(first + self.kernel[axis], self.size[axis]) - tirx.max(first, 0)
 
 
 def largest(x: te.Tensor, windows: Windows) -> te.Tensor:
-    """x: [N, H, W, C]. What a window has outside of the image is read at the nearest pixel inside: it is in the window
-    too, and changes nothing.
+    """x: [N, H, W, C]. Indices outside of the image are clamped: the nearest pixel is in the window too, so reading it
+    twice does not change the maximum.
     """
     ky, kx = _steps(windows)
 
@@ -94,7 +98,7 @@ def largest(x: te.Tensor, windows: Windows) -> te.Tensor:
 
 
 def mean(x: te.Tensor, windows: Windows, *, of_padding: bool) -> te.Tensor:
-    """x: [N, H, W, C]. of_padding: its zeros are counted too."""
+    """x: [N, H, W, C]. of_padding: padding counts, as zeros."""
     ky, kx = _steps(windows)
 
     def total(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
@@ -137,9 +141,10 @@ def _pooled(builder: Any, call: relax.Call, pool: Pool) -> Any:
     half = half_of(builder, x)
     if half is None:
         return builder.call_te(lambda x: pool(x, windows), x, primfunc_name_hint=name)
-    # what decodes a value would otherwise fuse with what computes it, and the copy in float32 would be written
+    # decoded here: a decode on its own would fuse with the function that computes the value, which would then write
+    # float32
     return builder.call_te(lambda x: pool(decode(x), windows), half, primfunc_name_hint=name)
 
 
-# Relax operator -> how it is lowered
+# Relax operator -> its lowering rule
 POOLINGS = {MAX_POOL: _max_pool2d, AVERAGE_POOL: _avg_pool2d}

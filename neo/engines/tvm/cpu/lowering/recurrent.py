@@ -1,12 +1,12 @@
 """The recurrence of LSTM, GRU and RNN cells: all time steps in one function.
 
-What the inputs contribute to the gates does not depend on the step before: it comes in as one matrix product over all
-steps. What is left is, per step, the product of the hidden states with the recurrent weights, and the gates. The
-weights are read once per step, in the order in which they lie; the sums of a tile (see ``blocking.py``) stay in
-registers over the whole reduction, and the gates make the new state of them while they are in the first-level cache.
+The contribution of inputs to the gates does not depend on the step before, so it is computed by one matrix product over
+all steps. What remains for each step is the product of the hidden states and the recurrent weights, and the gates. The
+weights are read once in each step, in their order in memory. The sums of a tile (see ``blocking.py``) stay in registers
+over the whole reduction, and the gates compute the new state from them while they are in L1.
 
-A number of units that LANES does not divide is filled up: weights into the units behind the end are zero, and nothing
-reads their state.
+If LANES does not divide the number of units, it is padded: weights of the added units are zero, and nothing reads their
+state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tvm.tirx.script import builder as T  # noqa: N812  # its name everywhere in
 
 from neo.contract.device import Target
 from neo.engines.tvm.cpu.lowering.blocking import Blocking, Spread, choose_blocking
-from neo.engines.tvm.cpu.lowering.cells import CELLS, Cell, Iteration, Phase, lanes
+from neo.engines.tvm.cpu.lowering.cells import CELLS, Cell, GateProduct, Iteration, lanes
 from neo.engines.tvm.ir.activations import number
 from neo.engines.tvm.ir.recurrence import FLOAT, LANES, Recurrence, RecurrenceKernel
 from neo.engines.tvm.tvm_private import BARRIER, FLOPS, IS_SCHEDULED, NO_ALIAS, PARALLEL_REGION
@@ -51,7 +51,7 @@ def recurrence_function(spec: Recurrence, blocking: Blocking) -> tvm.tirx.PrimFu
 
 
 def _run(cell: Cell) -> None:
-    """All steps, of what is this thread's."""
+    """All time steps, of the part that this thread computes."""
     spec, blocking = cell.spec, cell.blocking
     if blocking.spread is Spread.BLOCKS:
         with _region(spec.blocks) as own:
@@ -68,7 +68,7 @@ def _run(cell: Cell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """Indices from first to before end, as TensorIR expressions."""
+    """Half-open range [first, end), as TensorIR expressions."""
 
     first: Any
     end: Any
@@ -78,18 +78,18 @@ class _Range:
         return tirx.max(0, self.end - self.first)
 
     def behind(self, start: Any, most: int) -> _Range:
-        """The part between start and start + most, counted from start on."""
+        """The intersection with [start, start + most), relative to start."""
         return _Range(*(tirx.max(0, tirx.min(edge - start, most)) for edge in (self.first, self.end)))
 
 
 @contextmanager
 def _region(items: int) -> Iterator[_Range]:
-    """What is inside is run by every thread, for its share of the items, which are neighbours."""
+    """A parallel region: every thread runs the body for its share of the items, which is contiguous."""
     with T.attr(0, PARALLEL_REGION, 1):
         own = T.alloc_buffer((2,), "int32", scope="local")
         T.buffer_store(own, items, [0])
         T.buffer_store(own, 0, [1])
-        # the one loop whose limits are known to the thread alone
+        # TVM tells a thread its share only by the bounds of a parallel loop: this one records them
         with T.parallel(0, items) as item:
             T.buffer_store(own, tirx.min(own[0], item), [0])
             T.buffer_store(own, item + 1, [1])
@@ -99,68 +99,68 @@ def _region(items: int) -> Iterator[_Range]:
 def _steps(cell: Cell, direction: Any, blocks: _Range, tiles: _Range) -> None:
     waits = cell.blocking.spread is Spread.BLOCKS
     with T.serial(0, cell.spec.steps) as count:
-        for phase in cell.phases:
+        for product in cell.products:
             barrier = T.attr(0, BARRIER, 1) if waits else nullcontext()
             with barrier, T.serial(0, blocks.size) as turn, T.serial(0, tiles.size) as tile:
-                # back and forth: what one step read last is still in the cache when the next step begins
+                # alternating direction: what one step reads last is still in the cache for the next one
                 block = blocks.first + turn + count % 2 * (blocks.size - 1 - 2 * turn)
                 at = Iteration(count, _step(cell.spec, direction, count), direction, block, 0)
-                _tile(cell, phase, at, tiles.first + tile)
+                _tile(cell, product, at, tiles.first + tile)
 
 
 def _step(spec: Recurrence, direction: Any, count: Any) -> Any:
-    """Which one of the sequence it is."""
+    """Position in the sequence."""
     if spec.directions == 1:
         return spec.steps - 1 - count if spec.reverse[0] else count
     return count + direction * (spec.steps - 1 - 2 * count)
 
 
-def _tile(cell: Cell, phase: Phase, at: Iteration, tile: Any) -> None:
-    """One of the tiles of rows, which have two heights at most."""
+def _tile(cell: Cell, product: GateProduct, at: Iteration, tile: Any) -> None:
+    """One tile of rows; tiles have at most two heights."""
     (high, count), *others = cell.blocking.heights(cell.spec.batch)
     if not others:
-        _advance(cell, phase, at.down(tile * high), high)
+        _advance(cell, product, at.down(tile * high), high)
         return
     with T.If(tile < count):
         with T.Then():
-            _advance(cell, phase, at.down(tile * high), high)
+            _advance(cell, product, at.down(tile * high), high)
         with T.Else():
             low, _ = others[0]
-            _advance(cell, phase, at.down(tile * low + count), low)
+            _advance(cell, product, at.down(tile * low + count), low)
 
 
-def _advance(cell: Cell, phase: Phase, at: Iteration, rows: int) -> None:
-    sums = _sums(cell, phase, at, rows)
+def _advance(cell: Cell, product: GateProduct, at: Iteration, rows: int) -> None:
+    sums = _sums(cell, product, at, rows)
     with T.serial(0, rows) as row:
-        phase.finish(at.down(row), lambda gate, lane: sums[(row * phase.gates + gate) * LANES + lane])
+        product.finish(at.down(row), lambda gate, lane: sums[(row * product.gates + gate) * LANES + lane])
 
 
-def _sums(cell: Cell, phase: Phase, at: Iteration, rows: int) -> Any:
-    """The state times the weights of one block of units: (rows * gates * LANES)."""
-    gates = cell.blocking.gates[phase.group]
-    sums = T.alloc_buffer((rows * phase.gates * LANES,), FLOAT, scope="local")
-    for turn in range(phase.gates // gates):
-        tile = _Tile(cell, phase, at, rows)
+def _sums(cell: Cell, product: GateProduct, at: Iteration, rows: int) -> Any:
+    """The product of the state and the weights of one block of units: (rows * gates * LANES)."""
+    gates = cell.blocking.gates[product.group]
+    sums = T.alloc_buffer((rows * product.gates * LANES,), FLOAT, scope="local")
+    for turn in range(product.gates // gates):
+        tile = _RegisterTile(cell, product, at, rows)
         tile.sum(turn)
         for row, gate in itertools.product(range(rows), range(gates)):
-            index = (row * phase.gates + turn * gates + gate) * LANES
+            index = (row * product.gates + turn * gates + gate) * LANES
             with lanes() as lane:
                 T.buffer_store(sums, tile.total(row, gate, lane), [index + lane])
     return sums
 
 
-class _Tile:
-    """Sums in registers: of rows and of so many gates of one block of units as the blocking says."""
+class _RegisterTile:
+    """Sums in registers: of some rows, and of as many gates of one block of units as the blocking has in a tile."""
 
-    def __init__(self, cell: Cell, phase: Phase, at: Iteration, rows: int) -> None:
-        self._phase, self._at, self._rows, self._units = phase, at, rows, cell.spec.units
-        self._weights = cell.weights[phase.group]
-        self._gates = cell.blocking.gates[phase.group]
+    def __init__(self, cell: Cell, product: GateProduct, at: Iteration, rows: int) -> None:
+        self._product, self._at, self._rows, self._units = product, at, rows, cell.spec.units
+        self._weights = cell.weights[product.group]
+        self._gates = cell.blocking.gates[product.group]
         self._splits = cell.blocking.splits(rows, self._gates)
         self._sums = T.alloc_buffer((self._splits * rows * self._gates * LANES,), FLOAT, scope="local")
 
     def sum(self, turn: int) -> None:
-        """turn: which of the tiles that a group's gates are cut into."""
+        """turn: index among the tiles that a group's gates are cut into."""
         for index in range(self._splits * self._rows * self._gates):
             with lanes() as lane:
                 T.buffer_store(self._sums, number(0), [index * LANES + lane])
@@ -174,11 +174,11 @@ class _Tile:
     def _add(self, turn: int, split: int, unit: Any) -> None:
         at = self._at
         for row, gate in itertools.product(range(self._rows), range(self._gates)):
-            state = self._phase.source(at.down(row), unit)
+            state = self._product.source(at.down(row), unit)
             with lanes() as lane:
                 index = self._index(split, row, gate) + lane
-                product = state * self._weights[at.direction, at.block, turn, unit, gate, lane]
-                T.buffer_store(self._sums, self._sums[index] + product, [index])
+                term = state * self._weights[at.direction, at.block, turn, unit, gate, lane]
+                T.buffer_store(self._sums, self._sums[index] + term, [index])
 
     def total(self, row: int, gate: int, lane: Any) -> Any:
         first, *others = (self._sums[self._index(split, row, gate) + lane] for split in range(self._splits))

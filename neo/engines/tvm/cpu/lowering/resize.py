@@ -1,4 +1,4 @@
-"""Images in another size: every pixel is a weighted sum of some, known when the model is compiled."""
+"""Resizing of images: every output pixel is a weighted sum of input pixels, with constant indices and weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from neo.engines.tvm.ir.resampling import COORDINATES, METHODS, NEAREST, Taps
 from neo.engines.tvm.tvm_private import FUSION_PATTERN, TAKES_EPILOGUE, tvm_lowers
 
 FLOAT = "float32"
-# where a layout has the rows and the columns
+# layout -> positions of rows and columns
 AXES = {"NCHW": (2, 3), "NHWC": (1, 2)}
 
 
 def _resize2d(builder: Any, call: relax.Call) -> Any:
-    """One axis after the other, the columns first: the rows are longer then, and more of them are written."""
+    """One axis after the other. Columns come first: the last pass, which writes most pixels, then adds whole rows."""
     attrs, x = call.attrs, call.args[0]
     sizes = [*x.ty.shape, *call.ty.shape]
     fixed = all(isinstance(size, tirx.IntImm) for size in sizes)
@@ -34,14 +34,15 @@ def _resize2d(builder: Any, call: relax.Call) -> Any:
         return builder.call_te(_picked, x, list(indices), list(indices.values()), primfunc_name_hint="resize2d")
     *first, last = taps or [rows]
     for axis in first:
-        says = {FUSION_PATTERN: TAKES_EPILOGUE}  # not to be computed again for every reader of the next one
+        # else it would be inlined into the next one and computed for each of its taps
+        says = {FUSION_PATTERN: TAKES_EPILOGUE}
         x = builder.emit_te(*_weighted(x, axis, taps[axis]), primfunc_name_hint="resize1d", primfunc_attrs=says)
     found = taps.get(last) or Taps.of(attrs, int(x.ty.shape[last]), int(x.ty.shape[last]))
     return builder.call_te(*_weighted(x, last, found), primfunc_name_hint="resize2d")
 
 
 def _weighted(x: Any, axis: int, taps: Taps) -> tuple[Any, ...]:
-    """A function of one axis, and what it is called with."""
+    """(Function that resizes one axis, its arguments ...)."""
     return _interpolated, x, axis, relax.const(taps.indices), relax.const(taps.weights)
 
 
@@ -70,5 +71,5 @@ def _picked(x: te.Tensor, axes: list[int], indices: list[te.Tensor]) -> te.Tenso
     return te.compute(shape, value, name="resized")
 
 
-# Relax operator -> how it is lowered
+# Relax operator -> its lowering rule
 RESIZES = {"relax.image.resize2d": _resize2d}

@@ -1,4 +1,4 @@
-"""Rounding the rows of a result up, so that tiles divide them."""
+"""Rounding up the rows and columns of a matrix product, so that register tiles divide them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neo.engines.tvm.cpu.units.tiles import FLOAT_BITS, round_up_rows, round_up_
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a product on a target, in an arithmetic."""
+    """Rows and columns of products on one target in one arithmetic. Those of a convolution are pixels and filters."""
 
     target: Target
     arithmetic: Arithmetic = FLOATS
@@ -26,7 +26,7 @@ class Rows:
         return max(1, self.target.cpu.vector_bits // FLOAT_BITS)
 
     def round_up(self, rows: int, columns: int) -> int:
-        if self.arithmetic.tiles:  # of any height
+        if self.arithmetic.tiles:  # AMX tiles may have any number of rows
             return rows
         return round_up_rows(rows, columns, self.lanes, self.target.cpu.operand_registers)
 
@@ -34,12 +34,13 @@ class Rows:
         return round_up_strips(rows, columns, self.lanes, self.target.cpu.operand_registers, stride)
 
     def clamp(self, row: Any, rows: int, columns: int) -> Any:
-        """The row to read for a row that may be one of those too many."""
+        """The row to read: rows beyond the last one, added by rounding up, read the last one again."""
         return row if self.round_up(rows, columns) == rows else tirx.min(row, rows - 1)
 
     def columns(self, columns: int) -> int:
-        """How many columns to compute: 24 are two vectors of 16, or three of 8. Of other than powers of two the
-        compiler makes no vectors worth the name.
+        """How many columns to compute. Only vector lengths that are powers of two are fast, so it is either the columns
+        themselves, if such vectors divide them into no more pieces than full vectors would need, or whole full vectors:
+        24 columns are 32 with vectors of 16, and stay 24 with vectors of 8.
         """
         if self.arithmetic.tiles:
             return whole_tiles(columns)
@@ -48,9 +49,9 @@ class Rows:
         return columns if columns <= whole * power else whole * self.lanes
 
     def attrs(self, x: te.Tensor, *, step: int = 1, merged: int = 1, pitch: int = 0) -> dict[str, list[int]]:
-        """For te.compute: of a product that is meant for tiles, how its rows lie in memory.
+        """Attributes for te.compute: how the rows of a product in AMX tiles lie in memory.
 
-        x: the inputs. step: from one row to the next, in last dimensions of x. merged, pitch: as ``Mark`` has them.
+        x: the inputs. step: stride of rows, in units of x's last dimension. merged, pitch: as in ``Mark``.
         """
         if not self.arithmetic.tiles:
             return {}
@@ -59,5 +60,5 @@ class Rows:
 
 
 def cropped(result: te.Tensor, shape: tuple[int, ...]) -> te.Tensor:
-    """The part of a result that was asked for; fuses with what comes after."""
+    """The result without the rows and columns that were added; fuses with the epilogue."""
     return te.compute(shape, lambda *at: result[at], name="cropped")

@@ -1,7 +1,7 @@
-"""Which products are done in tiles of AMX, and how their rows lie in memory.
+"""Which products are computed in AMX tiles, and how their rows lie in memory.
 
-Loops that are meant for tiles carry a mark, for ``schedules/amx.py``; without it they are a product of pairs like any
-other.
+Their blocks carry an attribute, the mark, which ``schedules/amx.py`` looks for. Otherwise they are like any other
+product of pairs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from neo.engines.tvm.cpu.units.amx import TILE_COLUMNS, Product
 from neo.engines.tvm.cpu.units.tiles import FLOAT_BITS, choose_tile
 
 MARK = "neo.tiles"
-# of fewer, weights on their way from memory are what takes the time, and vectors read them as fast as tiles
+# with fewer rows, time is spent on reading weights from memory, which vectors do as fast as tiles
 FEWEST_ROWS = 4
 
 
@@ -24,21 +24,22 @@ FEWEST_ROWS = 4
 class Mark:
     """How the rows of a product lie in memory."""
 
-    #: from one row of the inputs to the next
+    #: stride from one row of the inputs to the next
     row_bytes: int
-    #: so many of the innermost loops of the reduction go over neighbours in memory
+    #: number of innermost reduction loops that read contiguous memory
     merged: int = 1
-    #: rows from one line of an image to the next, of which not all are asked for; 0: all are
+    #: if all lines of an image are computed as one: rows from one line to the next, some of which are not results; else
+    #: 0
     pitch: int = 0
 
     @property
     def attrs(self) -> dict[str, list[int]]:
-        """For te.compute."""
+        """Attributes for te.compute."""
         return {MARK: [self.row_bytes, self.merged, self.pitch]}
 
 
 def mark_of(block: Any) -> Mark | None:
-    """None if the TensorIR block is not meant for tiles."""
+    """None if the TensorIR block is not computed in tiles."""
     found = block.annotations.get(MARK)
     return None if found is None else Mark(*(int(number) for number in found))
 
@@ -49,7 +50,7 @@ def whole_tiles(columns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
-    """A convolution over images that have their zeros around them."""
+    """A convolution over padded images."""
 
     images: int
     #: (height, width)
@@ -57,25 +58,27 @@ class Sliding:
     #: (height, width)
     kernel: tuple[int, int]
     window: Window
-    #: the images' width
+    #: width of the padded images
     pitch: int
-    #: of channels in a pixel
+    #: pairs of channels in a pixel
     pairs: int
     filters: int
 
     @property
     def merged(self) -> int:
-        """How many of the loops over the kernel's rows, its columns and the channels go over neighbours in memory."""
+        """How many of the innermost loops, over the kernel's rows, its columns and the channels, read contiguous
+        memory.
+        """
         return 2 if self.window.dilation[1] == 1 else 1
 
     @property
     def line(self) -> int:
-        """Pixels of an image of which all lines are one, with what lies between them."""
+        """Pixels of an image whose lines are computed as one, including the padding between them."""
         return (self.out[0] - 1) * self.pitch + self.out[1]
 
     @property
     def is_one_line(self) -> bool:
-        """Is it faster to compute what lies between the lines too?"""
+        """Is it faster to compute all lines of an image as one, although the padding between them is wasted?"""
         return self.window.strides == (1, 1) and self._as_one_line.cycles < self._line_by_line.cycles
 
     @property
@@ -96,7 +99,7 @@ class Sliding:
 
 
 def pays(product: Product, columns: int, target: Target) -> bool:
-    """Are tiles faster than pairs? columns: those that are asked for."""
+    """Are AMX tiles faster than vectors of pairs? columns: of the result, without padding."""
     if product.rows < FEWEST_ROWS:
         return False
     tile = choose_tile(product.rows, columns, target.cpu.vector_bits // FLOAT_BITS, target.cpu.operand_registers)

@@ -1,8 +1,8 @@
-"""Swapping two dimensions where neither order reads and writes neighbours: square blocks are turned in registers.
+"""Transposition in registers, for permutations that cannot both read and write contiguous memory.
 
-Element by element, either every read or every write is in a line of the cache of its own. A block of as many rows as a
-vector has lanes is read row by row, turned by exchanging halves, quarters, ... between its vectors (Eklundh, "A fast
-computer method for matrix transposing", 1972), and written row by row.
+Element by element, either every read or every write would touch another cache line. Instead, a square block with as
+many rows as a vector has lanes is read row by row, transposed by exchanging halves, quarters, ... between vectors
+(Eklundh, "A fast computer method for matrix transposing", 1972), and written row by row.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _TURN = "neo_transpose"
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """Of the output."""
+    """A dimension of the output."""
 
     size: int
-    #: elements from one index to the next in the input
+    #: stride in the input, in elements
     reads: int
-    #: and in the output
+    #: stride in the output, in elements
     writes: int
 
 
@@ -41,16 +41,16 @@ class Transpose:
 
     #: of the input
     shape: tuple[int, ...]
-    #: which dimension of the input each of the output's is
+    #: as numpy's transpose takes them
     axes: tuple[int, ...]
-    #: of the output's last dimension, the input's or more; what is behind the input's is not written
+    #: size of the output's last dimension; may be more than the input has, and the rest is not written
     width: int
-    #: the input is uint16 with twice as long a last dimension, and two neighbours become one int32 of the output
+    #: the input is uint16 with a last dimension of twice that size, and two neighbours become one int32 of the output
     pairs: bool = False
 
     @property
     def dtype(self) -> str:
-        """Of the output."""
+        """The output's dtype."""
         return PAIR if self.pairs else FLOAT
 
     @property
@@ -59,7 +59,7 @@ class Transpose:
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
-        """Those of one element left out, and those that stay together in one."""
+        """Dimensions of the output without those of size 1; neighbours that stay together are merged."""
         output = self.output_shape
         found: list[Dimension] = []
         for place, axis in enumerate(self.axes):
@@ -73,21 +73,23 @@ class Transpose:
         return tuple(found)
 
     def fits(self, lanes: int) -> bool:
-        """Is there a dimension that is read by neighbours, and another that is written so, both of whole blocks?"""
+        """Are the dimensions that are contiguous in the input and in the output different, and at least a block
+        large?
+        """
         read, written = self.turned
         return lanes in LANES and read != written and min(read.size, written.size) >= lanes
 
     @property
     def turned(self) -> tuple[Dimension, Dimension]:
-        """The one that is read by neighbours and the one that is written so; of no size if there is none."""
+        """(Dimension that is contiguous in the input, the one in the output); of size 0 if there is none."""
         nothing = Dimension(0, 1, 1)
         read = next((dim for dim in self.dimensions if dim.reads == 1), nothing)
         return read, next((dim for dim in self.dimensions if dim.writes == 1), nothing)
 
 
 def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
-    """(input, output), both float32 if they are not of pairs. The last blocks of a dimension that lanes does not divide
-    overlap those before.
+    """Parameters: (input, output), both float32 unless pairs are packed. If lanes does not divide a dimension, its last
+    block overlaps the one before.
     """
     read, written = spec.turned
     dimensions = spec.dimensions
@@ -126,7 +128,7 @@ def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
 
 
 def _helper(lanes: int) -> str:
-    """In LLVM's language: a block from x, whose rows are x_step apart, to y, whose rows are y_step apart."""
+    """LLVM IR that transposes one block from x to y. x_step, y_step: strides of rows."""
     vector = f"<{lanes} x i32>"
     lines = [f"define linkonce_odr i32 @{_TURN}_{lanes}(ptr %x, i64 %x_step, ptr %y, i64 %y_step) alwaysinline {{"]
     for row in range(lanes):
@@ -155,5 +157,5 @@ def _helper(lanes: int) -> str:
     return "\n".join([*lines, "  ret i32 0", "}"])
 
 
-# functions in LLVM's language that the loops call
+# LLVM IR functions that the loops call
 HELPERS = "\n".join(map(_helper, LANES))

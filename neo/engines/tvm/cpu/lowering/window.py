@@ -1,4 +1,4 @@
-"""How the kernel of a convolution moves over its image; lines and volumes as images."""
+"""The parameters of convolutions; those of one and three spatial dimensions are reduced to two."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neo.engines.tvm.ir.constants import constant_of
 
 FLOAT = "float32"
 LINES, IMAGES, VOLUMES = 1, 2, 3
-# layouts of data, kernel and result
+# number of spatial dimensions -> layouts of data, kernel and result
 LAYOUTS = {
     LINES: ("NWC", "WIO", "NWC"),
     IMAGES: ("NHWC", "HWIO", "NHWC"),
@@ -31,51 +31,51 @@ CONVOLUTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How the kernel moves over the image, each as (vertical, horizontal)."""
+    """How the kernel moves over the image; all pairs are (vertical, horizontal)."""
 
     strides: tuple[int, int]
     #: (top, left, bottom, right)
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]
     groups: int
-    #: the image is NCHW; the result is NHWC all the same
+    #: the image is NCHW; the result is NHWC in any case
     channels_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How the kernel of a volume moves along its third dimension."""
+    """How a 3-D kernel moves along the depth of a volume."""
 
-    #: of the kernel
+    #: depth of the kernel
     taps: int
     stride: int
-    #: padding in front
+    #: padding before the first image
     begin: int
     dilation: int
-    #: how many results there are
+    #: depth of the result
     out: int
 
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A convolution of lines, images or volumes, as one of images."""
+    """A 1-D, 2-D or 3-D convolution (lines, images, volumes) as a 2-D one."""
 
     window: Window
     #: [N, H, W, C], or [N, C, H, W] if the window has channels first
     image: tuple[int, ...]
     #: shape of the weights, [KH, KW, C / groups, O]
     kernel: tuple[int, ...]
-    #: None: not known now
+    #: None: not constant
     weights: NDArray[Any] | None
     #: [N, H', W', O]
     out: tuple[int, ...]
-    #: shape of the lines, images or volumes that the output is
+    #: shape of the result as lines, images or volumes
     result: tuple[int, ...]
-    #: of a volume: every result is that of an image with the channels of several
+    #: of a 3-D convolution, which becomes a 2-D one with the channels of ``taps`` images side by side; else None
     depth: Depth | None = None
 
     def images(self, x: te.Tensor) -> te.Tensor:
-        """A line is an image of one row. In a volume, those that one result needs lie side by side, as channels."""
+        """Lines become images of one row. Of a volume, the images for one result are put side by side, as channels."""
         if self.depth is None:
             return te.compute((x.shape[0], 1, *x.shape[1:]), lambda n, _, w, c: x(n, w, c), name="lines")
         _, deep, height, width, channels = (int(size) for size in x.shape)
@@ -90,23 +90,23 @@ class Convolution:
 
     @property
     def repeats(self) -> int:
-        """How often every channel is read where each is a group of its own, and has that many filters."""
+        """Filters for each channel of a depthwise convolution; 1 for others."""
         is_depthwise = self.window.groups == self.image[-1] and not self.window.channels_first
         return self.kernel[3] // self.image[-1] if is_depthwise else 1
 
     def repeated(self, x: te.Tensor) -> te.Tensor:
-        """Every channel as often as it is read: a vector of outputs has one of inputs then."""
+        """Every channel repeated for each of its filters, so that a vector of outputs reads a vector of inputs."""
         *lead, channels = x.shape
         times = self.repeats
         return te.compute((*lead, channels * times), lambda *at: x(*at[:-1], at[-1] // times), name="repeated")
 
     def of_repeated(self) -> Convolution:
-        """The convolution of what ``repeated`` gives."""
+        """The convolution whose input is the result of ``repeated``."""
         channels = self.image[-1] * self.repeats
         return replace(self, window=replace(self.window, groups=channels), image=(*self.image[:-1], channels))
 
     def shaped(self, result: te.Tensor) -> te.Tensor:
-        """The images that it computes, as what they are."""
+        """The 2-D result as lines, images or volumes."""
         if self.result == self.out:
             return result
         if self.depth is None:
@@ -116,7 +116,9 @@ class Convolution:
 
 
 def convolution_of(call: relax.Call, bindings: Any) -> Convolution | None:
-    """None if the call is not a float32 convolution with fixed shapes in our layouts, or of a volume in groups."""
+    """None unless it is a float32 convolution with fixed shapes in our layouts; None for 3-D convolutions with
+    groups.
+    """
     attrs, spatial = call.attrs, CONVOLUTIONS[call.op.name]
     shapes = [value.ty.shape for value in (*call.args, call)]
     fixed = all(isinstance(dim, tirx.IntImm) for shape in shapes for dim in shape)

@@ -1,8 +1,9 @@
 """3x3 convolutions by Winograd's minimal filtering: fewer multiplications, more memory traffic.
 
-An image is cut into tiles of m x m outputs. Transformed inputs times transformed weights is a matrix product for each
-of the (m + 2)^2 points, instead of nine; the weights are transformed at compile time. Either block by block, a few
-tiles going through all three steps while they stay in the cache, or step by step.
+The output is cut into tiles of m x m, which take (m + 2)^2 multiplications for each channel and filter instead of 9
+m^2: for each of these points, transformed inputs times transformed weights is a matrix product over all tiles. The
+weights are transformed at compile time. Either all tiles go through each of the three steps (input transform, products,
+output transform) together, or a block of a few tiles goes through all three while it is in the cache.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. The matrices are Toom and Cook's for
 the interpolation points below; for m = 4 those that Barabasz et al., "Error Analysis and Improving the Accuracy of
@@ -33,20 +34,22 @@ POINTS = {
 }
 FLOAT = "float32"
 
-# what the products say of themselves where tiles are worked on block by block: how many are in one
+# attribute of products that are computed block by block: tiles in a block
 BLOCK = "neo.winograd_block"
-# tiles
+# in tiles
 LARGEST_BLOCK = 32
 
-# in multiply-adds of a vector: what a vector costs to transform, on either side, and the bytes of weights that arrive
-# meanwhile
+# the unit of costs is one vector multiply-add. TRANSFORM: of transforming one vector, of inputs or outputs.
+# WEIGHT_BYTES: bytes of weights that are read in one unit
 TRANSFORM = 8.0
 WEIGHT_BYTES = 4.0
-# what a byte costs to write and read again beyond the third-level cache; within, the less of it is used the less
+# cost of writing a byte and reading it again beyond the L3 cache; within it, in proportion to the part of it that is
+# used
 FAR_BYTE = 0.4
-# weights that are read again for every block are on their way before they are needed, if they stay in that cache
+# cost of a byte of weights that is read again for every block: in L3, where prefetching hides most of it, and beyond
 CACHED_WEIGHT_BYTE, FAR_WEIGHT_BYTE = 0.01, 0.25
-# a direct convolution takes so much longer than counted; of pairs of bfloat16, with half the memory traffic, less
+# a direct convolution takes longer than its cost by this factor; less in pairs of bfloat16, with half the memory
+# traffic
 DIRECT, DIRECT_PAIRS = 1.15, 1.0
 
 Matrix = list[list[Fraction]]
@@ -54,7 +57,7 @@ Matrix = list[list[Fraction]]
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """output x ((weights x kernel) * (input x pixels)), for one dimension; a = m + 2."""
+    """The matrices of output @ ((weights @ kernel) * (input @ pixels)), for one dimension; a = m + 2."""
 
     #: [a, a]
     input: Matrix
@@ -77,7 +80,7 @@ def transforms(m: int) -> Transforms:
 
 
 def _product(points: Sequence[Fraction]) -> list[Fraction]:
-    """Coefficients of (x - p0)(x - p1)..., the constant first."""
+    """Coefficients of (x - p0)(x - p1)..., the constant term first."""
     coefficients = [Fraction(1)]
     for point in points:
         shifted = [Fraction(0), *coefficients]
@@ -87,12 +90,12 @@ def _product(points: Sequence[Fraction]) -> list[Fraction]:
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How outputs are cut into tiles of m x m."""
+    """How the output is cut into tiles of m x m."""
 
     m: int
-    #: how many are computed, maybe a few more than there are
+    #: number of tiles that are computed; may be rounded up
     tiles: int
-    #: tiles that go through all three steps together; None: all
+    #: tiles in a block, which goes through all three steps before the next block begins; None: all tiles
     block: int | None = None
 
     @property
@@ -101,9 +104,9 @@ class Tiling:
 
 
 def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, depth: int = 1) -> Tiling | None:
-    """The fastest way for an input of [N, H, W, C], or None if direct convolution is faster.
+    """The fastest tiling for an input of shape [N, H, W, C]; None if direct convolution is faster or has to be used.
 
-    depth: how many channels the direct convolution multiplies at a time.
+    depth: channels in one step of the direct convolution.
     """
     if window.channels_first:
         return None
@@ -116,7 +119,7 @@ def choose(shape: tuple[int, ...], filters: int, window: Window, rows: Rows, dep
     out_height, out_width = height + top + bottom - 2, width + left + right - 2
     wide = rows.round_up(out_width, filters)
     direct = _products(images * out_height * wide, wide, (KERNEL * KERNEL, channels // depth, filters), rows)
-    # read or written once, but for the first time in a while
+    # input and output are read or written once, and are not in the cache
     image = 2 * images * (height * width * channels + out_height * out_width * filters) * FLOAT_BYTES
     costs: dict[Tiling | None, float] = {
         None: direct * (DIRECT if depth == 1 else DIRECT_PAIRS) + _moving(image // depth, rows.target)
@@ -137,7 +140,7 @@ def _tilings(m: int, tiles: int, filters: int, rows: Rows) -> list[Tiling]:
 
 
 def _cost(tiling: Tiling, channels: int, filters: int, rows: Rows) -> float:
-    """Of one core, which may have to wait for the last block of another."""
+    """Of one core, including the time for which it waits for the last block of another."""
     vectors = tiling.points * tiling.tiles * (channels + filters) / rows.lanes
     moved = tiling.points * (channels + filters) * FLOAT_BYTES
     multiplying = _products(tiling.tiles, tiling.block or tiling.tiles, (tiling.points, channels, filters), rows)
@@ -152,22 +155,22 @@ def _cost(tiling: Tiling, channels: int, filters: int, rows: Rows) -> float:
 
 
 def _moving(size: int, target: Target) -> float:
-    """To write and read so many bytes."""
+    """Cost of writing and reading this many bytes."""
     if size <= target.cpu.l2_kib * 1024:
         return 0.0
     return size * FAR_BYTE * min(1.0, size / max(1, target.cpu.l3_kib * 1024))
 
 
 def _fetching(size: int, target: Target) -> float:
-    """To read so many bytes of weights that were read for the block before."""
+    """Cost of reading this many bytes of weights again, which were read for the block before."""
     if size <= target.cpu.l2_kib * 1024 // 2:
         return 0.0
     return size * (CACHED_WEIGHT_BYTE if size <= target.cpu.l3_kib * 1024 // 2 else FAR_WEIGHT_BYTE)
 
 
 def _products(count: int, rows_at_once: int, weights: tuple[int, int, int], rows: Rows) -> float:
-    """A product of [count, channels] and [channels, filters] for each of the points. weights: (points, channels,
-    filters). rows_at_once: so many of the count are next to each other, for tiles of registers.
+    """Cost of a product of [count, channels] and [channels, filters] for each point. weights: (points, channels,
+    filters). rows_at_once: contiguous rows, which register tiles have to divide.
     """
     points, channels, filters = weights
     multiply_adds = points * count * channels * filters / rows.lanes
@@ -183,7 +186,7 @@ def transform_weights(weights: NDArray[Any], m: int) -> NDArray[np.float32]:
 
 
 def convolution(x: te.Tensor, weights: te.Tensor, tiling: Tiling, window: Window, shape: tuple[int, ...]) -> te.Tensor:
-    """All three steps, block by block. weights: transformed. -> [N, H', W', O], as shape says"""
+    """All three steps. weights: transformed. shape: of the result, [N, H', W', O]."""
     return transform_output(products(transform_input(x, tiling, window), weights, tiling), tiling, shape)
 
 
@@ -227,7 +230,7 @@ def products(inputs: te.Tensor, weights: te.Tensor, tiling: Tiling) -> te.Tensor
 
 
 def transform_output(product: te.Tensor, tiling: Tiling, shape: tuple[int, ...]) -> te.Tensor:
-    """-> [N, H', W', O], as shape says"""
+    """shape: of the result, [N, H', W', O]."""
     _, height, width, filters = shape
     m = tiling.m
     alpha, matrix = m + 2, transforms(m).output
@@ -246,7 +249,9 @@ def transform_output(product: te.Tensor, tiling: Tiling, shape: tuple[int, ...])
 
 
 def _combine(matrix: Matrix, row: Any, values: list[Any]) -> Any:
-    """The values weighted with one row of the matrix. The schedule unrolls ``row``, and then one sum is left."""
+    """The values weighted by one row of the matrix. The schedule unrolls ``row``, so that only one of the sums is
+    left.
+    """
     sums = [_weighted(factors, values) for factors in matrix]
     chosen = sums[-1]
     for index in reversed(range(len(sums) - 1)):

@@ -1,9 +1,9 @@
 """TensorIR functions -> loops that fit the target. One file per family of functions.
 
-A family is a function (schedule, target, packable) -> packing. It changes the schedule and returns {parameter: width}
-of the parameters, among the packable ones, that it wants packed so many columns at a time; None says that the function
-is not of this family. The first family in ``FAMILIES`` that takes a function has it. A tunable family takes a
-configuration as well.
+A family is a function (schedule, target, packable) -> packing. It applies its schedule and returns {parameter: width}:
+which of the packable parameters are to be packed, and with how many columns in a panel. It returns None if the function
+does not belong to the family. The first family in ``FAMILIES`` that takes a function is used. Tunable families have one
+more parameter, the configuration.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from neo.engines.tvm.cpu.units.configuration import Configuration
 from neo.engines.tvm.tvm_private import is_scheduled
 
 FAMILIES = (schedule_attention, schedule_winograd, schedule_injective, schedule_sums, schedule_reduction, schedule_rows)
-# a scheduled function, and {parameter: width} of what it wants packed
+# (scheduled function, {parameter: width} of what has to be packed)
 Found = tuple[tvm.tirx.PrimFunc, Mapping[int, int]]
 Family = Callable[[Schedule, Target, frozenset[int]], Mapping[int, int] | None]
-# tunable family -> its choices: (schedule, target) -> configurations, first the one that it takes unmeasured
+# tunable family -> its search space: (schedule, target) -> configurations, the default first
 TUNABLE = {schedule_reduction: reduction_configurations, schedule_winograd: winograd_configurations}
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """What ``schedule_module`` makes of a module."""
+    """The result of ``schedule_module``."""
 
-    #: with the loops of every function that a family takes
+    #: every function that a family takes is scheduled
     module: tvm.IRModule
     #: names of the other functions, which keep their plain loops
     left: tuple[str, ...]
-    #: parameters that callers have to pass in another layout
+    #: parameters that have to be passed packed
     packings: Packings
-    #: does any function use the tiles of AMX?
+    #: does any function use AMX tiles?
     tiles: bool
 
 
 def schedule_module(
     module: tvm.IRModule, target: Target, packable: Uses, configurations: Mapping[str, Configuration] | None = None
 ) -> Scheduled:
-    """configurations: name of a function -> what was measured for it; used where it fits the function."""
+    """configurations: name of a function -> configuration that was measured for it; used if it fits the function."""
     functions = dict(module.functions)
     left = []
     tiles = False
@@ -85,7 +85,7 @@ def schedule_module(
 
 
 def family_of(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]) -> str:
-    """The tunable family that takes the function, as ``VERSIONS`` calls it; "" if none does."""
+    """The tunable family that takes the function, a key of ``VERSIONS``; "" if none does."""
     family = _tunable_family(function, target, packable)
     return "" if family is None else family.__name__.removeprefix("schedule_")
 
@@ -93,7 +93,7 @@ def family_of(function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[i
 def configurations_of(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[Configuration, ...]:
-    """Those worth measuring, first the one it gets unmeasured; () if no tunable family takes the function."""
+    """Configurations worth measuring, the default first; () if no tunable family takes the function."""
     family = _tunable_family(function, target, packable)
     return () if family is None else TUNABLE[family](Schedule(function), target)
 
@@ -109,7 +109,7 @@ def _tunable_family(function: tvm.tirx.PrimFunc, target: Target, packable: froze
 def schedule_by(
     configuration: Configuration, function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> Found | None:
-    """None if the configuration does not fit the function, or the family that takes it is not tunable."""
+    """None if the configuration does not fit the function, or no tunable family takes it."""
     for family in FAMILIES:
         if _attempt(family, function, target, packable) is not None:
             if family not in TUNABLE:
@@ -121,7 +121,7 @@ def schedule_by(
 def _in_tiles(
     function: tvm.tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[tvm.tirx.PrimFunc, Mapping[int, Packing]] | None:
-    """None if the function is not marked for AMX, or more is fused to it than its loops can do."""
+    """None if the function is not marked for AMX, or its epilogue does not fit our loops."""
     attention = attend_in_tiles(function, target)
     return multiply_in_tiles(function, target, packable) if attention is None else (attention, {})
 
@@ -135,6 +135,6 @@ def _attempt(family: Family, function: tvm.tirx.PrimFunc, target: Target, packab
     schedule = Schedule(function)
     try:
         packing = family(schedule, target, packable)
-    except ScheduleError:  # loops that the family did not foresee: the plain ones, correct and slow, remain
+    except ScheduleError:  # unexpected loops: they stay as they are, correct but slow
         return None
     return None if packing is None else (skip_zeros(schedule.mod["main"]), packing)

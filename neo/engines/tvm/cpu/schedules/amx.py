@@ -1,7 +1,7 @@
-"""Convolutions and products that lowering marked for tiles of AMX, and what is fused to them.
+"""Convolutions and matrix products that lowering marked for AMX tiles, with their epilogues.
 
-The loops are written here, not scheduled. Bias, activation and residual are computed from a block of sums while it is
-in the cache.
+The loops are written from scratch instead of transforming those of the function. The epilogue is computed from a block
+of sums while it is in the cache.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from neo.engines.tvm.ir.indices import flatten, unflatten
 def multiply_in_tiles(
     function: tirx.PrimFunc, target: Target, packable: frozenset[int]
 ) -> tuple[tirx.PrimFunc, Mapping[int, Packing]] | None:
-    """-> (the function with its loops, {parameter: what packs it}). None if it was not meant for tiles, its weights are
-    not its own to pack, or more is fused to it than a pass over the sums.
+    """-> (function with its loops, {parameter: its packing}). None if the function is not marked for tiles, its weights
+    cannot be packed, or its epilogue is more than one pass over the sums.
     """
     try:
         kernel = _read(Schedule(function), packable)
-    except ScheduleError:  # something is fused to it that cannot be written into one pass
+    except ScheduleError:  # an epilogue that cannot be inlined into one pass
         return None
     if kernel is None:
         return None
@@ -67,27 +67,29 @@ def multiply_in_tiles(
 
 @dataclass(frozen=True, slots=True)
 class _TiledProduct:
-    """A function as loops over AMX tiles need it: a sum of products, and one pass over the sums."""
+    """A function, taken apart: a reduction, and an epilogue that is one pass over its sums."""
 
     product: Product
     mark: Mark
     #: region of the inputs that one step of the reduction reads
     inputs: Any
-    #: block variables over the output: the leading ones
+    #: spatial block variables of the reduction: the leading ones
     groups: Sequence[Any]
-    #: the last one before the columns
+    #: the spatial block variable before the column
     row: Any
-    #: block variables that it reduces over, but for the inner ones
+    #: reduction variables, except the inner ones
     outer: Sequence[Any]
-    #: those of the reduction that go over neighbours in memory
+    #: reduction variables over contiguous memory
     inner: Sequence[Any]
     #: buffer of the sums
     wide: Any
-    #: what is stored of the sums, in the variables places and column
+    #: store of the epilogue, in terms of ``places`` and ``column``
     output: tirx.BufferStore
+    #: block variables of the epilogue: all but the last
     places: Sequence[Any]
+    #: the last one
     column: Any
-    #: of the weights among the parameters
+    #: index of the weights among the parameters
     position: int
 
 
@@ -124,7 +126,7 @@ def _as_it_is(wide: Any, places: Sequence[Any], column: Any) -> tirx.BufferStore
 
 
 def _is_one_pass(kernel: _TiledProduct) -> bool:
-    """Has the output a place for every row of sums, and is made of the sums of its own row and column only?"""
+    """Has the output one element for each sum, computed from no other sum than this one?"""
     shape, sums = [extent_of(v) for v in kernel.places], [*map(extent_of, kernel.groups), kernel.product.rows]
     if kernel.mark.pitch:
         *images, height, width = shape if len(shape) > len(sums) else [0, 0, 0]
@@ -152,7 +154,7 @@ def _is_one_pass(kernel: _TiledProduct) -> bool:
 
 
 def _leading(kernel: _TiledProduct, groups: Sequence[Scalar], row: Scalar) -> tuple[list[Scalar], Scalar | None]:
-    """-> (the leading indices of the output that a row of sums is for, under which condition it is for one)."""
+    """-> (leading indices into the output for a row of sums, condition for the row to belong to it; None: always)."""
     shape, pitch = [extent_of(v) for v in kernel.places], kernel.mark.pitch
     if pitch:
         return [*groups, row // pitch, row % pitch], row % pitch < shape[-1]
@@ -161,7 +163,9 @@ def _leading(kernel: _TiledProduct, groups: Sequence[Scalar], row: Scalar) -> tu
 
 
 def _over_blocks(kernel: _TiledProduct, weights: Any, target: Target) -> tirx.Stmt:
-    """All blocks of the output, spread over the threads. A thread configures its tiles for every part that it takes."""
+    """Loop over all blocks of the output, divided between threads. A thread configures its tiles for each part it
+    takes.
+    """
     product = kernel.product
     across = -(-extent_of(kernel.column) // (product.across * TILE_COLUMNS))
     down = product.groups * product.blocks
@@ -177,8 +181,8 @@ def _over_blocks(kernel: _TiledProduct, weights: Any, target: Target) -> tirx.St
 
 
 def _reads_weights_once(kernel: _TiledProduct, target: Target) -> bool:
-    """Do all rows of some columns come before the next columns? Weights are then read once, but outputs, and what is
-    added to them, not line by line.
+    """Compute all rows of some columns before the next columns? Weights are then read only once, but outputs and
+    residuals are not accessed line by line.
     """
     rows = kernel.product.groups * kernel.product.rows * extent_of(kernel.column)
     lines = rows * sum(buffer.dtype.bits // 8 for buffer in (kernel.output.buffer, *_operands(kernel)))
@@ -187,32 +191,32 @@ def _reads_weights_once(kernel: _TiledProduct, target: Target) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """Prefetching of the next columns' weights, of which every block of rows does a part."""
+    """Prefetching of the next columns' weights, divided between the blocks of rows."""
 
-    #: of the block of rows
+    #: index of the block of rows
     index: Scalar
-    #: how many blocks of rows there are
+    #: number of blocks of rows
     blocks: int
-    #: which block of columns comes next
+    #: index of the next block of columns
     columns: Scalar
 
 
 @dataclass(frozen=True, slots=True)
 class _SumsBlock:
-    """Which sums a block of tiles computes."""
+    """Position of a block of sums."""
 
-    #: indices of its group
+    #: indices of its group of rows
     groups: Sequence[Scalar]
-    #: the first row
+    #: first row
     row: Scalar
-    #: the first tile of weights
+    #: first tile of weights
     tile: Scalar
-    #: None: nothing is prefetched
+    #: None: no weights are prefetched
     fetching: _Fetching | None
 
 
 def _widths(kernel: _TiledProduct, weights: Any, at: _SumsBlock, column: Scalar) -> tirx.Stmt:
-    """The last block of columns may have fewer of them."""
+    """A block of sums. The last one along the columns may have fewer of them, and gets loops of its own."""
     width = kernel.product.across * TILE_COLUMNS
     count, rest = divmod(extent_of(kernel.column), width)
     if not rest:
@@ -263,13 +267,14 @@ def _reduction(kernel: _TiledProduct, weights: Any, at: _SumsBlock, wide: int) -
 
 
 def _fetch_weights(product: Product, weights: Any, fetching: _Fetching | None, turn: Scalar) -> list[tirx.Stmt]:
-    """The next columns' weights are in no cache when their turn comes: every block of rows fetches a part of them, a
-    little at every step of the reduction.
+    """Prefetches for one step of the reduction. The next columns' weights would be in no cache when they are needed, so
+    each block of rows fetches a part of them, a few lines at every step.
     """
     if fetching is None:
         return []
     turns, lines = product.runs * product.steps, product.across * product.depth
-    together = -(-fetching.blocks // lines)  # so many blocks fetch the same part: one line at a step is the least
+    # with more blocks than lines, several of them fetch the same part: a step fetches at least one line
+    together = -(-fetching.blocks // lines)
     most = -(-lines * together // fetching.blocks)
     part = fetching.index // together * turns + turn
     begin = (fetching.columns * (turns * lines) + part * most) * LINE_BYTES
@@ -278,9 +283,11 @@ def _fetch_weights(product: Product, weights: Any, fetching: _Fetching | None, t
 
 
 def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: int) -> list[tirx.Stmt]:
-    """What is added to the sums has a line for every row of them, far from each other: some rows at every step."""
+    """Prefetches of residuals. Their rows are too far apart for the hardware prefetcher: a few are fetched at every
+    step.
+    """
     product = kernel.product
-    if kernel.mark.pitch:  # rows are not at a constant distance
+    if kernel.mark.pitch:  # rows have no constant stride
         return []
     place, _ = _leading(kernel, at.groups, at.row)
     rows = -(-product.block_rows // (product.runs * product.steps))
@@ -295,7 +302,7 @@ def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: i
 
 
 def _operands(kernel: _TiledProduct) -> list[Any]:
-    """Buffers that are as large as the output, and read as it is written."""
+    """Buffers that the epilogue reads with the indices of its output: residuals."""
     found: list[Any] = []
     own = [v.var for v in (*kernel.places, kernel.column)]
 
@@ -310,7 +317,7 @@ def _operands(kernel: _TiledProduct) -> list[Any]:
 
 
 def _outputs(kernel: _TiledProduct, at: _SumsBlock, columns: int, sums: Any) -> tirx.Stmt:
-    """What is fused to the product, row by row and a vector of columns at a time."""
+    """The epilogue: row by row, in vectors of columns."""
     product, width = kernel.product, whole_tiles(columns)
     row = tirx.Var("row", INDEX)
     place, condition = _leading(kernel, at.groups, at.row + row)

@@ -1,8 +1,9 @@
-"""Attention that lowering marked for tiles of AMX: both products in tiles, and between them the softmax, row by row.
+"""Attention that lowering marked for AMX tiles: both products in tiles, and the softmax between them row by row.
 
-The loops are written here, not scheduled. Scores and powers of a block of rows are on the stack; a row of powers, in
-bfloat16, lies there as tiles of inputs are read. Keys and values are in pairs, so sixteen columns of sixteen rows of
-them are a tile as they lie there.
+The loops are written from scratch instead of transforming those of the function. Scores of a block of rows, and their
+exponentials (the powers), are on the stack. Powers are bfloat16, in the layout in which tiles of inputs are loaded.
+Keys and values are stored in pairs of rows, so that 16 columns of 16 such rows are loaded as a tile without rearranging
+them.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ HALF_BYTES = 2
 
 
 def attend_in_tiles(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-    """-> the function with its loops. None if it was not meant for tiles, or more is fused to it than a pass over its
-    own output.
+    """-> the function with its loops. None if it is not marked for tiles, or its epilogue is more than one pass over
+    its output.
     """
     try:
         kernel = _read(Schedule(function))
-    except ScheduleError:  # something is fused to it that cannot be written into one pass
+    except ScheduleError:  # an epilogue that cannot be inlined into one pass
         return None
     if kernel is None or kernel.stack_bytes > STACK_BYTES:
         return None
@@ -62,12 +63,11 @@ def attend_in_tiles(function: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | 
 
 
 @dataclass(frozen=True, slots=True)
-class _Pointwise:
-    """A block that computes one element at a time."""
+class _PointwiseBlock:
+    """A block without a reduction."""
 
     #: its variables: leading dimensions, row, column
     at: Sequence[Any]
-    #: what it stores
     store: tirx.BufferStore
 
     def value(self, at: Sequence[Scalar], loads: dict[Any, Scalar]) -> Scalar:
@@ -75,30 +75,31 @@ class _Pointwise:
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
-    """A block that sums up products of pairs."""
+class _ProductBlock:
+    """A block that adds up products of pairs."""
 
-    #: its variables over the output
+    #: its spatial variables
     at: Sequence[Any]
-    #: its variable over the reduction
+    #: its reduction variable
     step: Any
-    #: regions that one step reads
+    #: region that one step reads of the left operand
     inputs: Any
+    #: region that one step reads of the right operand
     weights: Any
 
     def corner(self, region: Any, at: Sequence[Scalar]) -> Scalar:
-        """The address of the first number that is read for that place."""
+        """Address of the first element of the region that is read for this output."""
         values = {**dict(zip(self.at, at, strict=True)), self.step: number(0)}
         return tirx.address_of(tirx.BufferLoad(region.source, [replaced(b.min, values) for b in region.region]))
 
 
 @dataclass(frozen=True, slots=True)
 class _TiledAttention:
-    """Attention as loops over AMX tiles need it."""
+    """The function, taken apart."""
 
-    #: the first product
+    #: sizes of the first product
     scored: Product
-    #: from one row of queries to the next
+    #: stride of rows of queries
     row_bytes: int
     #: extents of the leading dimensions
     lead: Sequence[int]
@@ -108,14 +109,14 @@ class _TiledAttention:
     width: int
     #: name of a block -> the buffer that it writes
     buffers: dict[str, Any]
-    scores: _Product
-    biased: _Pointwise
-    powers: _Pointwise
-    values: _Product
-    last: _Pointwise
-    #: which dimension of the values each variable of ``last`` is
+    scores: _ProductBlock
+    biased: _PointwiseBlock
+    powers: _PointwiseBlock
+    values: _ProductBlock
+    last: _PointwiseBlock
+    #: for each variable of ``last``: the dimension of the values that it is
     order: Sequence[int]
-    #: of the output
+    #: of the output, without padding
     columns: int
 
     @property
@@ -140,7 +141,7 @@ def _read(schedule: Schedule) -> _TiledAttention | None:
     order = [index for variable in own for index, b in enumerate(read.region) if b.min.same_as(variable)]
     if mark is None or scores is None or values is None or not _is_store(output):
         return None
-    if not len(own) == len(order) == len(read.region):  # something else than values in another order
+    if not len(own) == len(order) == len(read.region):  # more than a transposition of the values
         return None
     *lead, rows, keys, depth = (extent_of(v) for v in described[SCORES].iter_vars)
     width = extent_of(described[VALUES].iter_vars[-2])
@@ -155,7 +156,7 @@ def _read(schedule: Schedule) -> _TiledAttention | None:
         biased=_pointwise(described[BIASED]),
         powers=_pointwise(described[POWERS]),
         values=values,
-        last=_Pointwise(own, output.body),
+        last=_PointwiseBlock(own, output.body),
         order=order,
         columns=extent_of(output.iter_vars[order.index(len(order) - 1)]),
     )
@@ -166,17 +167,17 @@ def _is_store(block: Any) -> bool:
     return parallel and isinstance(block.body, tirx.BufferStore)
 
 
-def _pointwise(block: Any) -> _Pointwise:
-    return _Pointwise([v.var for v in block.iter_vars], block.body)
+def _pointwise(block: Any) -> _PointwiseBlock:
+    return _PointwiseBlock([v.var for v in block.iter_vars], block.body)
 
 
-def _product(block: Any) -> _Product | None:
-    """None for other than bfloat16 times pairs of it."""
+def _product(block: Any) -> _ProductBlock | None:
+    """None unless the block multiplies bfloat16 by pairs of it."""
     *at, step = [v.var for v in block.iter_vars]
     kinds = {str(read.source.dtype): read for read in block.reads}
     if sorted(kinds) != sorted((STORAGE, PAIR)) or len(block.reads) != len(kinds):
         return None
-    return _Product(at, step, kinds[STORAGE], kinds[PAIR])
+    return _ProductBlock(at, step, kinds[STORAGE], kinds[PAIR])
 
 
 class _Writer:
@@ -206,7 +207,7 @@ class _Writer:
         return spread(self._tiles, (block, self._tiles.groups * self._tiles.blocks), body, target, cycles=cycles)
 
     def _score(self, lead: Sequence[Scalar], first: Scalar) -> tirx.Stmt:
-        """Queries times keys."""
+        """Queries times keys, for a block of rows."""
         kernel, tiles = self._kernel, self._tiles
         queries = kernel.scores.corner(kernel.scores.inputs, [*lead, first, number(0)])
 
@@ -220,7 +221,7 @@ class _Writer:
         return self._over_columns(kernel.keys, some)
 
     def _mix(self, lead: Sequence[Scalar], first: Scalar) -> tirx.Stmt:
-        """Powers times values, and what is fused to that."""
+        """Powers times values, and the epilogue."""
         kernel, tiles = self._kernel, self._tiles
 
         def some(start: Scalar, columns: int) -> tirx.Stmt:
@@ -235,7 +236,7 @@ class _Writer:
         return self._over_columns(kernel.columns, some)
 
     def _over_columns(self, columns: int, body: Callable[[Scalar, int], tirx.Stmt]) -> tirx.Stmt:
-        """body: of (the first column, how many)."""
+        """Loop over blocks of columns. body: (first column, number of columns) -> statement."""
         most = self._tiles.across * TILE_COLUMNS
         count, rest = divmod(columns, most)
         index = tirx.Var("column", INDEX)
@@ -243,7 +244,7 @@ class _Writer:
         return tirx.stmt_seq(*parts, *([body(number(count * most), rest)] if rest else []))
 
     def _reduction(self, wide: int, steps: int, inputs: RowPointer, weights: tuple[Scalar, int]) -> tirx.Stmt:
-        """weights: of the first row of pairs, and how many of them there are to a row."""
+        """weights: (address of the first row of pairs, pairs in a row)."""
         tiles, step = self._tiles, tirx.Var("step", INDEX)
         (queries, row_bytes), (corner, row_pairs) = inputs, weights
 
@@ -258,7 +259,7 @@ class _Writer:
         return loop(step, number(0), number(steps), multiply_step(tiles, wide, input_rows, weight_rows))
 
     def _softmax(self, lead: Sequence[Scalar], first: Scalar, row: Scalar) -> tirx.Stmt:
-        """Of one row of scores, but for the division by the total."""
+        """Powers of one row of scores, and their total; the division by it comes with the epilogue."""
         kernel, (largest, total) = self._kernel, self._lanes
         names = kernel.buffers
         begin, vector = row * kernel.keys, tirx.Var("vector", INDEX)
@@ -298,7 +299,7 @@ class _Writer:
         )
 
     def _outputs(self, lead: Sequence[Scalar], first: Scalar, start: Scalar, columns: int) -> tirx.Stmt:
-        """What is fused to the second product, for as many of its columns as are asked for."""
+        """The epilogue of the second product, for columns that are not padding."""
         kernel, row = self._kernel, tirx.Var("row", INDEX)
         total, row_floats = tirx.BufferLoad(self._totals, [row]), whole_tiles(columns)
         stores = []
@@ -321,7 +322,7 @@ def _filled(buffer: Any, value: float) -> tirx.Stmt:
 
 
 def _folded(buffer: Any, join: Callable[[Scalar, Scalar], Scalar]) -> Iterator[tirx.Stmt]:
-    """All lanes into the first one."""
+    """Horizontal reduction: joins all lanes in the first one."""
     width = TILE_COLUMNS
     while width > 1:
         width //= 2

@@ -1,7 +1,7 @@
-"""What kernels that multiply in tiles of AMX have in common.
+"""Loops that all AMX kernels share.
 
-A block of sums, up to four tiles, stays in tile registers over a whole reduction; then it is written to the stack, and
-what is done with the sums is computed from there while they are in the cache.
+A block of sums, up to four tiles, stays in tile registers over a whole reduction. It is then stored on the stack, and
+the epilogue is computed from there while the sums are in the cache.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ INDEX, LOCAL = "int64", "local"
 
 # a TensorIR expression; tvm has no types
 Scalar = Any
-# of the first row of a tile, and how many bytes there are from one row to the next
+# (address of the first row of a tile, stride of rows in bytes)
 RowPointer = tuple[Scalar, int]
 
 
 def spread(
     product: Product, blocks: tuple[tirx.Var, int], body: tirx.Stmt, target: Target, *, cycles: float
 ) -> tirx.Stmt:
-    """The body for so many blocks, spread over the threads. A thread configures its tiles, for this product, for every
-    part that it takes. cycles: of all blocks, on one core.
+    """Loop over blocks, divided between threads. A thread configures its tiles for this product for each part it takes.
+
+    blocks: (loop variable, extent). cycles: of all blocks together, on one core.
     """
     block, count = blocks
     parts = CHUNKS * target.cpu.cores if cycles >= PARALLEL_CYCLES and target.cpu.cores > 1 else 1
@@ -52,7 +53,9 @@ def spread(
 def multiply_step(
     product: Product, wide: int, inputs: Callable[[int], RowPointer], weights: Callable[[int], RowPointer]
 ) -> tirx.Stmt:
-    """One step of the reduction for a block of wide tiles of columns. inputs, weights: of which tile of the step."""
+    """One step of the reduction for a block of ``wide`` tiles of columns. inputs, weights: index of a tile -> its
+    rows.
+    """
     grid = itertools.product(range(product.tall), range(wide))
     return tirx.stmt_seq(
         *(amx.load(product.inputs_tile(upper), *inputs(upper)) for upper in range(product.tall)),
@@ -65,7 +68,9 @@ def multiply_step(
 
 
 def summed_up(product: Product, wide: int, reduction: tirx.Stmt, sums: Scalar, row_floats: int) -> tirx.Stmt:
-    """reduction: of ``multiply_step``. sums: float32, the address of the block's first one, with so many to a row."""
+    """Zero the sums of a block, run the reduction, store the sums. reduction: loops around ``multiply_step``. sums:
+    address of the block's first float32. row_floats: stride of rows.
+    """
     grid = list(itertools.product(range(product.tall), range(wide)))
 
     def corner(upper: int, left: int) -> Scalar:
@@ -80,14 +85,14 @@ def summed_up(product: Product, wide: int, reduction: tirx.Stmt, sums: Scalar, r
 
 
 def on_stack(size: int, name: str, dtype: str = FLOAT) -> Any:
-    """A buffer. Tiles need the address of the whole, ``tirx.buffer_data``: of an element's address TVM would conclude
-    that only this element is used, and make less room.
+    """A buffer on the stack. Pass ``tirx.buffer_data`` of it to tile instructions: from the address of an element, TVM
+    would conclude that only this element is used, and shrink the buffer.
     """
     return tirx.decl_buffer((size,), dtype, name=name, scope=LOCAL)
 
 
 def vectors(columns: int) -> list[tuple[int, int]]:
-    """(first column, how many) of vectors as wide as the processor's, and narrower powers of two behind them."""
+    """(first column, lanes) of full vectors, then of narrower powers of two for the rest."""
     found, start = [], 0
     while start < columns:
         lanes = min(TILE_COLUMNS, 1 << ((columns - start).bit_length() - 1))
@@ -97,7 +102,7 @@ def vectors(columns: int) -> list[tuple[int, int]]:
 
 
 def replaced(value: Scalar, values: Mapping[Any, Scalar], loads: Mapping[Any, Scalar] = MappingProxyType({})) -> Scalar:
-    """values: of variables. loads: of buffers, instead of what is read from them."""
+    """Substitutes variables by values, and reads of buffers by loads."""
     return tvm_ffi.structural_map(
         value,
         [
@@ -108,7 +113,7 @@ def replaced(value: Scalar, values: Mapping[Any, Scalar], loads: Mapping[Any, Sc
 
 
 def fitting(index: Scalar, size: int, whole: int) -> Scalar:
-    """Where a piece begins of those that something is cut into; the last one where it still fits."""
+    """Start of a piece of length ``size`` of something of length ``whole``; the last piece is shifted back to fit."""
     return index * size if whole % size == 0 else tirx.min(index * size, whole - size)
 
 

@@ -1,5 +1,5 @@
-"""Attention, as ``lowering/attention.py`` writes it: tiles of rows go to the threads, and all steps for a tile run one
-after the other while it is in the cache.
+"""Attention, as ``lowering/attention.py`` writes it. Tiles of rows are divided between threads, and all steps for a
+tile run one after the other while it is in the cache.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from neo.engines.tvm.cpu.schedules.rows import reduce_by_lanes, vectorise_partia
 from neo.engines.tvm.cpu.units.tiles import FLOAT_BYTES, Tile, choose_tile, choose_width
 
 LOCAL = "local"
-# what scores and powers of a tile may take of a thread's stack
+# limit for the scores and powers of a tile, which are on a thread's stack
 STACK_BYTES = 1 << 20
 
 
 def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
-    """None if the function is no attention."""
+    """None if the function is not attention."""
     *before, last = blocks_of(schedule)
     blocks = {schedule.get(block).name_hint: block for block in before}
     if VALUES not in blocks:
@@ -57,7 +57,8 @@ def schedule_attention(schedule: Schedule, target: Target, _packable: frozenset[
         for block in (biased, powers):
             schedule.set_scope(block, 0, LOCAL)
     vectorise_innermost(schedule, powers, target)
-    for reduction in partial:  # last: once its start is apart from it, a reduction passes no check
+    # last: after decompose_reduction a block fails the checks of other primitives
+    for reduction in partial:
         if reduction is not None:
             vectorise_partial(schedule, reduction)
     return {}
@@ -69,7 +70,7 @@ def _tile(schedule: Schedule, values: SBlockRV, target: Target) -> Tile:
 
 
 def _rows_and_columns(schedule: Schedule, last: SBlockRV) -> list[LoopRV]:
-    """The loops that go over rows and columns, wherever the output has these dimensions."""
+    """The loops over rows and columns, wherever the output has these dimensions."""
     block = schedule.get(last)
     read = next(read for read in block.reads if read.source.name == VALUES)
     places = [bounds.min for bounds in read.region[-2:]]
@@ -83,7 +84,9 @@ def _is_one_of(schedule: Schedule, loop: LoopRV, others: tuple[LoopRV, ...]) -> 
 
 
 def _accumulate(schedule: Schedule, block: SBlockRV, width: int) -> None:
-    """A product of one tile, below the loops over tiles: in registers, step by step of its reduction."""
+    """Schedule a product of one tile, below the loops over tiles, with the reduction outermost and sums in
+    registers.
+    """
     schedule.set_scope(block, 0, LOCAL)
     around = len(schedule.get_loops(block)) - len(schedule.get(block).iter_vars)
     *rows, columns, step = schedule.get_loops(block)[around:]

@@ -1,6 +1,7 @@
-"""Which tiles a reduction is cut into, and in which order: the model of what time they take.
+"""The cost model that chooses register tiles and loop order of a reduction.
 
-It needs no measurement, only what the target says of its registers and caches. ``tuning`` measures what is first here.
+It needs no measurements, only the target's registers and caches. ``tuning`` measures the configurations that it ranks
+highest.
 """
 
 from __future__ import annotations
@@ -18,27 +19,28 @@ from neo.engines.tvm.cpu.units.configuration import Configuration
 from neo.engines.tvm.cpu.units.tiles import FLOAT_BYTES, LINE_BYTES, Tile, list_strips, list_tiles
 from neo.engines.tvm.ir.patterns import STRIDE
 
-# time of a multiply-add, in units of the shortest possible, to fetch a byte of weights that did not stay in the
-# first-level cache since the last tile
+# costs are relative to the shortest possible time of a multiply-add. FETCHED_BYTE: of a byte of weights that has to be
+# read from L2 again for each tile
 FETCHED_BYTE = 1 / 128
-# likewise to fetch an input again that other rows have displaced from there: a cache has few places for lines that are
-# a multiple of this apart. Not all of them are for inputs
+# FETCHED_INPUT: of an input that was evicted from L1 by other rows, because of cache associativity: lines whose
+# addresses differ by a multiple of WAY_BYTES compete for the same set. FOR_INPUTS: share of a set's ways that inputs
+# can use
 FETCHED_INPUT, WAY_BYTES, FOR_INPUTS = 0.4, 4096, 0.75
-# independent multiply-adds that keep the units busy with pairs of bfloat16, which take longer than those of float32: 12
-# were seen to be too few
+# independent multiply-adds of pairs of bfloat16 that hide their latency, which is longer than that of float32: 12 were
+# measured to be too few
 BUSY_WITH_PAIRS = 13
-# steps of a sum, unrolled, whose weights are more than a few registers
+# from so many unrolled steps of a reduction on, their weights need many registers
 MANY_UNROLLED = 6
-# inputs that stay in the second-level cache: so many times as large it is
+# inputs count as staying in L2 if they are no larger than L2 divided by this
 FITTING_INPUTS = 4
 # the fastest kernel was among the eight cheapest wherever all were measured (ResNet-50, MobileNetV2)
 TILES_TRIED = 8
-# the order of loops matters less than the tile: it is turned for the cheapest only
+# loop order matters less than the tile: the opposite order is tried for the cheapest tiles only
 TILES_TURNED = 4
 
 
 def reduction_configurations(schedule: Schedule, target: Target) -> tuple[Configuration, ...]:
-    """Those worth measuring for a function that ``schedule_reduction`` takes; first the one it takes by itself."""
+    """Configurations worth measuring for a function that ``schedule_reduction`` takes, the default first."""
     nest = nest_of(schedule)
     if nest is None:
         return ()
@@ -49,10 +51,14 @@ def reduction_configurations(schedule: Schedule, target: Target) -> tuple[Config
 
 
 def columns_first(schedule: Schedule, nest: Nest, target: Target) -> bool:
-    """Weights that do not stay in the cache from one row of tiles to the next are better read once, all rows at a
-    time; otherwise the inputs are, unless these stay in the cache anyway: weights may have to come from memory. The
-    weights of a depthwise convolution stay in the registers over all rows, which was seen to be up to 1.5 times as fast
-    where a tile has whole lines of the cache; where it has parts of lines, the next columns want the same ones.
+    """Compute all rows of some columns before the next columns?
+
+    Yes if the weights do not stay in L2 from one row of tiles to the next: they are then read only once. Also if the
+    inputs stay in L2 in any case, because weights may have to come from memory. Else no, so that inputs are read only
+    once.
+
+    Depthwise: yes, because weights then stay in registers over all rows, which was measured to be up to 1.5 times as
+    fast. But not if a tile covers only a part of a cache line, because the next columns need the same lines.
     """
     if _is_depthwise(schedule, nest.reduction):
         tile = tiles_of(schedule, nest, target)[0]
@@ -70,7 +76,7 @@ def _is_depthwise(schedule: Schedule, reduction: SBlockRV) -> bool:
 
 
 def product_tiles(schedule: Schedule, products: SBlockRV, target: Target, rows: int) -> list[Tile]:
-    """All that are possible for products of so many rows at a time, the most promising first."""
+    """All possible tiles for matrix products with this many rows, the most promising first."""
     loops = known_loops(schedule, products, 0)
     columns = extent(schedule, loops.spatial[-1])
     tiles = list_tiles(rows, columns, lanes(schedule, products, target), target.cpu.operand_registers)
@@ -78,14 +84,14 @@ def product_tiles(schedule: Schedule, products: SBlockRV, target: Target, rows: 
 
 
 def tiles_of(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
-    """All that are possible, the most promising first."""
+    """All possible tiles, the most promising first."""
     *others, columns = [extent(schedule, loop) for loop in nest.loops.spatial]
     width = lanes(schedule, nest.reduction, target)
     shape = others[-1] if others else 1, columns, width, target.cpu.operand_registers
     if _is_depthwise(schedule, nest.reduction):
         return list_strips(*shape, int(schedule.get(nest.reduction).annotations.get(STRIDE, 1)))
     if not shares_columns(schedule, nest.reduction):
-        # poolings, which do little with a line of the cache: it is read at once
+        # poolings compute little from each cache line, so tiles with whole lines are best
         return sorted(list_tiles(*shape), key=lambda tile: tile.vectors * tile.lanes * FLOAT_BYTES < LINE_BYTES)
     busy = BUSY_WITH_PAIRS if multiplies_pairs(schedule.get(nest.reduction)) else 0
     steps, pitch = elements(schedule, nest.loops.reduction), row_pitch(schedule, nest.reduction)
@@ -96,16 +102,16 @@ def tiles_of(schedule: Schedule, nest: Nest, target: Target) -> list[Tile]:
 
 
 def _leaves_room(tile: Tile, registers: int) -> bool:
-    """For the weights of steps that are unrolled: the compiler loads them all at once."""
+    """Are enough registers left for the weights of unrolled steps? LLVM loads all of them at once."""
     return tile.rows <= registers // 4 and tile.rows * tile.vectors <= registers // 2
 
 
 def _cheapest_first(tiles: list[Tile], steps: int, target: Target, busy: int = 0, pitch: int = 0) -> list[Tile]:
-    """steps: of the reduction. busy: so many multiply-adds have to be on their way, if that is known. pitch: bytes from
-    the inputs of a row to those of the next, if that is known.
+    """steps: of the reduction. busy: independent multiply-adds that hide the latency; 0: as ``Tile.cost`` assumes.
+    pitch: stride of the rows of inputs in bytes; 0: not known.
     """
     cache = target.cpu.l1d_kib * 1024
-    # lines that far apart, of which the cache keeps no more
+    # rows of inputs that L1 can hold at the same time, given how many of them compete for one set
     most_rows = cache // math.gcd(pitch, WAY_BYTES) if pitch else math.inf
 
     def cost(tile: Tile) -> float:

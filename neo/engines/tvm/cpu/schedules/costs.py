@@ -1,6 +1,7 @@
-"""What every kernel computes and moves, counted on its loops before they are scheduled.
+"""Operations and memory traffic of every kernel, counted on its loops before they are scheduled.
 
-The counts belong to the loops that run: Winograd's arithmetic, not the convolution's, and rows that were rounded up.
+They are those of the loops that run: for a convolution by Winograd the operations of Winograd, and rows that were
+rounded up are included.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from neo.engines.tvm.ir.expressions import bytes_in
 from neo.engines.tvm.tvm_private import FLOPS
 from neo.runtime.engine_folder import KernelCost
 
-# operations of two multiply-adds that the estimate, which sees an addition and a call, does not count
+# a product of a pair is two multiply-adds, 4 operations; TVM's estimate sees an addition and a call, and counts 1
 _MORE_OF_A_PAIR = 3
-# what a function whose loops were written says of itself; it moves all of its parameters once
+# attribute of functions with hand-written loops; they read or write each parameter once
 _FLOPS = FLOPS
 
 
 def kernel_costs(module: tvm.IRModule) -> tuple[KernelCost, ...]:
-    """Of every TensorIR function that can be counted.
+    """Costs of all TensorIR functions that can be counted.
 
-    Left out are those with loops or shapes that depend on data, and those written as one opaque block, as sorting is.
+    Functions whose loops or shapes depend on data are left out, and so are those written as one opaque block, as
+    sorting.
     """
     functions = {name: f for name, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)}
     costs = (_cost(variable.name_hint, function) for variable, function in functions.items())
@@ -44,9 +46,9 @@ def _cost(name: str, function: tvm.tirx.PrimFunc) -> KernelCost | None:
     if not says or not is_fixed or not all(_is_countable(block) for block in blocks):
         return None
     try:
-        # operations on values; not the arithmetic of indices, nor the conditions of padding
+        # operations on values only: neither index arithmetic nor the conditions of padding
         flops = int(estimate_tir_flops(tvm.IRModule({"main": function})))
-    except tvm.error.InternalError:  # a kind of statement that the estimate does not know
+    except tvm.error.InternalError:  # a kind of statement that TVM's estimate does not support
         return None
     flops += sum(_MORE_OF_A_PAIR * _runs(block) for block in blocks if multiplies_pairs(block))
     moved = sum(_touched_bytes(parameter, blocks) if blocks else bytes_in(parameter) for parameter in function.params)
@@ -60,7 +62,7 @@ def _runs(block: Any) -> int:
 
 
 def _is_countable(block: Any) -> bool:
-    """An opaque block says nothing of its loops, and often nothing of what it writes."""
+    """False for opaque blocks: they do not declare their loops, and often not what they write."""
     accesses = (*block.reads, *block.writes)
     extents = [v.dom.extent for v in block.iter_vars] + [bounds.extent for a in accesses for bounds in a.region]
     return bool(block.iter_vars) and bool(block.writes) and _is_fixed(extents)
@@ -71,7 +73,9 @@ def _is_fixed(sizes: Iterable[Any]) -> bool:
 
 
 def _touched_bytes(parameter: Any, blocks: list[Any]) -> int:
-    """The size of the parameter, or what the blocks access if that is less: a lookup reads some rows of its table."""
+    """Size of the parameter, or of what the blocks access if that is less: a gather reads some rows of its table
+    only.
+    """
     accessed = sum(
         _runs(block) * math.prod(int(bounds.extent) for bounds in region.region)
         for block in blocks

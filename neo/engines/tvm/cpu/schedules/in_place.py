@@ -1,9 +1,8 @@
-"""Results are written into the larger tensor that they are a part of, instead of being copied there.
+"""Results are written directly into the larger tensor that they become a part of, instead of being copied there.
 
-The parts of a concatenation, and the image that a convolution wants within zeros, are computed by functions of their
-own. Such a function gets a twin that writes into the whole tensor; where something else reads the part too, the twin
-writes both. What remains, zeros around an image or a part that none of our functions computes, is written into the
-whole by one more function.
+This holds for the parts of a concatenation and for an image that is padded for a convolution. The function that
+computes the part gets a twin that writes into the whole tensor; if the part has other readers, the twin writes both.
+The rest of the whole, padding or parts that are computed by functions without a twin, is written by one more function.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from neo.engines.tvm.cpu.schedules.subviews import Frame, NotRedirected, Slice, 
 from neo.engines.tvm.ir.expressions import bytes_of, name_of, shape_of
 from neo.engines.tvm.ir.patterns import CONCATENATION, FRAME
 
-# parts that are copied are a call each, where the concatenation was one for all
+# each part that is still copied costs a call, while a concatenation is one call for all of them
 MOST_COPIES = 1
-# part of the second-level cache that an image may fill to be written twice
+# an image is written twice, as it is and padded, if it is no larger than L2 divided by this
 MOST_TWICE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenInPlace:
     module: tvm.IRModule
-    #: name of a new function -> of the one that computes the same
+    #: name of a twin -> name of the original function
     twins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,16 +56,16 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         for block in module["main"].body.blocks:
             for variable, users in relax.analysis.udchain(block).items():
                 self._readers[variable] = self._readers.get(variable, 0) + len(users)
-        # whole -> its parts
+        # whole -> its parts, and where they are in it
         self._wholes: dict[relax.Var, dict[relax.Var, Subview]] = {}
         # part that is written in place -> its whole
         self._parts: dict[relax.Var, relax.Var] = {}
-        # whole -> the variable that has what was written of it so far
+        # whole -> variable that holds what has been written of it so far
         self._written: dict[relax.Var, relax.Var] = {}
         self._twins: dict[tuple[str, Subview, bool], relax.GlobalVar] = {}
 
     def plan(self, whole: relax.Var, says: Mapping[str, object]) -> None:
-        """says: what the function that writes the whole says of itself."""
+        """says: attributes of the function that writes the whole."""
         subviews = self._subviews(whole, says)
         free = [
             (part, subview) for part, subview in subviews.items() if self._is_free(part) and self._pays(part, subview)
@@ -77,7 +76,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             self._parts |= dict.fromkeys(own, whole)
 
     def _subviews(self, whole: relax.Var, says: Mapping[str, object]) -> dict[relax.Var, Subview]:
-        """Of the parts; {} where there are none, or one twice."""
+        """Part -> where it is in the whole; {} if there are no parts, or one occurs twice."""
         if FRAME not in says and CONCATENATION not in says:
             return {}
         parts, shape = list(self._calls[whole].args[1].fields), shape_of(whole)
@@ -89,19 +88,19 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         return dict(subviews) if len(subviews) == len(parts) else {}
 
     def _is_free(self, part: relax.Var) -> bool:
-        """Does one function write it, and nowhere else so far?"""
+        """Is the part computed by a function of its own, and not written into another whole already?"""
         is_call = isinstance(part, relax.DataflowVar) and part in self._calls
         return is_call and part not in self._wholes and part not in self._parts
 
     def _pays(self, part: relax.Var, subview: Subview) -> bool:
-        """Is it faster to write it there than to copy it? To write a large image twice, row by row, is not: it drives
-        out of the cache what the function works on.
+        """Is it faster to write the part in place than to copy it? Not for a large image that is written twice: that
+        evicts the function's own data from the cache.
         """
         is_image_twice = isinstance(subview, Frame) and self._is_shared(part)
         return not is_image_twice or bytes_of(part) <= self._target.cpu.l2_kib * 1024 // MOST_TWICE
 
     def _twin(self, part: relax.Var, subview: Subview) -> relax.GlobalVar | None:
-        """The function that computes the part, writing into the whole. None if it cannot be changed so."""
+        """The function that computes the part, changed to write into the whole. None if that is not possible."""
         name, twice = self._calls[part].args[0].name_hint, self._is_shared(part)
         if (name, subview, twice) not in self._twins:
             try:
@@ -112,7 +111,7 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         return self._twins[name, subview, twice]
 
     def _is_shared(self, part: relax.Var) -> bool:
-        """Does anything read it but its whole?"""
+        """Does the part have other readers than its whole?"""
         return self._readers[part] > 1
 
     def written(self) -> WrittenInPlace:
@@ -143,19 +142,19 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
             super().visit_var_binding_(binding)
 
     def _write_rest(self, whole: relax.Var, part: relax.Var, subview: Subview) -> None:
-        """What is not written by the functions that write parts."""
+        """Write what no twin writes: padding, or a part that has to be copied."""
         shape, dtype = shape_of(part), str(part.ty.dtype)
         if isinstance(subview, Frame):
             size = shape[1], shape[2]
             self._write(whole, self.builder_.add_func(zeros(subview, size, dtype, self._target), "zeros"), [])
-        elif not whole.same_as(self._parts.get(part)):  # it may be written into another whole
+        elif not whole.same_as(self._parts.get(part)):  # a part may have been written into another whole
             copied = schedule_module(tvm.IRModule({"copy": copy(shape, dtype)}), self._target, {}).module["copy"]
             self._write(whole, self.builder_.add_func(redirected(copied, subview), "copy"), [self.visit_expr(part)])
 
     def _write(
         self, whole: relax.Var, twin: relax.GlobalVar, arguments: list[relax.Expr], *others: relax.Type
     ) -> list[relax.Expr]:
-        """others: the types of what the twin writes besides; -> that."""
+        """Call a twin. others: types of its further results; -> these results."""
         types = [whole.ty, *others]
         so_far = self._written.get(whole)
         if so_far is None:

@@ -25,9 +25,9 @@ from neo.engines.tvm.cpu.units.threads import PARALLEL_ELEMENTS
 from neo.engines.tvm.cpu.units.tiles import choose_lanes
 from neo.engines.tvm.tvm_private import is_looked_up, modulus_of_condition
 
-# so many narrower vectors are slower than wide ones of which some inputs are collected one by one
+# vectors that are narrower than full ones by more than this factor are slower than full ones with gathered inputs
 NARROW = 4
-# a row that alternates between more tensors is not unrolled
+# rows that alternate between more tensors than this are not unrolled
 MOST_TURNS = 8
 
 
@@ -42,14 +42,14 @@ def schedule_injective(schedule: Schedule, target: Target, _packable: frozenset[
 
 
 def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool:
-    """Schedule a block that reduces nothing, by itself. False if its loops are of an unforeseen kind."""
+    """Schedule a single block without a reduction. False if its loops are of an unexpected kind."""
     loops = loops_of(schedule, block)
     if loops is None or not loops.spatial:
         return False
     size = elements(schedule, loops.spatial)
     turns = _turns(schedule, block, loops.spatial)
     if turns > 1:
-        # the answer is known for each turn; of what is left, the compiler makes vectors that it puts into one another
+        # unrolled by turns, each element's source is known; LLVM vectorises the rest and interleaves the vectors
         *others, last = loops.spatial
         schedule.unroll(schedule.split(last, [None, turns])[1])
         _spread(schedule, schedule.fuse(*others), size, target)
@@ -60,7 +60,7 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
         width = _vector_of(schedule, block, loops.spatial, lanes(schedule, block, target))
         *others, last = loops.spatial
         if others and _looks_up(schedule, block) and extent(schedule, last) % width == 0:
-            # where a row comes from is found once, and not for every vector of it
+            # the index of a row is looked up once, not for every vector of the row
             _, inner = schedule.split(last, [None, width])
             outer = schedule.fuse(*others)
         else:
@@ -72,15 +72,15 @@ def vectorised_pass(schedule: Schedule, block: SBlockRV, target: Target) -> bool
 
 
 def _spread(schedule: Schedule, loop: LoopRV, size: int, target: Target) -> None:
-    """To threads, if so many elements are worth it."""
+    """Divide the loop between threads, if there are enough elements."""
     if size >= PARALLEL_ELEMENTS:
         threads, _ = schedule.split(loop, [_largest_divisor(extent(schedule, loop), 4 * target.cpu.cores), None])
         schedule.parallel(threads)
 
 
 def _turns(schedule: Schedule, block: SBlockRV, loops: list[LoopRV]) -> int:
-    """Between so many tensors the block changes from element to element of a row, as where channels are shuffled; 1 if
-    it does not.
+    """The number of tensors between which neighbouring elements of a row alternate, as in a channel shuffle; 1 if they
+    do not.
     """
     if len(loops) < 2 or not has_condition(schedule, block):
         return 1
@@ -91,14 +91,14 @@ def _turns(schedule: Schedule, block: SBlockRV, loops: list[LoopRV]) -> int:
 
 
 def _looks_up(schedule: Schedule, block: SBlockRV) -> bool:
-    """Does a table say where the block reads?"""
+    """Does the block read at indices that come from a tensor?"""
     reads = schedule.get(block).reads
     return any(is_looked_up(bounds.min) for read in reads for bounds in read.region)
 
 
 def _vector_of(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> int:
-    """How many elements to compute at a time, of all loops in one: so many that a vector of the output is a vector of
-    every input too. In a product of an image and one number per channel none may reach beyond the channels.
+    """Vector length in the fused loop, such that a vector of the output is contiguous in every input too. For instance,
+    a vector must not reach beyond the last channel if an image is multiplied by one number for each channel.
     """
     described = schedule.get(block)
     used = [[_uses(read, variable.var) for read in described.reads] for variable in described.iter_vars]
@@ -119,11 +119,10 @@ def _uses(read: tirx.BufferRegion, variable: tirx.Var) -> bool:
 
 
 def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], width: int) -> tuple[LoopRV, LoopRV]:
-    """-> (all loops over vectors in one, the loop inside a vector).
+    """For blocks with a condition, as a concatenation has. -> (fused loop over vectors, loop over lanes).
 
-    A block that chooses between values, as a concatenation does, gets the number of the vector and the place in it as
-    two variables: where the answer is the same for a whole vector, TVM sees that it depends on the first alone, and
-    otherwise it would compute every element by itself.
+    The last index of the block is split into vector and lane. If the condition is the same for a whole vector, it
+    depends on the first variable only, and TVM sees that. Otherwise it would evaluate the condition for every element.
     """
     rank = len(loops)
     last = max((i for i, loop in enumerate(loops) if extent(schedule, loop) > 1), default=rank - 1)
@@ -139,8 +138,8 @@ def _ask_by_vectors(schedule: Schedule, block: SBlockRV, loops: list[LoopRV], wi
 
 
 def _joined(schedule: Schedule, block: SBlockRV, axis: int) -> list[int]:
-    """The sizes of what a block joins along the axis; [] if it does something else. A vector over the border of two
-    parts would be asked element by element.
+    """Sizes of the parts that the block concatenates along the axis; [] if it does something else. Vectors have to
+    divide them: one across the border of two parts would evaluate the condition for every element.
     """
     described = schedule.get(block)
     whole = described.writes[0].source.shape

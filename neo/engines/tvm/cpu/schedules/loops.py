@@ -1,4 +1,4 @@
-"""Asking a schedule about its blocks and loops."""
+"""Queries on a schedule's blocks and loops, and steps that several families share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neo.engines.tvm.cpu.units.tiles import choose_lanes
 
 @dataclass(frozen=True, slots=True)
 class Loops:
-    """A block's own loops in order, split into those over its output and those it reduces over."""
+    """A block's loops from the outside in."""
 
     spatial: list[LoopRV]
     reduction: list[LoopRV]
@@ -29,7 +29,7 @@ def blocks_of(schedule: Schedule) -> list[SBlockRV]:
 
 
 def loops_of(schedule: Schedule, block: SBlockRV, skip: int = 0) -> Loops | None:
-    """The block's loops, the outer ``skip`` left out. None if a loop belongs to neither kind or has no fixed extent."""
+    """The block's loops without the ``skip`` outermost. None if one is of neither kind or has no fixed extent."""
     loops = schedule.get_loops(block)[skip:]
     kinds = [variable.iter_type for variable in schedule.get(block).iter_vars]
     if len(loops) != len(kinds) or any(not isinstance(schedule.get(loop).extent, tirx.IntImm) for loop in loops):
@@ -52,12 +52,12 @@ def extent(schedule: Schedule, loop: LoopRV) -> int:
 
 
 def has_condition(schedule: Schedule, block: SBlockRV) -> bool:
-    """Does the block choose between values, as padding does? Inlined, the choice would sit in the innermost loop."""
+    """Does the block have a condition, as padding has? Inlined, it would be evaluated in the innermost loop."""
     return tvm_private.has_condition(schedule.get(block).body)
 
 
 def lanes(schedule: Schedule, block: SBlockRV, target: Target) -> int:
-    """How many elements of the block's output one vector register holds."""
+    """Elements of the block's output in one vector register."""
     dtype = schedule.get(block).writes[0].source.dtype
     bits = int("".join(filter(str.isdigit, str(dtype))) or 8)
     return max(1, target.cpu.vector_bits // bits)
@@ -68,12 +68,12 @@ def elements(schedule: Schedule, loops: Iterable[LoopRV]) -> int:
 
 
 def vector_width(schedule: Schedule, block: SBlockRV, loop: LoopRV, target: Target) -> int:
-    """How many steps of the loop to do at a time in the block: as many as fit one vector and divide the loop."""
+    """Vector length for the loop: elements of the block's output that fit a vector register and divide the extent."""
     return choose_lanes(extent(schedule, loop), lanes(schedule, block, target))
 
 
 def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> None:
-    """Split the block's innermost loop so that as many elements as fit go into one vector."""
+    """Split the block's innermost loop by its vector length, and vectorise the inner part."""
     loop = schedule.get_loops(block)[-1]
     width = vector_width(schedule, block, loop, target)
     if width > 1:
@@ -81,17 +81,17 @@ def vectorise_innermost(schedule: Schedule, block: SBlockRV, target: Target) -> 
 
 
 def keep_in_registers(schedule: Schedule, loops: list[LoopRV]) -> None:
-    """The loops inside a tile: all unrolled, but the innermost, which is a vector."""
+    """Unroll the loops inside a tile and vectorise the innermost one, so that LLVM keeps the tile in registers."""
     for loop in loops[:-1]:
         schedule.unroll(loop)
     schedule.vectorize(loops[-1])
 
 
 def pack_columns(schedule: Schedule, block: SBlockRV, width: int, packable: frozenset[int]) -> dict[int, int]:
-    """Let the reduction read its weights packed width columns at a time; -> {parameter: width} for each it reads so.
+    """Let the reduction read its weights packed in panels of ``width`` columns; -> {parameter: width} of such weights.
 
-    Weights are what is indexed by the innermost output dimension last, and before that by the reduction and by the
-    batch, if every matrix of a batch has weights of its own.
+    Weights are parameters whose last index is the innermost output dimension, after those of the reduction, and of the
+    batch if each matrix of a batch has its own.
     """
     parameters = schedule.mod["main"].params
     variables = schedule.get(block).iter_vars
@@ -110,8 +110,8 @@ def pack_columns(schedule: Schedule, block: SBlockRV, width: int, packable: froz
 
 
 def shares_columns(schedule: Schedule, block: SBlockRV) -> bool:
-    """Does the reduction read something that is the same for all columns, as a product its left operand? Depthwise
-    convolutions and poolings read everything column by column.
+    """Does the reduction read an operand that is the same for all columns, as the left one of a matrix product?
+    Depthwise convolutions and poolings do not.
     """
     *_, columns = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar]
     for read in schedule.get(block).reads:
@@ -122,7 +122,7 @@ def shares_columns(schedule: Schedule, block: SBlockRV) -> bool:
 
 
 def batch_rank(schedule: Schedule, block: SBlockRV) -> int:
-    """How many of the outermost output dimensions the operand on the right, with the columns last, has too."""
+    """Number of outermost output dimensions that index the right operand, the one with the columns last, too."""
     *rows, columns = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar]
     for read in schedule.get(block).reads:
         *steps, last = [bounds.min for bounds in read.region]
@@ -133,8 +133,8 @@ def batch_rank(schedule: Schedule, block: SBlockRV) -> int:
 
 
 def row_pitch(schedule: Schedule, block: SBlockRV) -> int:
-    """Bytes from what the reduction reads for one row of the output to what it reads for the next, in the operand that
-    has rows; 0 if there is none, or its rows are not evenly apart.
+    """Stride in bytes, in the left operand, between what is read for neighbouring rows of the output; 0 if there is no
+    such operand, or the stride is not constant.
     """
     *rows, _ = [v.var for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar]
     if not rows:

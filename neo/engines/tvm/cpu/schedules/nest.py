@@ -1,4 +1,4 @@
-"""What there is to cut into tiles in a function with one reduction."""
+"""The parts of a function with one reduction: padding, reduction, epilogue."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from neo.engines.tvm.cpu.units.tiles import STEPS_UNROLLED
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """A function with one reduction, after everything has been inlined that can be."""
+    """A function with one reduction, after all other blocks were inlined as far as possible."""
 
-    #: blocks that the reduction reads and that choose between values
+    #: blocks with conditions, which the reduction reads
     padding: list[SBlockRV]
     reduction: SBlockRV
     #: of the reduction
     loops: Loops
-    #: the last block that is computed tile by tile with the reduction, maybe itself
+    #: last block of the epilogue, which is computed tile by tile; the reduction itself if there is none
     last: SBlockRV
-    #: a block behind that, with more outputs than the reduction has
+    #: block after that, which has more outputs than the reduction and is scheduled by itself
     spread: SBlockRV | None
 
 
 def nest_of(schedule: Schedule) -> Nest | None:
-    """What remains after all has been inlined that can be."""
+    """Inlines blocks and finds the parts. None if the function does not have exactly one reduction."""
     blocks = blocks_of(schedule)
     reductions = [index for index, block in enumerate(blocks) if is_reduction(schedule, block)]
     if len(reductions) != 1:
@@ -75,7 +75,7 @@ def known_loops(schedule: Schedule, block: SBlockRV, inside: int) -> Loops:
 
 
 def short_steps(schedule: Schedule, steps: list[LoopRV]) -> list[LoopRV]:
-    """The innermost steps of a reduction, as far as they are few."""
+    """The innermost loops of a reduction that together have at most STEPS_UNROLLED steps."""
     counts = itertools.accumulate((extent(schedule, loop) for loop in reversed(steps)), operator.mul)
     few = sum(count <= STEPS_UNROLLED for count in counts)
     return steps[len(steps) - few :]

@@ -1,8 +1,8 @@
-"""Weights in the order in which their schedule reads them.
+"""Packing: weights in the order in which their schedule reads them.
 
-A tile of outputs reads, step by step of the reduction, as many neighbouring columns of the weights as it is wide. Laid
-out as [columns / width, ..., width] these reads are one stream: no new page and no lost prefetch at every step. The
-idea is the packed operand of Goto and van de Geijn, 2008; here the packing is done at compile time.
+In each step of the reduction, a register tile reads as many neighbouring columns of the weights as it is wide. In
+panels, [columns / width, ..., width], these reads are one contiguous stream, so TLB and hardware prefetcher work well.
+This is the packed operand of Goto and van de Geijn, 2008, but packed at compile time.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tvm import relax
 
 from neo.engines.tvm.ir.expressions import name_of
 
-# weights as the model has them -> as a function reads them
+# weights as in the model -> as a kernel reads them
 Packing = Callable[[NDArray[Any]], NDArray[Any]]
 # function -> parameter -> how it is packed
 Packings = Mapping[str, Mapping[int, Packing]]
-# function -> parameter -> the weights that calls pass there, as indices behind main's inputs
+# function -> parameter -> weights that calls pass there, as indices among the parameters of main after its inputs
 Uses = Mapping[str, Mapping[int, frozenset[int]]]
 
 
 def packable_weights(module: tvm.IRModule) -> Uses:
-    """The parameters that get weights only, each weight being used as that one parameter of that one function."""
+    """Parameters that only get weights, each of which is used for that parameter of that function only."""
     finder = _UseFinder(module["main"])
     finder.visit_expr(module["main"])
     shared = {weight for weight, places in finder.places.items() if len(places) != 1}
@@ -41,7 +41,7 @@ def packable_weights(module: tvm.IRModule) -> Uses:
 def pack_weights(
     module: tvm.IRModule, arrays: list[NDArray[Any]], uses: Uses, packings: Packings
 ) -> tuple[tvm.IRModule, list[NDArray[Any]]]:
-    """-> (the module with ``main`` taking packed weights, the weights packed)."""
+    """-> (module whose ``main`` takes packed weights, the packed weights)."""
     packed = list(arrays)
     for function, parameters in packings.items():
         for parameter, packing in parameters.items():
@@ -54,7 +54,7 @@ def pack_weights(
         for old, new, array in zip(main.params[inputs:], packed, arrays, strict=True)
         if new is not array
     }
-    # new global names too: the old ones remember the signatures from before the packing
+    # with new global variables: the old ones keep the types of the signatures before packing
     builder = relax.BlockBuilder()
     names = {
         old: builder.add_func(function, old.name_hint)
@@ -75,7 +75,7 @@ def pack(array: NDArray[Any], width: int) -> NDArray[Any]:
 
 @relax.expr_functor.visitor
 class _UseFinder(relax.PyExprVisitor):  # type: ignore[misc]  # tvm has no types
-    """places: weight -> where it goes; None for a place that is no parameter of a function. passed: the reverse."""
+    """places: weight -> (function, parameter) that it is passed to; None for any other use. passed: the reverse."""
 
     def __init__(self, main: relax.Function) -> None:
         inputs = int(main.attrs["num_input"])

@@ -11,16 +11,16 @@ from neo.engines.tvm.cpu.units.tiles import Tile
 
 # annotation of a loop over tiles: [name of the weights, columns, matrices, elements, rows], see ``fetch_ahead``
 FOLLOWED_BY = "neo.followed_by"
-# rows of a product, all tiles together. With fewer, prefetches are in the way of the reads themselves: 1.4 times as
-# long was seen; from so many on they gain, up to 2.6 times as fast
+# fewest rows of a product for which prefetching pays: up to 2.6 times as fast. With fewer, prefetches compete with the
+# reads themselves: 1.4 times as long was measured
 _LEAST_ROWS = 12
 
 
 def fetch_ahead(schedule: Schedule, tiles: LoopRV, tile: Tile, position: int, matrices: int) -> None:
-    """Annotate the loop over a product's tiles, of which those of rows are the innermost part.
+    """Annotate the fused loop over a product's tiles, in which tiles of rows are innermost.
 
-    position: of the weights, packed, among the function's parameters. matrices: so many products, each with weights of
-    its own.
+    position: index of the packed weights among the function's parameters. matrices: number of products, each with its
+    own weights.
     """
     weights = schedule.mod["main"].params[position]
     columns, *block = (int(dim) for dim in weights.shape)

@@ -1,4 +1,4 @@
-"""Functions with one reduction (convolution in channels-last layout, matmul, pooling, means) and what is fused to it.
+"""Functions with one reduction (convolution in channels-last layout, matmul, pooling, means) and its epilogue.
 
 The output is cut into register tiles of rows x vectors, which stay in registers over the whole reduction; the innermost
 loop runs over contiguous output channels. The epilogue (bias, activation, residual) is computed tile by tile, while the
@@ -62,7 +62,7 @@ def schedule_reduction(
     matrices = elements(schedule, loops.spatial[: order.batch])
     tiles = _compute_by_tiles(schedule, reduction, last, tile, order)
     for block in reversed(padding):
-        # only what the tile needs, which stays in the cache, instead of a pass over memory
+        # pads only what the tile reads, which stays in the cache, instead of the whole image in memory
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         vectorise_innermost(schedule, block, target)
     if order.columns_first:
@@ -74,9 +74,9 @@ def schedule_reduction(
 def schedule_products(
     schedule: Schedule, products: SBlockRV, target: Target, packable: frozenset[int], tile: Tile
 ) -> dict[int, int]:
-    """A batch of matrix products, each with weights of its own, inside a loop that it shares with other blocks.
+    """Schedule a batch of matrix products, each with its own weights, inside a loop that contains other blocks too.
 
-    tile: one of ``product_tiles``. -> {parameter: width} of what it wants packed.
+    tile: one of ``product_tiles``. -> {parameter: width} of what has to be packed.
     """
     order = LoopOrder(spread=False, columns_first=True, batch=1, inside=1)
     loops = known_loops(schedule, products, order.inside)
@@ -91,7 +91,7 @@ def schedule_products(
 
 
 def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, tile: Tile, order: LoopOrder) -> LoopRV:
-    """last: the last block of the epilogue, or the reduction itself. -> the loop over tiles"""
+    """last: the last block of the epilogue, or the reduction itself if there is none. -> the loop over tiles."""
     width = extent(schedule, known_loops(schedule, reduction, order.inside).spatial[-1])
     if last is reduction:
         last = schedule.cache_write(reduction, 0, LOCAL)
@@ -100,7 +100,7 @@ def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, t
     tiles = schedule.fuse(*outer)
     if order.spread:
         schedule.parallel(tiles)
-    schedule.set_scope(reduction, 0, LOCAL)  # on the stack, where the compiler makes registers of it
+    schedule.set_scope(reduction, 0, LOCAL)  # on the stack, from where LLVM promotes it to registers
     keep_in_registers(schedule, inner)
     loops = known_loops(schedule, reduction, order.inside + 1)
     inner = [*loops.spatial[:-1], *schedule.split(loops.spatial[-1], [None, tile.lanes])]
@@ -114,15 +114,15 @@ def _compute_by_tiles(schedule: Schedule, reduction: SBlockRV, last: SBlockRV, t
 
 @dataclass(frozen=True, slots=True)
 class LoopOrder:
-    """In which order tiles of the output are computed."""
+    """The order of the loops over tiles."""
 
-    #: threads share the loop over tiles
+    #: divide the loop over tiles between threads
     spread: bool
-    #: all rows of some columns come before the next columns
+    #: all rows of some columns before the next columns
     columns_first: bool
-    #: so many of the outermost dimensions come first of all: both operands change with them
+    #: number of batch dimensions, which index both operands; they are outermost
     batch: int
-    #: so many loops around it belong to other blocks too
+    #: number of outer loops that contain other blocks too
     inside: int = 0
 
 
@@ -132,7 +132,7 @@ def _order(schedule: Schedule, reduction: SBlockRV, loops: Loops, *, columns_fir
 
 
 def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
-    """Collapse the block's leading dimensions into one, as in the product before it: rows x columns."""
+    """Collapse the leading dimensions of a block of the epilogue, so that it is rows x columns like the product."""
     shape = [extent(schedule, loop) for loop in spatial_of(schedule, block)]
 
     def flat(*at: tirx.Var) -> list[Any]:
@@ -147,11 +147,11 @@ def _flatten_rows(schedule: Schedule, block: SBlockRV) -> None:
 def _loop_over_tiles(
     schedule: Schedule, block: SBlockRV, chosen: Tile, order: LoopOrder, width: int
 ) -> tuple[list[LoopRV], list[LoopRV]]:
-    """Cut the block's output into tiles; -> (the loops over tiles, those inside one: rows, vectors, lanes).
+    """Cut the block's output into tiles; -> (loops over tiles, loops inside a tile: rows, vectors, lanes).
 
-    If the block is a reduction, its reduction loops come between them. width: columns of the reduction. The block may
-    put several groups of that width side by side; if a group has several tiles, groups get a loop of their own, because
-    compute_at cannot bound what a tile reads where one loop goes over both.
+    If the block is a reduction, its reduction loops are between them. width: columns of the reduction. The block may
+    put several groups of that width side by side. If a group has several tiles, groups get a loop of their own:
+    compute_at cannot bound the region that a tile reads if one loop runs over both.
     """
     spatial = spatial_of(schedule, block, order.inside)
     reduction = schedule.get_loops(block)[order.inside + len(spatial) :]
@@ -160,7 +160,7 @@ def _loop_over_tiles(
     groups: list[LoopRV] = []
     if extent(schedule, columns) > width > chosen.vectors * chosen.lanes:
         *groups, columns = schedule.split(columns, [None, width])
-    # a result of fewer columns than were computed; its tiles have to be as wide as those of the reduction
+    # the result may be cropped to fewer columns; its tiles still have to be as wide as those of the reduction
     lane_count = choose_lanes(math.gcd(extent(schedule, columns), chosen.lanes), chosen.lanes)
     vectors = chosen.vectors * chosen.lanes // lane_count
     column_tiles, *tile = schedule.split(columns, [None, vectors, lane_count])
@@ -175,8 +175,8 @@ def _loop_over_tiles(
 
 
 def _unroll_short(schedule: Schedule, steps: list[LoopRV]) -> None:
-    """Neighbouring outputs of a depthwise convolution then share the inputs that they load, and the three channels of
-    an image need no loop.
+    """Unroll the innermost steps if they are few. Neighbouring outputs of a depthwise convolution then share the inputs
+    that they load, and three channels of an image need no loop.
     """
     for loop in short_steps(schedule, steps):
         schedule.unroll(loop)

@@ -1,9 +1,9 @@
-"""Functions with several reductions over the innermost axis (softmax, layer norm), or the one before it: one pass per
-row, or per vector of columns. One reduction along rows, as a mean or the largest of a row, has its own way.
+"""Functions with several reductions over the innermost axis (softmax, layer norm) or the one before it, computed row by
+row or by vectors of columns. ``schedule_sums`` is for a single reduction along rows, as a mean or a maximum.
 
-All steps for a row run one after the other while the row is in the cache; rows go to the threads. A reduction keeps as
-many partial results as a vector has lanes, and reduces these at the end: the additions of one sum depend on each other
-and would wait for each other otherwise.
+All steps for a row run one after the other while the row is in the cache. Rows are divided between threads. A reduction
+has one partial result for each lane of a vector and joins these at the end, because the additions of a single sum form
+a chain of dependencies.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from neo.engines.tvm.cpu.schedules.loops import (
 )
 from neo.engines.tvm.cpu.units.threads import PARALLEL_ELEMENTS
 
-# narrower vectors are not worth the second pass over the partial results
+# with narrower vectors, joining the partial results costs more than it gains
 LEAST_LANES = 4
-# so many vectors of sums at a time do not wait for each other
+# vectors of partial sums, enough to hide the latency of additions
 SUMS = 4
 
 
@@ -54,14 +54,15 @@ def schedule_rows(schedule: Schedule, target: Target, _packable: frozenset[int])
             vectorise_innermost(schedule, block, target)
     if size >= PARALLEL_ELEMENTS:
         schedule.parallel(row)
-    for block in partial:  # last: once its start is apart from it, a reduction passes no check
+    # last: after decompose_reduction a block fails the checks of other primitives
+    for block in partial:
         if block is not None:
             vectorise_partial(schedule, block)
     return {}
 
 
 def schedule_sums(schedule: Schedule, target: Target, _packable: frozenset[int]) -> dict[int, int] | None:
-    """None if the function is other than one reduction of one tensor along its rows, and what is done with that."""
+    """None unless the function is one reduction of one tensor along its rows, with an epilogue."""
     blocks = blocks_of(schedule)
     reductions = [block for block in blocks if is_reduction(schedule, block)]
     if len(reductions) != 1 or not _reads_along_rows(schedule, reductions[0]):
@@ -93,7 +94,7 @@ def schedule_sums(schedule: Schedule, target: Target, _packable: frozenset[int])
 
 
 def _reads_along_rows(schedule: Schedule, block: SBlockRV) -> bool:
-    """One tensor, of which neighbours are summed up: all of its last dimensions."""
+    """Does the reduction read one tensor, over all of its last dimensions, which are contiguous in memory?"""
     described = schedule.get(block)
     steps = [v for v in described.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
     reads = [read for read in described.reads if not read.source.same_as(described.writes[0].source)]
@@ -106,7 +107,7 @@ def _reads_along_rows(schedule: Schedule, block: SBlockRV) -> bool:
 
 
 def _reduces_columns(schedule: Schedule, blocks: list[SBlockRV]) -> bool:
-    """Do the reductions go along the dimension before the innermost one, as a softmax over channels may?"""
+    """Do the reductions run over the dimension before the innermost one, as a softmax over channels may?"""
     block = next(block for block in blocks if is_reduction(schedule, block))
     described = schedule.get(block)
     steps = [v.var for v in described.iter_vars if v.iter_type == tirx.IterVar.CommReduce]
@@ -117,7 +118,7 @@ def _reduces_columns(schedule: Schedule, blocks: list[SBlockRV]) -> bool:
 def _schedule_columns(
     schedule: Schedule, blocks: list[SBlockRV], loops: list[LoopRV], target: Target
 ) -> dict[int, int] | None:
-    """As many neighbouring columns at a time as a vector has lanes."""
+    """A vector of neighbouring columns at a time."""
     *rows, steps, columns = loops
     size = elements(schedule, loops)
     width = vector_width(schedule, blocks[-1], columns, target)
@@ -144,9 +145,9 @@ def _schedule_columns(
 
 
 def reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlockRV | None:
-    """Cut the reduction in two: the partial results, one per lane, in a block of their own, and what is made of them.
+    """Split the reduction by rfactor into partial results, one for each lane, and a block that joins them.
 
-    -> the new block; None where no vector divides the row.
+    -> the block of partial results; None if no vector length divides the row.
     """
     loops = loops_of(schedule, block)
     if loops is None or len(loops.reduction) != 1:
@@ -160,7 +161,7 @@ def reduce_by_lanes(schedule: Schedule, block: SBlockRV, target: Target) -> SBlo
 
 
 def vectorise_partial(schedule: Schedule, block: SBlockRV) -> None:
-    """Of a block below the loop over rows."""
+    """Vectorise the lanes of a block of partial results, which is below the loop over rows."""
     own = loops_of(schedule, block, skip=1)
     if own is None:
         return

@@ -1,4 +1,4 @@
-"""Parts of larger tensors (subviews), and functions whose output goes there."""
+"""Parts of larger tensors (subviews), and functions that are changed to write into them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neo.engines.tvm.tvm_private import FLOPS, FUSION_PATTERN, IS_SCHEDULED, NO_
 
 
 class NotRedirected(Exception):
-    """A function does more with its output than to write it, or has loops of a kind that is not expected."""
+    """The function does more with its output than write it, or has statements of an unexpected kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +29,29 @@ class Slice:
     #: of the whole tensor
     shape: tuple[int, ...]
     axis: int
-    #: the first index of the axis
+    #: first index along the axis
     begin: int
 
     def of(self, indices: Sequence[Any]) -> list[Any]:
-        """Indices in the part -> in the whole."""
+        """Indices into the part -> into the whole."""
         return [index + self.begin if axis == self.axis else index for axis, index in enumerate(indices)]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An image, [N, H, W, C], within zeros."""
+    """An image, [N, H, W, C], in a tensor that is padded with zeros."""
 
-    #: of the whole: [N, H', W', C]; with phases, [N, H', phases, W' / phases, C]
+    #: of the whole tensor: [N, H', W', C]; with phases, [N, H', phases, W' / phases, C]
     shape: tuple[int, ...]
     #: rows of zeros above the image
     top: int
     #: columns of zeros on its left
     left: int
-    #: column w is at [w % phases, w // phases], so that a convolution with that stride reads neighbours
+    #: stride of the convolution that reads it: column w is at [w % phases, w // phases], so that it reads neighbours
     phases: int = 1
 
     def of(self, indices: Sequence[Any]) -> list[Any]:
-        """Indices in the image -> in the whole."""
+        """Indices into the image -> into the whole."""
         n, h, w, c = indices
         column = [w + self.left] if self.phases == 1 else _phase_and_column(w + self.left, self.phases)
         return [n, h + self.top, *column, c]
@@ -65,9 +65,9 @@ def _phase_and_column(column: Any, phases: int) -> list[Any]:
 
 
 def redirected(function: tirx.PrimFunc, subview: Subview, *, twice: bool = False) -> tirx.PrimFunc:
-    """The scheduled function with the whole tensor as its last parameter, of which it writes the subview.
+    """The scheduled function with the whole tensor as its last parameter instead of its output; it writes the subview.
 
-    twice: the output as before is a parameter too, behind the whole, and is written as well. Raises NotRedirected.
+    twice: the former output stays as one more parameter after it, and is written too. Raises NotRedirected.
     """
     *inputs, part = function.params
     if is_scheduled(function):
@@ -86,7 +86,7 @@ def redirected(function: tirx.PrimFunc, subview: Subview, *, twice: bool = False
 
 
 def _moved(statement: Any, part: Any, outputs: Sequence[Any], store: Callable[[tirx.BufferStore], tirx.Stmt]) -> Any:
-    """TVM 0.27 has no visitor of statements for Python; these are the kinds that scheduled functions consist of."""
+    """TVM 0.27 has no statement visitor in Python: this handles the kinds that scheduled functions consist of."""
 
     def moved(inner: Any) -> Any:
         return None if inner is None else _moved(inner, part, outputs, store)
@@ -115,14 +115,14 @@ def _everywhere(buffer: Any) -> tirx.BufferRegion:
 
 
 def copy(shape: Sequence[int], dtype: str) -> tirx.PrimFunc:
-    """Not scheduled: (tensor, the same)."""
+    """Function (source, copy), not scheduled."""
     x = te.placeholder(shape, dtype, "x")
     function = te.create_prim_func([x, te.compute(shape, lambda *at: x[at], name="copy")])
     return function.without_attr("global_symbol")
 
 
 def zeros(frame: Frame, size: tuple[int, int], dtype: str, target: Target) -> tirx.PrimFunc:
-    """(whole), of which it writes what is around an image of that height and width."""
+    """Function (whole) that writes the zeros around an image of this size, (height, width)."""
     images, rows, channels = frame.shape[0], frame.shape[1], frame.shape[-1]
     columns = math.prod(frame.shape[2:-1])
     height, width = size

@@ -1,7 +1,7 @@
-"""Winograd convolutions: the transforms before and after the products, one tile of one vector of channels at a time,
-and all three steps block by block.
+"""Winograd convolutions: the transforms before and after the products, one tile and one vector of channels at a time;
+or all three steps, block by block.
 
-Everything inside a tile is unrolled: the sums over matrices of constants then lose their zeros.
+Everything inside a tile is unrolled, so that terms with zeros of the constant matrices vanish.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from neo.engines.tvm.cpu.units.tiles import Tile
 PIXELS, INPUT_HALF, INPUT = "winograd_pixels", "winograd_input_half", "winograd_input"
 PRODUCTS = "winograd_products"
 OUTPUT_HALF, OUTPUT = "winograd_output_half", "winograd_output"
-# floats: rows of the caches repeat after fewer. Points that are this apart, and a line, never meet in one
+# in floats. PITCH is a multiple of the addresses that share a cache set; points that are stored PITCH and a LINE apart
+# fall into different sets
 PITCH, LINE = 1024, 16
 
 
 def schedule_winograd(
     schedule: Schedule, target: Target, packable: frozenset[int], configuration: Configuration | None = None
 ) -> dict[int, int] | None:
-    """None if the function has neither of the transforms, or the configuration does not fit it.
+    """None if the function has no transform, or the configuration does not fit it.
 
     configuration: None for the first of ``winograd_configurations``, if there are any.
     """
@@ -52,8 +53,8 @@ def schedule_winograd(
 
 
 def winograd_configurations(schedule: Schedule, target: Target) -> tuple[Configuration, ...]:
-    """Those worth measuring for a function that ``schedule_winograd`` takes; first the one it takes by itself. Of the
-    transforms alone there are none.
+    """Configurations worth measuring for a function that ``schedule_winograd`` takes, the default first. There are none
+    for a transform alone.
     """
     names = _names(schedule)
     if PIXELS not in names or OUTPUT not in names:
@@ -76,7 +77,7 @@ def _tiles(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> li
 def _schedule_blocks(
     schedule: Schedule, names: dict[str, SBlockRV], target: Target, packable: frozenset[int], tile: Tile
 ) -> dict[int, int]:
-    """The points of a block of tiles lie apart in memory so that a tile's do not displace each other in the cache."""
+    """All three steps. Points are padded apart in memory, so that those of one tile do not evict each other from L1."""
     size = _block_size(schedule, names)
     blocks, _ = schedule.split(_schedule_output(schedule, names, target), [None, size])
     _spread(schedule, blocks)
@@ -88,7 +89,7 @@ def _schedule_blocks(
 
 
 def _schedule_input(schedule: Schedule, names: dict[str, SBlockRV], target: Target, inside: int = 0) -> LoopRV:
-    """inside: so many loops around the step. -> the loop over tiles"""
+    """inside: number of loops around the step. -> the loop over tiles."""
     points, tiles, channels = schedule.get_loops(names[INPUT])[inside:]
     vectors, lane = _vectors(schedule, names[INPUT], channels, target)
     schedule.reorder(tiles, vectors, points, lane)
@@ -100,13 +101,13 @@ def _schedule_input(schedule: Schedule, names: dict[str, SBlockRV], target: Targ
 
 
 def _schedule_output(schedule: Schedule, names: dict[str, SBlockRV], target: Target) -> LoopRV:
-    """-> the loop over tiles"""
+    """-> the loop over tiles."""
     *inlined, last = blocks_of(schedule)[list(names).index(OUTPUT) :]
     for block in inlined:
         schedule.compute_inline(block)
     half = names[OUTPUT_HALF]
     side = extent(schedule, schedule.get_loops(half)[1])
-    *images, rows, columns, channels = schedule.get_loops(last)  # of volumes, every one has several
+    *images, rows, columns, channels = schedule.get_loops(last)  # volumes have several image dimensions
     row_tiles, row = schedule.split(rows, [None, side])
     column_tiles, column = schedule.split(columns, [None, side])
     vectors, lane = _vectors(schedule, last, channels, target)

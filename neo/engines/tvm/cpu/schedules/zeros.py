@@ -1,7 +1,8 @@
-"""Rows of zeros around an image are not multiplied with.
+"""Skips products with rows of zero padding.
 
-Above and below an image a convolution has rows that are known to be zero. Which row of the kernel meets one is the same
-for a whole tile of outputs, so that it is left out by asking once. Where dilation reaches far, that is half of all.
+Padding above and below the image is known to be zero. Whether a row of the kernel reads such a row is the same for a
+whole tile of outputs, so one condition around the loops of a tile skips it. With large dilation, that is half of the
+work.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from neo.engines.tvm.ir.expressions import with_body
 
 
 def skip_zeros(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The scheduled function; as it was where its loops are others than expected."""
+    """function: scheduled. Returned as it is if its loops are not of the expected form."""
     return function.with_body(_skipping(function.body))
 
 
 def _skipping(statement: Any) -> Any:
-    """TVM 0.27 has no visitor of statements for Python; these are the kinds that may hold such a sum."""
+    """TVM 0.27 has no statement visitor in Python: this handles the kinds that may contain such a reduction."""
     s = statement
     if isinstance(s, tirx.SeqStmt):
         return tirx.SeqStmt([_skipping(inner) for inner in s.seq])
@@ -50,7 +51,7 @@ def _skipping(statement: Any) -> Any:
 
 
 def _question(loops: list[Any], realize: Any) -> tuple[int, Any] | None:
-    """-> (which loop is the one over the rows of the kernel, whether the row that is read is one of the image)"""
+    """-> (index of the loop over the kernel's rows, condition for the row that is read to belong to the image)."""
     block = realize.block
     values = dict(zip([v.var.name for v in block.iter_vars], realize.iter_values, strict=True))
     sums = [v.var.name for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce]

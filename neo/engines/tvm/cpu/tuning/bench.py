@@ -1,4 +1,4 @@
-"""The parent's end of ``worker``: one kernel at a time is compiled in every configuration, checked and timed."""
+"""The parent's end of ``worker``: compiles one kernel at a time in every configuration, checks and times it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neo.engines.tvm.cpu.schedules import Found
 from neo.engines.tvm.cpu.schedules.loops import blocks_of
 from neo.engines.tvm.cpu.units.bfloat16 import Unit
 
-# for compiling and timing all candidates of a kernel, on a slow device
+# for compiling and timing all trials of a kernel, on a slow device
 LIMIT_S = 120.0
 
 
@@ -31,18 +31,18 @@ LIMIT_S = 120.0
 class Outcome:
     """What was measured of one kernel."""
 
-    #: index of the candidate
+    #: index of the fastest trial
     best: int
-    #: how many times as fast as the first candidate
+    #: how many times as fast as the first trial
     gain: float
     #: of one call
     microseconds: float
-    #: candidates that crashed or gave another answer than the first
+    #: trials that crashed or gave another answer than the first
     out: tuple[int, ...]
 
 
 class Bench:
-    """A context: its process is started when it is needed, and again after a crash."""
+    """A context manager. Its worker process is started on demand, and again after a crash."""
 
     def __init__(
         self, llvm: tvm.target.Target, threads: int, limit_s: float = LIMIT_S, unit: Unit | None = None
@@ -67,15 +67,15 @@ class Bench:
         self._folder.cleanup()
 
     def measure(
-        self, function: tvm.tirx.PrimFunc, candidates: Sequence[Found], weights: frozenset[int], pool_bytes: int
+        self, function: tvm.tirx.PrimFunc, trials: Sequence[Found], weights: frozenset[int], pool_bytes: int
     ) -> Outcome | None:
-        """candidates: the function scheduled in each configuration. weights: the parameters that may be packed.
-        pool_bytes: of weights that a model reads between two uses of the same.
+        """trials: the function as scheduled in each configuration. weights: the parameters that may be packed.
+        pool_bytes: how many bytes of weights the model reads between two uses of the same weight.
 
-        None if the first candidate cannot be measured, or not within the limit.
+        None if the first trial cannot be measured, or not within the time limit.
         """
         path = Path(self._folder.name) / "kernel.json"
-        path.write_text(self._describe(function, candidates, weights), encoding="utf-8")
+        path.write_text(self._describe(function, trials, weights), encoding="utf-8")
         out: list[int] = []
         while True:
             running: int | None = None
@@ -91,12 +91,12 @@ class Bench:
                 self._stop()
                 return None
             self._stop()  # it crashed
-            if not running or running in out:  # it never began, or it was the first, or all of them
+            if not running or running in out:  # before any trial, in the first one, or while all were timed
                 return None
             out.append(running)
 
     def _ask(self, request: Mapping[str, Any]) -> Any:
-        """What the process says, until it ends. Raises TimeoutError."""
+        """The worker's lines, until its output ends. Raises TimeoutError."""
         child = self._child or self._start()
         assert child.stdin is not None  # noqa: S101  # Popen was given PIPE
         deadline = time.monotonic() + self._limit_s
@@ -107,7 +107,7 @@ class Bench:
             yield json.loads(line)
 
     def _line(self, child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
-        """None at the end of what the process says."""
+        """None at the end of the worker's output."""
         assert child.stdout is not None  # noqa: S101
         with selectors.DefaultSelector() as selector:
             selector.register(child.stdout, selectors.EVENT_READ)
@@ -137,13 +137,13 @@ class Bench:
             self._child.communicate()
             self._child = None
 
-    def _describe(self, function: tvm.tirx.PrimFunc, candidates: Sequence[Found], weights: frozenset[int]) -> str:
-        """A kernel as ``worker`` reads it."""
+    def _describe(self, function: tvm.tirx.PrimFunc, trials: Sequence[Found], weights: frozenset[int]) -> str:
+        """The kernel and its trials, in the form that ``worker`` reads."""
         schedule = Schedule(function)
         written = [write.source for block in blocks_of(schedule) for write in schedule.get(block).writes]
         functions = {
-            f"candidate_{index}": scheduled.with_attr("global_symbol", f"candidate_{index}")
-            for index, (scheduled, _) in enumerate(candidates)
+            f"trial_{index}": scheduled.with_attr("global_symbol", f"trial_{index}")
+            for index, (scheduled, _) in enumerate(trials)
         }
         operands = [{"dtype": str(p.dtype), "shape": [int(dim) for dim in p.shape]} for p in function.params]
         results = [i for i, p in enumerate(function.params) if any(p.same_as(buffer) for buffer in written)]
@@ -155,6 +155,6 @@ class Bench:
             "operands": operands,
             "weights": sorted(weights),
             "results": results,
-            "packings": [{str(position): width for position, width in packing.items()} for _, packing in candidates],
+            "packings": [{str(position): width for position, width in packing.items()} for _, packing in trials],
         }
         return str(tvm.ir.save_json(tvm_ffi.convert(description)))

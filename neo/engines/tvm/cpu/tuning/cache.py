@@ -1,8 +1,8 @@
-"""What was measured before: for each processor a document, in the user's folder or shipped with the package.
+"""What was measured before: one document for each processor, in the user's folder or shipped with the package.
 
-A file is ``{"format": 2, "documents": [...]}``. Format 1 had one version of all schedules for each document; what it
-says is listed, and no longer used. The user's folder has one file for each document, named by its key; what comes with
-the package and what is exported may have many in one file.
+A file is ``{"format": 2, "documents": [...]}``. The user's folder has one file for each document, named by its key.
+Files that come with the package or are exported may have several documents. Format 1 had one version number for all
+schedules of a document instead of one for each kernel; it is still read and listed, but its measurements are not used.
 """
 
 from __future__ import annotations
@@ -45,18 +45,21 @@ _WHAT = "tuning"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a search found for one kernel. gain: how many times as fast as the choice of the model of costs, 1 if that
-    one was kept. microseconds: of one call. threads: it was measured with. operands: for people.
-    """
+    """What a search found for one kernel."""
 
+    #: the fastest one
     configuration: Configuration
+    #: how many times as fast as the default, which the cost model chooses; 1 if that one was kept
     gain: float
+    #: of one call
     microseconds: float
+    #: how many it was measured with
     threads: int
+    #: their dtypes and shapes, for people to read
     operands: str
     #: of schedules, a key of VERSIONS; "" in format 1
     family: str = ""
-    #: of the family when it was measured; 0 in format 1
+    #: of the family when this was measured; 0 in format 1
     version: int = 0
 
     @classmethod
@@ -85,20 +88,22 @@ class Measured:
 
     @property
     def is_current(self) -> bool:
-        """Do the schedules still make of it what was measured?"""
+        """Is it of this version of its schedule family? Another version makes other loops of the same configuration."""
         return VERSIONS.get(self.family) == self.version
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What measurements hold for. machine: what code and schedules are made for. tvm: its version."""
+    """What measurements are valid for."""
 
+    #: the properties of the processor that code generation and schedules depend on
     machine: dict[str, Any]
+    #: version of TVM
     tvm: str
 
     @classmethod
     def of(cls, target: Target) -> Key:
-        """The target's name and C library do not matter, nor do features that LLVM is not told of."""
+        """The target's name, its C library and features that LLVM is not told about make no difference."""
         machine = {
             "arch": target.cpu.arch,
             "mcpu": target.cpu.mcpu,
@@ -127,9 +132,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """kernels: what was found, by signature."""
+    """All measurements for one key."""
 
     key: Key
+    #: signature of a kernel -> what was found for it
     kernels: Mapping[str, Measured]
 
     @classmethod
@@ -144,7 +150,7 @@ class Document:
 
     @property
     def is_current(self) -> bool:
-        """Is anything of it still used?"""
+        """Is any of its measurements still used?"""
         return self.key.is_current and (not self.kernels or any(kernel.is_current for kernel in self.kernels.values()))
 
     def current(self) -> Document:
@@ -152,32 +158,33 @@ class Document:
         return Document(self.key, {name: kernel for name, kernel in self.kernels.items() if kernel.is_current})
 
     def with_gains(self, least: float) -> Document:
-        """Only the kernels that gained so much."""
+        """Only the kernels with at least this gain."""
         return Document(self.key, {name: kernel for name, kernel in self.kernels.items() if kernel.gain >= least})
 
     def updated(self, other: Document) -> Document:
-        """The other's kernels are preferred."""
+        """Both documents' kernels; the other's win where both know one."""
         return Document(self.key, {**self.kernels, **other.kernels})
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known for one target. own: the signatures of what the user measured or imported. notes: files that could
-    not be read.
-    """
+    """What is known for one target."""
 
+    #: signature of a kernel -> what was found for it
     kernels: Mapping[str, Measured] = field(default_factory=dict)
+    #: signatures of those that the user measured or imported
     own: frozenset[str] = frozenset()
+    #: about files that could not be read
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """own: the user's folder, made when something is added. shipped: what comes with the package, never written; the
-    user's own entries are preferred.
-    """
+    """Documents in two folders. Where both know a kernel, the user's own entry wins."""
 
+    #: the user's folder, made when something is added
     own: Path
+    #: comes with the package and is never written
     shipped: Path
 
     def known(self, target: Target) -> Known:
@@ -199,7 +206,7 @@ class Cache:
         return Known(kernels, frozenset(own), tuple(notes))
 
     def add(self, document: Document) -> None:
-        """Put the document's kernels beside, or over, what the user's folder has. Raises StoreError, DiskFull."""
+        """Merge the document into the user's folder; its kernels replace older ones. Raises StoreError, DiskFull."""
         with translating_os_errors(self.own):
             self.own.mkdir(parents=True, exist_ok=True)
         path = self._file(document.key)
@@ -215,7 +222,7 @@ class Cache:
             replace_file(path, documents_to_bytes([document]))
 
     def documents(self) -> tuple[Document, ...]:
-        """The user's, in the order of their keys. Raises ContractError, StoreError for a damaged one."""
+        """The user's, in the order of their keys. Raises ContractError or StoreError if one is damaged."""
         return tuple(document for path in sorted(self.own.glob("*.json")) for document in read_documents(path))
 
     def shipped_documents(self) -> tuple[Document, ...]:
@@ -231,13 +238,13 @@ class Cache:
 
 
 def cache_at(own: Path) -> Cache:
-    """The user's folder, and what comes with this package."""
+    """own: the user's folder. The shipped documents are those of this package."""
     return Cache(own, Path(neo.__file__).parent / "data" / "tuning")
 
 
 def read_documents(path: Path) -> tuple[Document, ...]:
-    """Raises ContractError if the file is none of ours or damaged, NewerFormat if a later version wrote it, StoreError
-    if it cannot be read.
+    """Raises ContractError if the file is damaged or not a tuning file, NewerFormat if a later version wrote it,
+    StoreError if it cannot be read.
     """
     with translating_os_errors(path, "read"):
         data = path.read_bytes()
@@ -265,7 +272,7 @@ def documents_to_bytes(documents: Iterable[Document]) -> bytes:
 
 
 def _tvm_version() -> str:
-    """Of TVM, as installed here; empty where it is not."""
+    """Of the installed TVM; "" if there is none."""
     try:
         return importlib.metadata.version("apache-tvm")
     except importlib.metadata.PackageNotFoundError:
@@ -274,7 +281,7 @@ def _tvm_version() -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Two builds at a time add to one document, and neither loses what the other measured."""
+    """Two builds may add to one document at the same time; neither may lose what the other measured."""
     with translating_os_errors(folder), (folder / LOCK_FILE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Which kernels of a module to measure, and what is known of the others."""
+"""Which kernels of a module to measure, and what was measured before for the others."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from neo.errors import StoreError
 from neo.runtime.engine_folder import KernelCost
 from neo.runtime.load import available_cores
 
-# floating-point operations in the time that a byte takes, roughly: only an order of importance follows from it
+# floating-point operations in the time that one byte takes: a rough ratio, which only orders kernels by importance
 FLOPS_PER_BYTE = 8
-# share of a module's estimated time below which a kernel is not worth a second of searching
+# of a module's estimated time: a kernel with a smaller share is not worth a second of searching
 LEAST_SHARE = 0.003
-# memory for copies of weights, so that each is read from where the model would read it
+# for copies of weights: each call reads another copy, from the cache level or memory that a model would read it from
 MOST_POOL_BYTES = 256 << 20
 
 Clock = Callable[[], float]
@@ -35,24 +35,24 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class TunableKernel:
-    """A function that a tunable family takes."""
+    """A function of a tunable schedule family."""
 
     name: str
     function: tvm.tirx.PrimFunc
     #: parameters that may be packed
     weights: frozenset[int]
-    #: configurations, first the one that it gets unmeasured
-    candidates: tuple[Configuration, ...]
+    #: those worth measuring; the first is the default, which is used unmeasured
+    configurations: tuple[Configuration, ...]
     signature: str
-    #: of its module's estimated time, 0 to 1, with all its calls
+    #: of the module's estimated time, all calls together: 0 to 1
     share: float
 
 
 class Tuner:
-    """Knows and finds configurations for all modules of one build. A context: measuring has a process of its own.
+    """Configurations for all modules of one build. A context manager, because measuring has a process of its own.
 
-    cache: None if nothing is known and nothing is kept. seconds: for searching, in all. unit: what multiplies bfloat16
-    in the modules, if anything does.
+    cache: what was measured before, and where new results are kept; None for neither. seconds: total time for
+    searching. unit: multiplies bfloat16 in the modules; None if they are float32.
     """
 
     def __init__(
@@ -90,18 +90,21 @@ class Tuner:
     def configurations(
         self, module: tvm.IRModule, uses: Uses, costs: Iterable[KernelCost], weights_bytes: int
     ) -> Mapping[str, Configuration]:
-        """By function: measured before or, while there is time, now. weights_bytes: of all weights of the module."""
+        """Function name -> configuration that beat the default, measured before or, while there is time, now.
+
+        weights_bytes: of all weights of the module.
+        """
         if not self._known and not self._seconds:
             return {}
         kernels = find_kernels(module, self._target, uses, costs)
         chosen: dict[str, Configuration] = {}
         for kernel in sorted(kernels, key=lambda kernel: -kernel.share):
             measured = self._recall(kernel)
-            is_open = measured is None or kernel.signature not in self._own  # others measured on another machine
+            is_open = measured is None or kernel.signature not in self._own  # shipped ones come from another machine
             if is_open and self._seconds and kernel.share >= LEAST_SHARE:
                 measured = self._search(kernel, weights_bytes) or measured
             is_faster = measured is not None and measured.gain > 1
-            if measured is not None and is_faster:  # else the default stays, also when that is another one by now
+            if measured is not None and is_faster:  # else the default, which may have changed since then
                 chosen[kernel.name] = measured.configuration
             self._kernels[kernel.signature] = is_faster
         return chosen
@@ -120,9 +123,9 @@ class Tuner:
         return tuple(notes)
 
     def _recall(self, kernel: TunableKernel) -> Measured | None:
-        """What is known and fits."""
+        """What was measured before, if its configuration fits the kernel."""
         measured = self._known.get(kernel.signature)
-        if measured is None or measured.configuration in kernel.candidates:
+        if measured is None or measured.configuration in kernel.configurations:
             return measured
         fits = schedule_by(measured.configuration, kernel.function, self._target, kernel.weights) is not None
         return measured if fits else None
@@ -143,10 +146,10 @@ class Tuner:
 
     def _measure(self, kernel: TunableKernel, weights_bytes: int) -> Measured | None:
         scheduled = [
-            (candidate, schedule_by(candidate, kernel.function, self._target, kernel.weights))
-            for candidate in kernel.candidates
+            (configuration, schedule_by(configuration, kernel.function, self._target, kernel.weights))
+            for configuration in kernel.configurations
         ]
-        fitting = [(candidate, found) for candidate, found in scheduled if found is not None]
+        fitting = [(configuration, found) for configuration, found in scheduled if found is not None]
         pool_bytes = min(weights_bytes, MOST_POOL_BYTES)
         outcome = self._bench.measure(kernel.function, [found for _, found in fitting], kernel.weights, pool_bytes)
         if outcome is None:
@@ -169,7 +172,7 @@ class Tuner:
         )
 
     def _keep(self, name: str, measured: Measured) -> None:
-        """At once: what comes later in the build may fail."""
+        """Written at once, because the rest of the build may fail."""
         if self._cache is None:
             return
         try:
@@ -180,7 +183,7 @@ class Tuner:
 
 
 def find_kernels(module: tvm.IRModule, target: Target, uses: Uses, costs: Iterable[KernelCost]) -> list[TunableKernel]:
-    """The functions of a lowered module that can be configured and whose cost is known."""
+    """The functions of a lowered module that have a choice of configurations and a known cost."""
     calls = _calls(module)
     work = {cost.name: (cost.flops + FLOPS_PER_BYTE * cost.moved_bytes) * calls[cost.name] for cost in costs}
     total = max(1, sum(work.values()))
@@ -190,10 +193,10 @@ def find_kernels(module: tvm.IRModule, target: Target, uses: Uses, costs: Iterab
         if not isinstance(function, tvm.tirx.PrimFunc) or name not in work:
             continue
         weights = frozenset(uses.get(name, ()))
-        candidates = configurations_of(function, target, weights)
-        if len(candidates) > 1:
+        configurations = configurations_of(function, target, weights)
+        if len(configurations) > 1:
             share = work[name] / total
-            kernels.append(TunableKernel(name, function, weights, candidates, signature(function, weights), share))
+            kernels.append(TunableKernel(name, function, weights, configurations, signature(function, weights), share))
     return kernels
 
 

@@ -9,12 +9,12 @@ import tvm_ffi
 
 
 def signature(function: tvm.tirx.PrimFunc, packable: frozenset[int]) -> str:
-    """Of a function before it is scheduled: sha256, hexadecimal, of its loops and expressions with their shapes and
-    dtypes, and of the parameters that may be packed.
+    """SHA-256, in hexadecimal, of an unscheduled function's loops and expressions with their shapes and dtypes, and of
+    the parameters that may be packed.
 
-    Names of functions, loops and buffers are left out, and weights are parameters, not values. Stable for one version
-    of TVM. TVM's own hash has 64 bits: two kernels may have one signature, so a configuration is held against its
-    function before it is used.
+    Names of functions, loops and buffers do not count, and weights are parameters, so their values do not either. The
+    signature is stable within one version of TVM. It is made from TVM's structural hash, which has 64 bits: collisions
+    are possible, so a configuration is checked against its function before use.
     """
     for name in dict(function.attrs or {}):
         function = function.without_attr(name)

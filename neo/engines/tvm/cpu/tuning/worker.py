@@ -1,9 +1,10 @@
-"""Candidates for one kernel, compiled, held against the first and timed: JSON lines in, JSON lines out.
+"""One kernel in several configurations: compiled, compared with the first and timed.
 
-``python -m neo.engines.tvm.cpu.tuning.worker`` in a process of its own, because what is tried may crash. Every line is
-{"kernel", "pool_bytes", "skip"}: a file as ``bench`` writes it, how many bytes of weights the model reads between two
-uses of the same, and the candidates to leave out. While it works it says {"running": candidate}, so that a crash has a
-name, None being all; in the end {"best", "gain", "microseconds", "wrong"}, or {"failed": why}.
+``python -m neo.engines.tvm.cpu.tuning.worker`` runs in a process of its own, because what is tried may crash. It reads
+and writes JSON lines. A request is {"kernel", "pool_bytes", "skip"}: a file that ``bench`` wrote, the bytes of weights
+that the model reads between two uses of the same weight, and the trials to leave out. Before each trial it writes
+{"running": index}, so that a crash can be blamed on one; null means that all of them run, in turn. The answer is
+{"best", "gain", "microseconds", "wrong"} or {"failed": why}.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from neo.runtime.tvm import aligned_empty
 
 # a sample is as many calls as take this long
 SAMPLE_S = 0.003
-TRIALS, MOST_CALLS = 5, 1000
+FEWEST_CALLS, MOST_CALLS = 5, 1000
 ROUNDS = 6
 DUELS = 21
-# of the best; what is slower in one round is not run in the next
+# times the best: a trial that is slower than that is left out of the next round
 STILL_IN = 1.3
-# noise must not decide: a configuration that is not this much faster is not worth being different
+# a configuration that is less than this much faster may owe it to noise: the default is kept
 LEAST_GAIN = 1.03
-# of the largest element; candidates add up in the same order, but the compiler may contract them otherwise
+# relative to the largest element: all configurations add in the same order, but LLVM may contract differently (FMA)
 MOST_DIFFERENCE = 1e-4
 MOST_COPIES = 64
 
@@ -46,16 +47,16 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A configuration that can be timed."""
+class Trial:
+    """A kernel in one configuration, ready to be timed."""
 
     index: int
-    #: one call; every turn uses other copies of the weights
+    #: makes one call; each turn reads another copy of the weights, so that they come from memory as they do in a model
     run: Callable[[int], None]
 
 
 class CompiledKernel:
-    """description: what ``bench`` wrote. Compiles all candidates together."""
+    """All configurations of one kernel, compiled together. description: what ``bench`` wrote."""
 
     def __init__(self, description: Any, pool_bytes: int) -> None:
         self._specs = [
@@ -80,7 +81,7 @@ class CompiledKernel:
         return len(self._packings)
 
     def answer(self, index: int) -> list[NDArray[Any]]:
-        """What a candidate makes of random operands, its weights packed as it wants them."""
+        """The results for random operands, with weights packed as this configuration reads them."""
         operands = [
             _aligned(pack(array, self._packings[index][position])) if position in self._packings[index] else array
             for position, array in enumerate(self._operands)
@@ -90,8 +91,8 @@ class CompiledKernel:
         self._function(index)(*(tvm_ffi.from_dlpack(array) for array in operands))
         return [operands[position].copy() for position in self._results]
 
-    def candidate(self, index: int) -> Candidate:
-        """For timing: any numbers will do, so a copy of the weights serves every way of packing them."""
+    def trial(self, index: int) -> Trial:
+        """Values do not matter for timing, so the same copies of the weights serve every packing, only reshaped."""
         shapes = {
             position: pack_shape(self._specs[position], width) for position, width in self._packings[index].items()
         }
@@ -108,7 +109,7 @@ class CompiledKernel:
         def run(turn: int) -> None:
             function(*operands[turn % turns])
 
-        return Candidate(index, run)
+        return Trial(index, run)
 
     def _operand(self, position: int, turn: int) -> NDArray[Any]:
         pool = self._pools.get(position)
@@ -120,64 +121,64 @@ class CompiledKernel:
         return [array, *(_aligned(array) for _ in range(count - 1))]
 
     def _function(self, index: int) -> Any:
-        return self._code[f"candidate_{index}"]
+        return self._code[f"trial_{index}"]
 
 
 def pack_shape(spec: TensorSpec, width: int) -> tuple[int, ...]:
-    """Of what ``packing.pack`` makes of the tensor."""
+    """Shape of the tensor after ``packing.pack``."""
     *lead, columns = (int(dim) for dim in spec.shape)
     return (columns // width, *lead, width)
 
 
-def search(candidates: Sequence[Candidate], clock: Clock = time.perf_counter) -> tuple[Candidate, float, float]:
-    """-> (the fastest that is clearly faster than the first, or the first; how many times as fast; seconds of a call).
+def search(trials: Sequence[Trial], clock: Clock = time.perf_counter) -> tuple[Trial, float, float]:
+    """-> (the fastest if it is clearly faster than the first, else the first; its speed-up; seconds of one call).
 
-    They take turns, so that a machine that becomes busy slows all of them.
+    Trials take turns, so that a machine that becomes busy slows all of them.
     """
-    first = candidates[0]
-    calls = {candidate.index: _calls(candidate, clock) for candidate in candidates}
-    best = {candidate.index: float("inf") for candidate in candidates}
-    racing = list(candidates)
+    first = trials[0]
+    calls = {trial.index: _calls(trial, clock) for trial in trials}
+    best = {trial.index: float("inf") for trial in trials}
+    racing = list(trials)
     for _ in range(ROUNDS):
-        for candidate in racing:
-            best[candidate.index] = min(best[candidate.index], _sample(candidate, calls[candidate.index], clock))
+        for trial in racing:
+            best[trial.index] = min(best[trial.index], _sample(trial, calls[trial.index], clock))
         limit = STILL_IN * min(best.values())
-        racing = [candidate for candidate in racing if best[candidate.index] <= limit]
-    fastest = min(candidates, key=lambda candidate: best[candidate.index])
+        racing = [trial for trial in racing if best[trial.index] <= limit]
+    fastest = min(trials, key=lambda trial: best[trial.index])
     if best[first.index] < best[fastest.index] * LEAST_GAIN:
         return first, 1.0, best[first.index]
-    # the fastest of many was lucky too: samples that did not choose it have to say the same
+    # the minimum of many noisy samples is biased: confirm the gain with fresh samples that played no part in the choice
     gains = sorted(_duel(first, fastest, calls, clock) for _ in range(DUELS))
-    if gains[DUELS // 4] < LEAST_GAIN:  # in three of four duels, which chance alone does once in 75 times
+    if gains[DUELS // 4] < LEAST_GAIN:  # it must win 3 of 4 duels; by chance that happens once in 75 times
         return first, 1.0, best[first.index]
     return fastest, gains[DUELS // 2], best[fastest.index]
 
 
-def _duel(first: Candidate, other: Candidate, calls: Mapping[int, int], clock: Clock) -> float:
-    """How many times as fast the other is, right after each other."""
+def _duel(first: Trial, other: Trial, calls: Mapping[int, int], clock: Clock) -> float:
+    """How many times as fast the other is, both sampled one right after the other."""
     return _sample(first, calls[first.index], clock) / _sample(other, calls[other.index], clock)
 
 
-def _calls(candidate: Candidate, clock: Clock) -> int:
-    """How many calls make a sample; a stall of the machine must not make it shorter for one candidate than another."""
-    candidate.run(0)
-    seconds = min(_time(candidate, turn, clock) for turn in range(TRIALS))
-    return max(1 if seconds > SAMPLE_S else TRIALS, min(MOST_CALLS, round(SAMPLE_S / max(seconds, 1e-9))))
+def _calls(trial: Trial, clock: Clock) -> int:
+    """How many calls make a sample. By the shortest of several, so that a stall does not shorten a trial's samples."""
+    trial.run(0)
+    seconds = min(_time(trial, turn, clock) for turn in range(FEWEST_CALLS))
+    return max(1 if seconds > SAMPLE_S else FEWEST_CALLS, min(MOST_CALLS, round(SAMPLE_S / max(seconds, 1e-9))))
 
 
-def _sample(candidate: Candidate, calls: int, clock: Clock) -> float:
-    """Seconds of a call: the median, because on a busy machine a few calls wait for a core that is taken."""
-    return median(_time(candidate, turn, clock) for turn in range(calls))
+def _sample(trial: Trial, calls: int, clock: Clock) -> float:
+    """Seconds of a call: the median, because on a busy machine a few calls wait for a core."""
+    return median(_time(trial, turn, clock) for turn in range(calls))
 
 
-def _time(candidate: Candidate, turn: int, clock: Clock) -> float:
+def _time(trial: Trial, turn: int, clock: Clock) -> float:
     start = clock()
-    candidate.run(turn)
+    trial.run(turn)
     return clock() - start
 
 
 def same(expected: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> bool:
-    """Elements that are not numbers have to be so in both."""
+    """Equal within rounding; NaN and infinities have to be in the same positions."""
     for a, b in zip(expected, got, strict=True):
         if a.dtype.kind != "f":
             if not np.array_equal(a, b):
@@ -193,9 +194,7 @@ def same(expected: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> bool:
 
 
 def _random(spec: TensorSpec, seed: int, *, is_weight: bool) -> NDArray[Any]:
-    """Numbers around 0, also where they are bfloat16 in the bits of integers; zeros of other types, which are indices
-    more often than not.
-    """
+    """Standard normal numbers as floats or as bfloat16 in integers; zeros of other types, which are mostly indices."""
     array = aligned_empty(spec)
     rng = np.random.default_rng(seed)
     if array.dtype.kind == "f":
@@ -217,7 +216,7 @@ def _aligned(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def measure(request: Any) -> Iterator[dict[str, Any]]:
-    """What to say about one line of the input."""
+    """The lines to write for one request."""
     description = tvm.ir.load_json(Path(request["kernel"]).read_text(encoding="utf-8"))
     kernel = CompiledKernel(description, int(request["pool_bytes"]))
     right: list[int] = []
@@ -231,12 +230,12 @@ def measure(request: Any) -> Iterator[dict[str, Any]]:
         expected = answer if expected is None else expected
         (right if same(expected, answer) else wrong).append(index)
     yield {"running": None}  # all of them, in turn
-    chosen, gain, seconds = search([kernel.candidate(index) for index in right])
+    chosen, gain, seconds = search([kernel.trial(index) for index in right])
     yield {"best": chosen.index, "gain": gain, "microseconds": seconds * 1e6, "wrong": wrong}
 
 
 def main() -> None:
-    # libraries print to stdout; the answers have a stream of their own
+    # libraries print to stdout: answers go to a duplicate of it, and stdout itself to stderr
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         for line in sys.stdin:

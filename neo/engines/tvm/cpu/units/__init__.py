@@ -1,1 +1,1 @@
-"""What a processor computes with: vector tiles, pairs of bfloat16, AMX tiles."""
+"""What a processor computes with: register tiles, pairs of bfloat16, AMX tiles."""

@@ -1,10 +1,10 @@
-"""Intel AMX: products of matrices in tiles, sixteen rows by sixteen columns, of pairs of bfloat16.
+"""Intel AMX: matrix products of bfloat16 in tiles of sixteen rows by sixteen columns.
 
-A *tile* is a register of up to 16 rows of 64 bytes. ``tdpbf16ps`` adds to a tile of float32 sums the product of two
-tiles: one of inputs, with a row of 32 channels for each row of sums, and one of weights, with a row for each pair of
-channels, in which every column has a pair. Rows are loaded from memory at any constant distance, so neighbouring pixels
-of an image in channels-last layout are a tile as they lie there. How many rows, of how many bytes, a tile has is
-configured by each thread before it uses them.
+A *tile* is a register of up to 16 rows of 64 bytes. ``tdpbf16ps`` multiplies a tile of inputs (one row of 32 channels
+for each row of sums) by a tile of weights (one row for each pair of channels, with one pair for each column) and adds
+the product to a tile of float32 sums. The rows of a tile are loaded with any constant stride, so neighbouring pixels of
+an image in channels-last layout can be loaded without rearranging them. Every thread configures the shapes of its tiles
+before it uses them.
 
 Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter "Intel AMX"; the numbers below are of
 Sapphire Rapids.
@@ -24,12 +24,12 @@ from tvm import tirx
 TILE_ROWS = TILE_COLUMNS = TILE_PAIRS = 16
 ROW_BYTES = 64
 PAIR_BYTES = 4
-# how many tiles of weights a block takes at a time, by how many of inputs: so many that the sums, which wait for each
-# other, keep the unit busy, and all find room in the eight tiles
+# tiles of inputs in a block -> tiles of weights. There are enough independent sums to hide the latency of the products,
+# and sums, inputs and weights fit the eight tile registers
 ACROSS = {1: 3, 2: 2}
 
-# cycles of one core: between the starts of two products, however few rows they have; from the start of one to that of
-# the next that adds to the same sums; loading a tile, which happens meanwhile; writing a tile of sums and reading it
+# in cycles of one core: throughput of products, however few rows they have; latency from one product to the next that
+# adds to the same sums; loading a tile, which overlaps with products; storing a tile of sums and reading it again
 PRODUCT_CYCLES, LATENCY_CYCLES, LOAD_CYCLES, STORE_CYCLES = 16, 52, 8, 32
 
 Expression = Any
@@ -37,36 +37,36 @@ Expression = Any
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A convolution or matrix product as AMX sees it.
+    """A convolution or matrix product as AMX computes it.
 
-    Where tiles do not divide rows or pairs, these are shared out evenly and the last tile overlaps the one before: rows
-    of both are computed twice; the weights of pairs that two steps have are zero in the later one.
+    If tiles do not divide the rows or pairs, these are shared out evenly, and the last tile overlaps the one before it.
+    Rows in both are computed twice. Pairs in both have zero weights in the later one, so they are added only once.
     """
 
-    #: of rows; rows are at a constant distance in memory only within a group
+    #: groups of rows; rows have a constant stride in memory only within a group
     groups: int
-    #: of one group
+    #: in one group
     rows: int
-    #: of the weights, in whole tiles
+    #: of the weights, padded to whole tiles
     columns: int
-    #: every sum has so many runs of pairs
+    #: contiguous runs of pairs that are added up for each sum
     runs: int
-    #: of one run, neighbours in memory
+    #: in one run
     pairs: int
 
     @property
     def tall(self) -> int:
-        """How many tiles of inputs a block takes at a time."""
+        """Tiles of inputs in a block."""
         return min(ACROSS, key=self._cycles)
 
     @property
     def across(self) -> int:
-        """How many tiles of weights, and of columns, a block takes at a time; the last one may have fewer."""
+        """Tiles of weights in a block, one for each tile of columns; the last block may have fewer."""
         return ACROSS[self.tall]
 
     @property
     def blocks(self) -> int:
-        """How many blocks the rows of a group are cut into."""
+        """Blocks that the rows of a group are cut into."""
         return -(-self.rows // (self.tall * TILE_ROWS))
 
     @property
@@ -81,17 +81,17 @@ class Product:
 
     @property
     def steps(self) -> int:
-        """How many products of tiles a run takes."""
+        """Products of tiles along one run."""
         return -(-self.pairs // TILE_PAIRS)
 
     @property
     def depth(self) -> int:
-        """Pairs that one step takes."""
+        """Pairs in one step."""
         return -(-self.pairs // self.steps)
 
     @property
     def cycles(self) -> float:
-        """Of one core."""
+        """Estimated time on one core."""
         return self._cycles(self.tall)
 
     def _cycles(self, tall: int) -> float:
@@ -102,7 +102,7 @@ class Product:
         return blocks * (self.runs * self.steps * step + LATENCY_CYCLES * len(widths) + STORE_CYCLES * tall * tiles)
 
     def sums_tile(self, upper: int, left: int) -> int:
-        """The number of a tile: of the sums of one of the products of a block."""
+        """Tile register of the sums of one product of a block."""
         return upper * self.across + left
 
     def inputs_tile(self, upper: int) -> int:
@@ -113,7 +113,7 @@ class Product:
 
     @property
     def configuration(self) -> tuple[int, ...]:
-        """What ``configure`` loads: 64 bytes as eight numbers of 64 bits."""
+        """Operand of ``configure``: 64 bytes as eight 64-bit integers."""
         rows, row_bytes = [0] * 16, [0] * 16
         for upper, height in enumerate(self.heights):
             for tile in (self.sums_tile(upper, left) for left in range(self.across)):
@@ -131,11 +131,11 @@ class Product:
 
     @property
     def packed_shape(self) -> tuple[int, ...]:
-        """Of the weights: a tile is one piece of memory."""
+        """Shape of the packed weights, in which every tile is contiguous."""
         return (self.columns // TILE_COLUMNS, self.runs, self.steps, self.depth, TILE_COLUMNS)
 
     def pack(self, array: NDArray[Any]) -> NDArray[Any]:
-        """[..., columns] int32, pairs in the order of the runs -> ``packed_shape``."""
+        """[..., columns] int32, the pairs run after run -> ``packed_shape``."""
         runs = array.reshape(self.runs, self.pairs, self.columns // TILE_COLUMNS, TILE_COLUMNS)
         packed = np.zeros(self.packed_shape, array.dtype)
         for step in range(self.steps):
@@ -146,12 +146,12 @@ class Product:
 
 
 def configure(place: Expression) -> tirx.Stmt:
-    """place: the address of a configuration. All tiles become zero."""
+    """place: address of a configuration. Sets all tiles to zero."""
     return _instruction("ldtilecfg", place)
 
 
 def release() -> tirx.Stmt:
-    """The thread needs no tiles any more: the kernel need not save them."""
+    """Tiles are no longer used: the operating system need not save them at a context switch."""
     return _instruction("tilerelease")
 
 
@@ -160,7 +160,7 @@ def zero(tile: int) -> tirx.Stmt:
 
 
 def load(tile: int, place: Expression, distance: int) -> tirx.Stmt:
-    """distance: from row to row, in bytes."""
+    """place: address of the first row. distance: bytes from one row to the next."""
     return _instruction("tileloadd64", _number(tile), place, tirx.const(distance, "int64"))
 
 

@@ -1,12 +1,12 @@
-"""Arithmetic on bfloat16: operations that TVM's language has no words for, and how they become machine instructions.
+"""Arithmetic on bfloat16: TensorIR operators of ours, and how they are lowered to machine instructions.
 
-Two bfloat16 that are neighbours in memory, a *pair*, are read as one int32, the first in the lower half. The processors
-that compute with bfloat16 multiply such pairs and add both products to a float32: ``vdpbf16ps`` of AVX512-BF16,
-``bfdot`` of Arm. As an operation on 32-bit numbers it vectorises as any other does.
+Two bfloat16 next to each other in memory, a *pair*, are read as one int32, the first in the lower half. Processors that
+compute in bfloat16 multiply pairs and add both products to a float32: ``vdpbf16ps`` of AVX512-BF16, ``bfdot`` of Arm.
+Because operands have 32 bits, the operation vectorises like any other.
 
-In memory bfloat16 is held as uint16: TVM 0.27 rewrites its own bfloat16 into arithmetic with float32, and its code
-generator has no such type. So the instructions stand in small functions in LLVM's language (``Unit.helpers``), which
-are linked to the kernels and inlined.
+bfloat16 is stored as uint16: TVM 0.27 legalises its own bfloat16 type to float32, and its code generator does not
+support it. The instructions are called in small LLVM IR functions (``Unit.helpers``), which are linked to the kernels
+and inlined.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Scalar = Any
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A processor's way to multiply pairs."""
+    """The instructions with which a processor multiplies pairs."""
 
     name: str
-    #: lanes -> LLVM's name of (accumulators, pairs, pairs) -> accumulators
+    #: lanes -> LLVM intrinsic (accumulators, pairs, pairs) -> accumulators
     intrinsic: Callable[[int], str]
-    #: numbers of lanes that the instruction comes in
+    #: vector lengths that the instruction supports
     lanes: tuple[int, ...]
-    #: it has AMX as well, for products that gain by it
+    #: the processor has AMX too, for products that are faster in it
     tiles: bool = False
 
     @property
@@ -60,7 +60,7 @@ class Unit:
 
     @property
     def helpers(self) -> str:
-        """Functions in LLVM's language that ``dot_add`` and ``rounded`` call."""
+        """LLVM IR functions that ``dot_add`` and ``rounded`` call."""
         return "\n".join([*(self._dot_add(n) for n in self.lanes), *_rounding()])
 
     def _dot_add(self, lanes: int) -> str:
@@ -92,7 +92,7 @@ def _helper(operator: str, lanes: int) -> str:
 
 
 _AVX512 = Unit("avx512bf16", lambda n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}", (4, 8, 16))
-# by the feature of ``BF16`` that the processor has
+# feature of ``BF16`` that a processor has -> its unit
 UNITS = {
     "amx_bf16": replace(_AVX512, name="amx", tiles=True),
     "avx512_bf16": _AVX512,
@@ -101,7 +101,7 @@ UNITS = {
 
 
 def multiplies_pairs(block: tirx.SBlock) -> bool:
-    """Does a block of TensorIR sum up products of pairs?"""
+    """Does a TensorIR block add up products of pairs?"""
     is_reduction = any(v.iter_type == tirx.IterVar.CommReduce for v in block.iter_vars)
     return is_reduction and any(read.source.dtype == PAIR for read in block.reads)
 
@@ -113,7 +113,7 @@ def unit_of(target: Target) -> Unit | None:
 
 
 def dot(unit: Unit, x: Scalar, weights: Scalar) -> Scalar:
-    """x, weights: int32, a pair each -> float32, the sum of both products."""
+    """x, weights: pairs as int32 -> the sum of both products as float32."""
     return tirx.call_intrin(FLOAT, unit.dot, x, weights)
 
 
@@ -129,7 +129,7 @@ def widened(x: Scalar) -> Scalar:
 
 
 def pair(low: Scalar, high: Scalar) -> Scalar:
-    """Two bfloat16 as uint16 -> int32. Of neighbours in memory the compiler makes one load."""
+    """Two bfloat16 as uint16 -> int32. LLVM combines the loads of neighbours in memory."""
     return tirx.Cast(PAIR, low) | (tirx.Cast(PAIR, high) << tirx.const(HALF_BITS, PAIR))
 
 
@@ -165,7 +165,7 @@ def _lower_dot(call: tirx.Call) -> Scalar:
 
 
 def _emulated(x: Scalar, weights: Scalar) -> Scalar:
-    """For lanes that the processor's instruction does not come in."""
+    """For vector lengths that the processor's instruction does not support."""
     lanes = _lanes(x)
     shift, mask = (_spread(tirx.const(value, PAIR), lanes) for value in (HALF_BITS, _UPPER_HALF))
     floats = _vector(FLOAT, lanes)

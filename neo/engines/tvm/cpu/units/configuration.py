@@ -1,4 +1,4 @@
-"""What can be chosen for one kernel of a family that has a choice."""
+"""What can be chosen for a kernel of a tunable schedule family."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from neo.contract.fields import ContractError, as_object, get, get_size
 from neo.engines.tvm.cpu.units.tiles import Tile
 
-# of each family of schedules that has a choice, to be raised when it makes something else of the same kernel and
-# configuration: what was measured before says nothing then. tests/engines/test_schedule_versions.py finds that out
+# tunable schedule family -> its version. Raise it when the family makes other loops of the same kernel and
+# configuration: older measurements are invalid then. tests/engines/test_schedule_versions.py fails if it was forgotten
 VERSIONS = {"reduction": 7, "winograd": 7}
 
 _WHAT = "configuration"
@@ -17,16 +17,17 @@ _WHAT = "configuration"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """tile: the outputs that are computed at a time. columns_first: all rows of some columns before the next columns;
-    otherwise all columns of some rows before the next rows.
-    """
+    """One point of a kernel's search space."""
 
+    #: register tile
     tile: Tile
+    #: order of the tiles: True computes all rows of some columns before the next columns, False all columns of some
+    #: rows before the next rows
     columns_first: bool
 
     @classmethod
     def from_json(cls, value: Any) -> Configuration:
-        """Raises ContractError. Whether it fits a kernel and a target, the schedule decides."""
+        """Raises ContractError. Whether the configuration fits a kernel and a target is checked by the schedule."""
         obj = as_object(value, _WHAT)
         rows, vectors, lanes = (get_size(obj, key, _WHAT) for key in ("rows", "vectors", "lanes"))
         if min(rows, vectors, lanes) < 1:

@@ -1,8 +1,9 @@
-"""What the operators of ``ir.extremes`` become: the fewest instructions that keep NaN.
+"""Lowering of the operators of ``ir.extremes``: the fewest instructions that propagate NaN.
 
-AArch64 has one. x86 has one that answers with its second operand if either is NaN: with a bound that is a number as the
-first, it is enough. Of two unknown numbers both orders are computed, of which one is NaN; with all bits of the other it
-still is. Of numbers both orders have the same bits, or are zeros.
+AArch64 has such an instruction. That of x86 returns its second operand if either is NaN. If one operand is a constant
+and not NaN, it is enough to pass that one first. Otherwise max(a, b) and max(b, a) are computed and their bits or-ed:
+if an operand is NaN, so is one of the two results, and a NaN with further bits set stays NaN. If not, both results have
+the same bits, or are zeros of different sign.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _lower(extreme: Callable[[Scalar, Scalar], Scalar], of_arm: str) -> Callable
             return extreme(b, a)
         if _is_number(a):
             return extreme(a, b)
-        # names, for in a long chain every operand is such an expression again
+        # each operand is used twice: without variables, expressions would double with each link of a chain
         first, second = (tirx.Var(name, value.ty) for name, value in zip("ab", (a, b), strict=True))
         bits = dtype.replace("float", "uint")
         orders = [tirx.reinterpret(bits, extreme(*pair)) for pair in ((first, second), (second, first))]
@@ -41,13 +42,13 @@ def _lower(extreme: Callable[[Scalar, Scalar], Scalar], of_arm: str) -> Callable
 
 
 def _is_number(x: Scalar) -> bool:
-    """Is it a constant, and not NaN?"""
+    """Is it a constant other than NaN?"""
     value = x.value if isinstance(x, tirx.Broadcast) else x
     return isinstance(value, tirx.FloatImm) and not math.isnan(value.value)
 
 
 def _is_arm() -> bool:
-    """Of the target that code is made for; without one, of none that is known."""
+    """Is the current target an Arm processor? False if there is no current target."""
     target = tvm.target.Target.current(allow_none=True)
     return target is not None and str(target.attrs.get("mtriple", "")).startswith("aarch64")
 

@@ -19,8 +19,8 @@ def llvm_target(target: Target) -> tvm.target.Target:
 
 
 def check_processor(target: Target, llvm: tvm.target.Target) -> None:
-    """Raises TargetError: LLVM itself takes a processor that it does not know for a generic one, with a word on stderr
-    only.
+    """Raises TargetError if LLVM does not know the processor. LLVM itself would only warn on stderr and compile for a
+    generic one.
     """
     cpus = llvm_processors(llvm)
     if target.cpu.mcpu not in cpus:

@@ -1,4 +1,4 @@
-"""The prefetch instruction, for which TVM's language has no word."""
+"""The prefetch instruction, which TensorIR does not have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tvm import tirx
 
 _FETCH = "neo_prefetch"
-# functions in LLVM's language that the loops call: to read, into all caches, of data
+# LLVM IR that the loops call. Arguments of llvm.prefetch: for reading, into all cache levels, data
 HELPERS = f"""
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 define linkonce_odr i32 @{_FETCH}(ptr %place) alwaysinline {{
@@ -17,5 +17,5 @@ define linkonce_odr i32 @{_FETCH}(ptr %place) alwaysinline {{
 
 
 def fetch(address: Any) -> tirx.Stmt:
-    """Ask for the cache line that the address is in. Never faults, whatever the address."""
+    """Prefetch the cache line of the address. Never faults, even if the address is invalid."""
     return tirx.Evaluate(tirx.call_extern("int32", _FETCH, address))

@@ -1,6 +1,6 @@
-"""How many outputs a kernel computes at a time, in registers.
+"""Register tiles: how many outputs a kernel computes at a time.
 
-Lowering uses it to round rows up to a number that tiles well, schedules to cut their loops: both have to agree.
+Lowering rounds rows up to a number that tiles well, and schedules cut their loops into the same tiles: both ask here.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 FLOAT_BITS = 32
 FLOAT_BYTES = FLOAT_BITS // 8
 WIDEST_TILE = 6
-# independent multiply-adds that keep the units busy: a latency of 4 cycles, two units
+# independent multiply-adds that hide their latency: 4 cycles, in each of two units
 BUSY = 8
-# a tile has one more, for no order of instructions is perfect
+# a tile should have one more, because instructions are not scheduled perfectly
 BUSY_TILE = BUSY + 1
-# share of the time that rounding rows up has to gain: leaving out again what is too much costs a little too, and the
-# model of costs is no more exact than that
+# rows are rounded up only if that saves more than this share of the time: cropping the result costs something too, and
+# the cost model is not more accurate than that
 ROUNDING_COST = 0.005
-# steps of a sum that are unrolled, as a 3 x 3 window has
+# reductions of at most so many steps are unrolled: a 3 x 3 window
 STEPS_UNROLLED = 9
 WIDEST_STRIP = 2
-# vectors of outputs, which keep the units busy
+# vectors in the best strip for a strided depthwise convolution; enough to hide the latency
 STRIDED_STRIP = 7
-# what another number of vectors costs, as the logarithm of a ratio of outputs
+# penalty for another number of vectors than the preferred one, in units of log(ratio of outputs)
 OTHER_WIDTH = 0.2
-# of the cache, on every processor that is a target
+# cache line; the same on all processors that are targets
 LINE_BYTES = 64
-# share of a multiply-add that a load costs where it does not hide behind others
+# cost of a load relative to a multiply-add: most loads are hidden behind multiply-adds
 LOAD_COST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A register tile: rows x vectors x lanes outputs that are computed at a time."""
+    """A register tile: rows x vectors x lanes outputs."""
 
     rows: int
     vectors: int
@@ -41,7 +41,7 @@ class Tile:
 
     @property
     def cost(self) -> float:
-        """Time per multiply-add, in units of the shortest possible.
+        """Time per multiply-add relative to the shortest possible.
 
         One step of the reduction loads ``vectors`` weights and ``rows`` inputs for rows x vectors multiply-adds.
         """
@@ -55,10 +55,10 @@ def choose_tile(rows: int, columns: int, lanes: int, registers: int) -> Tile:
 
 
 def list_tiles(rows: int, columns: int, lanes: int, registers: int) -> list[Tile]:
-    """Every tile that divides rows and columns exactly and fits the registers, the cheapest first.
+    """Every tile that divides rows and columns and fits the registers, the cheapest first.
 
-    Accumulators, weights and one input have to fit: an accumulator that lives on the stack instead makes a product
-    wait for a store and a load at every step, which was seen to take 2.5 times as long.
+    Accumulators, weights and one input have to fit. An accumulator that is spilled to the stack adds a store and a load
+    to the dependency chain of every step, which was measured to take 2.5 times as long.
     """
     vector = choose_lanes(columns, lanes)
     tiles = [
@@ -71,14 +71,14 @@ def list_tiles(rows: int, columns: int, lanes: int, registers: int) -> list[Tile
 
 
 def choose_width(rows: int, vectors: int, registers: int) -> int:
-    """How many vectors of columns a tile of so many rows has, where that many have to be divided."""
+    """How many vectors a tile of this many rows should have, among the divisors of ``vectors``."""
     possible = [v for v in range(1, WIDEST_TILE + 1) if vectors % v == 0 and (v == 1 or v * (rows + 1) < registers)]
     return min(possible, key=lambda v: Tile(rows, v, 1).cost)
 
 
 def round_up_vectors(columns: int, rows: int, lanes: int, registers: int) -> int:
-    """The number of vectors, enough for so many columns, that takes the least time to compute in tiles of so many rows:
-    13 have no good tile, and computing 14 is faster.
+    """The number of vectors, enough for these columns, that takes the least time in tiles of this many rows. It may be
+    more than needed: 13 vectors have no good tile, so computing 14 is faster.
     """
     least = -(-columns // lanes)
     candidates = range(least, least + WIDEST_TILE)
@@ -86,15 +86,16 @@ def round_up_vectors(columns: int, rows: int, lanes: int, registers: int) -> int
 
 
 def choose_strip(rows: int, columns: int, lanes: int, registers: int, stride: int) -> Tile:
-    """For depthwise convolutions, in which no input serves several columns. The best of ``list_strips``."""
+    """The best of ``list_strips``."""
     return list_strips(rows, columns, lanes, registers, stride)[0]
 
 
 def list_strips(rows: int, columns: int, lanes: int, registers: int, stride: int) -> list[Tile]:
-    """Every tile of one or two vectors of columns, the most promising first. stride: inputs from one row to the next.
+    """Tiles for depthwise convolutions, in which no input is used for several columns; the most promising first.
 
-    Neighbouring rows share inputs, so there are as many as leave inputs and weights room in registers. With a stride
-    fewer inputs are shared and more are needed, and the whole of a cache line is better used while it is there.
+    stride: in inputs, from one row to the next. Neighbouring rows share inputs, so a strip has as many rows as leave
+    room for inputs and weights in registers. With a stride, fewer inputs are shared and more are loaded: a strip then
+    covers a whole cache line while it is in the cache.
     """
     most = max(1, registers // 2)
     best = max(1, most - 2) if stride == 1 else STRIDED_STRIP
@@ -108,16 +109,16 @@ def list_strips(rows: int, columns: int, lanes: int, registers: int, stride: int
 
 
 def choose_lanes(columns: int, lanes: int) -> int:
-    """The widest power of two that divides columns; another divisor only where it is more than twice as wide: the
-    compiler cuts a vector of 12 into pieces, but for 10 columns that is still better than vectors of 2.
+    """The widest power of two that divides columns, or another divisor if that is more than twice as wide. LLVM splits
+    a vector of 12 into pieces; for 10 columns, vectors of 10 are still better than vectors of 2.
     """
     divisors = [n for n in range(1, min(columns, lanes) + 1) if columns % n == 0]
     return max(divisors, key=lambda n: n if n & (n - 1) == 0 else n / 2)
 
 
 def round_up_rows(rows: int, columns: int, lanes: int, registers: int) -> int:
-    """The number of rows, no less than these, that takes the least time to compute: 197 rows have no good tile, and
-    computing 198 is faster.
+    """The number of rows, at least ``rows``, that takes the least time: 197 rows have no good tile, so computing 198 is
+    faster.
     """
     if rows == 1:
         return 1
@@ -129,6 +130,6 @@ def round_up_rows(rows: int, columns: int, lanes: int, registers: int) -> int:
 
 
 def round_up_strips(rows: int, columns: int, lanes: int, registers: int, stride: int) -> int:
-    """Likewise for ``choose_strip``: a strip reads the inputs of about two rows more than it has."""
+    """Likewise for ``choose_strip``. A strip reads the inputs of about two rows more than it has."""
     candidates = range(rows, rows + registers // 2)
     return min(candidates, key=lambda n: n * (1 + 2 / choose_strip(n, columns, lanes, registers, stride).rows))

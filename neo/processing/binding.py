@@ -1,4 +1,4 @@
-"""What the documents come to for one model: the new interface, and the shapes between the steps. No ONNX here."""
+"""Binds the documents to one model: the new interface, and the shapes between the steps. No ONNX here."""
 
 from __future__ import annotations
 
@@ -15,34 +15,38 @@ from neo.processing.image.state import Image
 from neo.processing.text import TextPreprocess
 
 Specs = tuple[TensorSpec, ...]
-# the role of what is fed by an image
+# role of the model's input that an image is fed to
 IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a document comes to for one model. inputs, outputs: of the whole. images, answers: before the first step,
-    and behind each. raw: the input that is an image, or a text; fed: the model's inputs that get what becomes of it, by
-    role for a text. taken: the model's outputs that are worked on.
-    """
+class Binding:
+    """The documents, bound to the inputs and outputs of one model."""
 
+    #: of the model with its processing
     inputs: Specs
+    #: likewise
     outputs: Specs
+    #: the new input, an image or a text; None without pre-processing
     raw: TensorSpec | None
+    #: role -> the model's input that gets the result of the pre-processing; an image has the one role IMAGE
     fed: dict[str, TensorSpec]
+    #: before the first step, and after each
     images: tuple[Image, ...]
+    #: the model's outputs that the post-processing reads
     taken: Specs
+    #: before the first step, and after each
     answers: tuple[tuple[Answer, ...], ...]
     labels: tuple[OutputLabels, ...]
 
     @property
     def new_names(self) -> tuple[str, ...]:
-        """Of the inputs and outputs that the steps make."""
+        """Names of the inputs and outputs that the processing adds."""
         made = self.answers[-1] if self.answers else ()
         return (*(() if self.raw is None else (self.raw.name,)), *(answer.spec.name for answer in made))
 
 
-def plan(processing: Processing, inputs: Specs, outputs: Specs) -> Plan:
+def bind(processing: Processing, inputs: Specs, outputs: Specs) -> Binding:
     """Raises InputSpecError if the documents do not fit the model's inputs and outputs, UsageError if a step does not
     fit the one before it.
     """
@@ -68,9 +72,9 @@ def plan(processing: Processing, inputs: Specs, outputs: Specs) -> Plan:
         answers = _answers(processing.postprocess, taken)
         new_outputs = _replaced(outputs, taken, tuple(answer.spec for answer in answers[-1]))
         labels = _labels(processing.postprocess, answers[-1])
-    planned = Plan(new_inputs, new_outputs, raw, fed, images, taken, answers, labels)
-    _refuse_taken_names(planned, inputs, outputs)
-    return planned
+    binding = Binding(new_inputs, new_outputs, raw, fed, images, taken, answers, labels)
+    _refuse_taken_names(binding, inputs, outputs)
+    return binding
 
 
 def _fed(preprocess: Preprocess, inputs: Specs) -> TensorSpec:
@@ -137,7 +141,7 @@ def _first_answer(spec: TensorSpec) -> Answer:
 
 @contextmanager
 def _at(where: str) -> Iterator[None]:
-    """An error within it says where it is."""
+    """Puts ``where`` in front of the messages of errors inside."""
     try:
         yield
     except UsageError as error:
@@ -164,7 +168,7 @@ def _labels(postprocess: Postprocess, answers: tuple[Answer, ...]) -> tuple[Outp
 
 
 def _replaced(specs: Specs, gone: Specs, new: Specs) -> Specs:
-    """New ones stand where the first of those that they come for stood."""
+    """The new specs take the position of the first one that they replace."""
     place = min(specs.index(spec) for spec in gone)
     return (
         *(spec for spec in specs[:place] if spec not in gone),
@@ -173,12 +177,12 @@ def _replaced(specs: Specs, gone: Specs, new: Specs) -> Specs:
     )
 
 
-def _refuse_taken_names(planned: Plan, inputs: Specs, outputs: Specs) -> None:
-    """Within an ONNX model a name is one value: new ones must not meet those that stay."""
-    staying = {spec.name for spec in (*inputs, *outputs)} - {spec.name for spec in planned.taken}
-    staying -= {spec.name for spec in planned.fed.values()}
-    names = [spec.name for spec in (*planned.inputs, *planned.outputs)]
-    for name in planned.new_names:
+def _refuse_taken_names(binding: Binding, inputs: Specs, outputs: Specs) -> None:
+    """Names in an ONNX model are unique: new ones must differ from those that stay."""
+    staying = {spec.name for spec in (*inputs, *outputs)} - {spec.name for spec in binding.taken}
+    staying -= {spec.name for spec in binding.fed.values()}
+    names = [spec.name for spec in (*binding.inputs, *binding.outputs)]
+    for name in binding.new_names:
         if name in staying or names.count(name) > 1:
             raise UsageError(
                 f"the compiled model would have two inputs or outputs called {name!r}",
