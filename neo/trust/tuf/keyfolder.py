@@ -26,7 +26,7 @@ from neo.contract.fields import ContractError, as_object, as_string, dump_object
 from neo.contract.versions import VERSION_KEY, read_versioned
 from neo.durable import replace_file, translating_os_errors
 from neo.errors import TrustError
-from neo.trust.tuf.signers import SCHEME, is_encrypted, make_key, open_signer
+from neo.trust.tuf.signers import SCHEME, KeyNotAtHand, is_encrypted, make_key, open_signer
 
 SCHEMA = 1
 KEYS_FILE = "keys.json"
@@ -134,7 +134,7 @@ class KeyFolder:
         """Raises KeyNotAtHand if its private half is not there now, TrustError if it cannot be used."""
         record = self._records.get(keyid)
         if record is None:
-            raise TrustError(f"{self.folder} knows no key {keyid[:12]}")
+            raise KeyNotAtHand(f"{self.folder} has no key {keyid[:12]}")
         return self._open(record.uri, record.key)
 
     def secret_for(self, role: str) -> str | None:

@@ -163,7 +163,11 @@ class Repository:
             old = keyids[0] if old is None else old
             if old not in keyids:
                 raise TrustError(f"{old[:12]} is no {role} key", hint="neo keys roles lists them")
-            self._change_keys(role, add=[new], drop=[old])
+            try:
+                self._change_keys(role, add=[new], drop=[old])
+            except KeyNotAtHand:
+                self.keys.retire([new.keyid])  # it never signed, and must not be taken for one that does
+                raise
             self.keys.retire([old])
 
     def set_threshold(self, role: str, threshold: int, new: Collection[Key] = ()) -> None:
@@ -243,8 +247,8 @@ class Repository:
     ) -> None:
         if role == ASSIGNMENT:
             targets = self._targets()
-            keys = [key for key in self.keys.keys_of(ASSIGNMENT) if key.keyid not in drop]
-            _name_assignment_keys(targets, keys)
+            kept = [self.keys.records[keyid].key for keyid in self._keyids(ASSIGNMENT) if keyid not in drop]
+            _name_assignment_keys(targets, [*kept, *add])
             self._sign(TARGETS, targets, self._root())
         elif role == RELEASE:
             targets = self._targets()
