@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo import __version__
-from neo.cli.output import shortened, write_any_text
+from neo.cli.output import shortened, to_json, write_any_text
 
 if TYPE_CHECKING:
     from neo.errors import NeoError
@@ -121,7 +120,7 @@ def _show(error: NeoError, *, debug: bool, as_json: bool) -> None:
         traceback.print_exc()
         _show_remote_traceback(error.details)
     if as_json:
-        click.echo(json.dumps({**error.to_json(), "exit_code": error.exit_code}, ensure_ascii=False, default=str))
+        click.echo(to_json({**error.to_json(), "exit_code": error.exit_code}))
     click.echo(click.style("error: ", fg="red", bold=True) + shortened(error.message), err=True)
     if error.hint:
         click.echo(click.style("  try: ", fg="cyan") + shortened(error.hint), err=True)
@@ -129,7 +128,7 @@ def _show(error: NeoError, *, debug: bool, as_json: bool) -> None:
 
 def _emit_error(kind: str, message: str, exit_code: int) -> None:
     """As ``NeoError.to_json`` has it, for what is none: --json promises an object on stdout."""
-    click.echo(json.dumps({"error": kind, "message": message, "hint": "", "details": {}, "exit_code": exit_code}))
+    click.echo(to_json({"error": kind, "message": message, "hint": "", "details": {}, "exit_code": exit_code}))
 
 
 def _show_remote_traceback(details: dict[str, Any]) -> None:

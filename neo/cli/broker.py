@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neo.cli.options import json_option, open_store, store_option
+from neo.cli.options import PathArgument, json_option, open_store, store_option
 from neo.cli.output import emit, progress_console, shortened
 from neo.cli.trust import has_keys, keys_option, open_repository
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from neo.broker.run import Listening
 
 _EXAMPLE = """\b
@@ -23,12 +25,13 @@ Examples:
   neo broker
   neo broker --password-file users --add-user device-7
   neo broker --host 0.0.0.0 --password-file users --tls-cert cert.pem --tls-key key.pem
+  neo broker config mosquitto
 """
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(name="broker", epilog=_EXAMPLE)
+@click.group(name="broker", epilog=_EXAMPLE, invoke_without_command=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for every one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=1883, show_default=True, help="0 takes a free port.")
 @click.option(
@@ -46,7 +49,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--no-serve", is_flag=True, help="Do not serve the store's bundles to devices.")
 @store_option
 @json_option
+@click.pass_context
 def broker_command(
+    context: click.Context,
     *,
     host: str,
     port: int,
@@ -68,6 +73,8 @@ def broker_command(
     device that comes online tomorrow gets what was pushed to it today. If the fleet's online TUF keys are here (see
     neo keys init), it renews the timestamp, without which devices call what they trust stale.
     """
+    if context.invoked_subcommand is not None:
+        return
     from neo.broker.run import Settings, running_broker
     from neo.errors import UsageError
 
@@ -93,6 +100,36 @@ def broker_command(
         else:
             progress_console().print(f"broker at [bold]{listening.url}[/bold], Ctrl-C stops it")
         stopping.wait()
+
+
+@broker_command.command("config", epilog="Example: neo broker config mosquitto --write mosquitto/")
+@click.argument("kind", type=click.Choice(["mosquitto", "emqx", "rabbitmq"]))
+@click.option("--fleet", default="default", show_default=True)
+@click.option("--write", "folder", type=PathArgument(file_okay=False), help="Write the files into this folder.")
+@json_option
+def config(*, kind: str, fleet: str, folder: Path | None, as_json: bool) -> None:
+    """Print configuration files for a broker of another project: settings for thousands of devices, and access rules
+    that let each device speak for itself alone.
+    """
+    from neo.broker.config import render
+    from neo.durable import replace_file, translating_os_errors
+
+    files = render(kind, fleet)
+    if folder is not None:
+        with translating_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            replace_file(folder / Path(file.path).name, file.text.encode())
+    value = {"kind": kind, "fleet": fleet, "files": [{"path": file.path, "text": file.text} for file in files]}
+
+    def show(out: Console) -> None:
+        for file in files:
+            if folder is None:
+                out.print(f"# ---- {file.path}\n{file.text}", markup=False, highlight=False, soft_wrap=True)
+            else:
+                out.print(f"{folder / Path(file.path).name}: for {file.path}", markup=False, highlight=False)
+
+    emit(value, as_json, show)
 
 
 def _add_user(password_file: Path | None, name: str, as_json: bool) -> None:

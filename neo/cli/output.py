@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 WIDTH_WITHOUT_TERMINAL = 1000
 # of one message: it may repeat what stood on the command line, and that may be a whole file
 MOST_CHARACTERS = 4000
+MOST_IN_A_CELL = 300
 
 
 def emit(value: dict[str, Any], as_json: bool, human: Callable[[Console], None]) -> None:
     """Print value as one line of JSON on stdout, or let human write to a console on stdout."""
     if as_json:
-        click.echo(json.dumps(value, ensure_ascii=False))
+        click.echo(to_json(value))
         return
     human(_answer_console())
 
@@ -34,11 +35,39 @@ def write_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def shortened(text: str) -> str:
-    """For a message to a person: not longer than anybody reads."""
-    left_out = len(text) - MOST_CHARACTERS
-    half = MOST_CHARACTERS // 2
-    return text if left_out <= 0 else f"{text[:half]} [... {left_out} characters ...] {text[-half:]}"
+def to_json(value: dict[str, Any]) -> str:
+    """One line. What a terminal would obey (JSON escapes only a part of that) is escaped; other text is as it is."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if text.isprintable() else "".join(map(_json_character, text))
+
+
+def _json_character(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
+    """For a person: not longer than anybody reads, and without what a terminal would obey, whoever wrote it.
+
+    Lines stay, all but the first indented, so that no line of a text passes for one of ours.
+    """
+    left_out = len(text) - most
+    half = most // 2
+    cut = text if left_out <= 0 else f"{text[:half]} [... {left_out} characters ...] {text[-half:]}"
+    return "\n    ".join(map(_escaped, cut.split("\n")))
+
+
+def one_line(text: str, most: int = MOST_IN_A_CELL) -> str:
+    """As ``shortened``, for a cell of a table or a part of a sentence: the beginning, on one line."""
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    return _escaped(cut)
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else "".join(map(_escaped_character, text))
+
+
+def _escaped_character(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def _answer_console() -> Console:
@@ -55,8 +84,7 @@ def warn(text: str) -> None:
     """On stderr, as it is: text may come from a broker."""
     from rich.text import Text
 
-    shown = "".join(char if char.isprintable() else "?" for char in text)
-    progress_console().print(Text.assemble(("warning: ", "yellow"), shown), soft_wrap=True)
+    progress_console().print(Text.assemble(("warning: ", "yellow"), shortened(text)), soft_wrap=True)
 
 
 def progress_console() -> Console:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.options import db_option, json_option, open_fleet_db
-from neo.cli.output import emit, warn
+from neo.cli.output import emit, one_line, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,7 +155,7 @@ def _plain(text: str, style: str = "") -> Text:
     """What a device wrote, without the power to steer the terminal."""
     from rich.text import Text
 
-    return Text("".join(char if char.isprintable() else "?" for char in text), style)
+    return Text(one_line(text), style)
 
 
 def _seen(at: float | None) -> str:

@@ -11,7 +11,7 @@ from neo.cli.options import PathArgument, json_option
 from neo.cli.output import emit
 
 if TYPE_CHECKING:
-    from neo.engines.tvm.cpu.tuning.cache import Document
+    from neo.engines.tuning import Document
 
 EXAMPLES = """\b
 Examples:

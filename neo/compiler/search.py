@@ -11,7 +11,7 @@ from typing import Any
 from neo.contract.device import Target
 from neo.durable import replace_file
 from neo.engines import ENGINES, engines_for
-from neo.engines.tvm.cpu.tuning.cache import Cache, Document, Key, cache_at, documents_to_bytes, read_documents
+from neo.engines.tuning import Cache, Document, Key, cache_at, documents_to_bytes, read_documents
 from neo.errors import StoreError, UsageError
 from neo.settings import tuning_path
 from neo.targets import HOST, list_targets, load_target, why_not_here

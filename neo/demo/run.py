@@ -7,7 +7,6 @@ import importlib.util
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from neo.compiler.pipeline import run
+from neo.compiler.pipeline import OnStatus, run
 from neo.compiler.request import CompileRequest
 from neo.compiler.result import CompiledBundle
 from neo.contract.inference import HEADER_LENGTH, decode_tensors, encode_tensors
@@ -91,11 +90,11 @@ def choose_framework(wanted: str | None) -> str:
     return wanted
 
 
-def run_demo(framework: str, folder: Path, progress: Callable[[str], None], started: list[Started]) -> DemoResult:
+def run_demo(framework: str, folder: Path, on_status: OnStatus, started: list[Started]) -> DemoResult:
     """Everything in folder. started: the processes, appended as they start; the caller stops them."""
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
-    progress(f"training with {framework}" if framework != "mxnet" else "taking the model that MXNet trained")
+    on_status(f"training with {framework}" if framework != "mxnet" else "taking the model that MXNet trained")
     outputs = _train(framework, folder)
     clock.mark("train")
     key = folder / "operator.key"
@@ -111,9 +110,9 @@ def run_demo(framework: str, folder: Path, progress: Callable[[str], None], star
         inputs=(TensorSpec("data", "float32", (1, 1, 8, 8)),) if framework == "mxnet" else (),
         golden=golden if golden.is_file() else None,
     )
-    compiled = run(request, progress)[0]
+    compiled = run(request, on_status)[0]
     clock.mark("compile")
-    progress("starting the broker and the agent")
+    on_status("starting the broker and the agent")
     broker, broker_url = start_broker(folder)
     started.append(broker)
     agent, device_url = start_agent(folder, broker_url, public_path(key))
@@ -121,11 +120,11 @@ def run_demo(framework: str, folder: Path, progress: Callable[[str], None], star
     url = BrokerUrl.parse(broker_url)
     _wait_until_online(url)
     clock.mark("start")
-    progress("pushing")
+    on_status("pushing")
     request_push = PushRequest(devices=(DEVICE_ID,), timeout_s=PUSH_TIMEOUT_S)
     push(compiled.bundle, request_push, store=store, url=url).raise_failures()
     clock.mark("push")
-    progress("asking the device")
+    on_status("asking the device")
     _, held_out = load_digits()
     images = held_out.images.transpose(0, 2, 3, 1) if framework == "keras" else held_out.images
     answers = ask_device(device_url, compiled, images)

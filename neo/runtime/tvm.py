@@ -79,11 +79,11 @@ class TvmEngine:
         self._argument = tvm_ffi.from_dlpack(self._table)
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        self.place(arrays)
+        self.set_inputs(arrays)
         self.call(0, len(self.steps))
         return self.results()
 
-    def place(self, arrays: list[NDArray[Any]]) -> None:
+    def set_inputs(self, arrays: list[NDArray[Any]]) -> None:
         """Where the next steps find the inputs."""
         for buffer, array in zip(self._buffers, arrays, strict=True):
             buffer[...] = array

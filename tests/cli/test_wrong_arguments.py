@@ -36,6 +36,7 @@ LINES = {
     "status": ["device", "--broker", PORT_OF_NOBODY],
     "fleet forget": ["device", "--broker", PORT_OF_NOBODY],
     "broker": ["--port", "0", "--tls-cert", "missing", "--tls-key", "missing"],
+    "broker config": ["mosquitto"],
     "keys generate": ["text"],
     "keys show": [],
     "keys sign": ["net"],
@@ -71,6 +72,8 @@ def _leaves() -> Iterator[tuple[str, click.Command]]:
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield name, command
             for child, leaf in command.commands.items():
                 yield f"{name} {child}", leaf
         else:

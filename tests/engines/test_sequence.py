@@ -52,7 +52,7 @@ def test_steps_one_by_one_give_the_same_answer(tmp_path: Path, kernels: int) -> 
     x = some()
     (whole,) = engine.run([x])
     assert len(engine.steps) == kernels
-    engine.place([2 * x])
+    engine.set_inputs([2 * x])
     for index in range(kernels):
         engine.call(index, index + 1)
     (stepwise,) = engine.results()

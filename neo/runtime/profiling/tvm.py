@@ -29,7 +29,7 @@ class WatchedTvm:
         self._watching = math.inf
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        self._engine.place(arrays)
+        self._engine.set_inputs(arrays)
         times: defaultdict[str, list[float]] = defaultdict(list)
         for index, kernel in enumerate(self._engine.steps):
             times[kernel].append(self._seconds(index, index + 1))

@@ -26,23 +26,23 @@ def unflatten(flat: Any, shape: Sequence[int]) -> list[Any]:
     return at
 
 
-def broadcast_place(at: Sequence[Any], shape: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+def broadcast_index(at: Sequence[Any], shape: Sequence[Any], own: Sequence[Any]) -> list[Any]:
     """Indices into a tensor of shape ``own`` for indices ``at`` into the shape that it is broadcast to (numpy's rules).
 
     A dimension of size 1 in both shapes keeps its index instead of 0: TVM fuses reads of the same indices only.
     """
     behind = len(shape) - len(own)
-    places = zip(at[behind:], shape[behind:], own, strict=True)
-    return [0 if _is_one(size) and not _is_one(whole) else index for index, whole, size in places]
+    dimensions = zip(at[behind:], shape[behind:], own, strict=True)
+    return [0 if _is_one(size) and not _is_one(whole) else index for index, whole, size in dimensions]
 
 
 def _is_one(size: Any) -> bool:
     return isinstance(size, tirx.IntImm) and int(size) == 1
 
 
-def before_transpose(place: Sequence[Any], axes: Sequence[int]) -> list[Any]:
+def before_transpose(at: Sequence[Any], axes: Sequence[int]) -> list[Any]:
     """Indices into a transposed tensor -> into the tensor before. axes: as numpy's transpose takes them."""
-    return [index for _, index in sorted(zip(axes, place, strict=True), key=lambda pair: pair[0])]
+    return [index for _, index in sorted(zip(axes, at, strict=True), key=lambda pair: pair[0])]
 
 
 def axes_of(call: relax.Call) -> list[int]:

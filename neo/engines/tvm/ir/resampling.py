@@ -47,12 +47,12 @@ class Taps:
     @classmethod
     def of(cls, attrs: Any, before: int, after: int) -> Taps:
         """attrs: of relax.image.resize2d."""
-        place = COORDINATES[attrs.coordinate_transformation_mode](np.arange(after, dtype=_F), before, after)
+        coordinates = COORDINATES[attrs.coordinate_transformation_mode](np.arange(after, dtype=_F), before, after)
         if attrs.method == "nearest_neighbor":
-            nearest = NEAREST[attrs.rounding_method](place)
+            nearest = NEAREST[attrs.rounding_method](coordinates)
             return cls(nearest.clip(0, before - 1).astype(np.int32)[:, None], None)
-        base = np.floor(place)
-        part = place - base
+        base = np.floor(coordinates)
+        part = coordinates - base
         if attrs.method == "linear":
             offsets, weights = [0, 1], [1 - part, part]
         else:

@@ -54,8 +54,8 @@ def shared(loop: tirx.Stmt, threads: int) -> tirx.Stmt:
 
 
 def _next(counters: Any, thread: Any) -> Any:
-    place = tirx.BufferLoad(counters, [thread * _LINE_INTS])
-    return tirx.call_extern("int32", _NEXT, tirx.address_of(place))
+    counter = tirx.BufferLoad(counters, [thread * _LINE_INTS])
+    return tirx.call_extern("int32", _NEXT, tirx.address_of(counter))
 
 
 def _cast(value: Any, variable: tirx.Var) -> Any:

@@ -135,8 +135,8 @@ class Attention:
             return i if tall == queries else tirx.min(i, queries - 1)
 
         def score(*at: tirx.Var) -> Any:
-            place = (*at[:rank], row(at[rank]))
-            term = arithmetic.product(lambda c: self.q.at(q, (*place, c)), d, k(*at[:rank], d, at[-1]))
+            index = (*at[:rank], row(at[rank]))
+            term = arithmetic.product(lambda c: self.q.at(q, (*index, c)), d, k(*at[:rank], d, at[-1]))
             return te.sum(term, axis=d)
 
         row_bytes = math.prod(int(size) for size in q.shape[self.q.axes[-2] + 1 :]) * np.dtype(str(q.dtype)).itemsize
@@ -170,8 +170,8 @@ class Attention:
         total = te.compute(rows, lambda *at: te.sum(counted(powers(*at, total_of)), axis=total_of), name=TOTAL)
 
         def value(*at: tirx.Var) -> Any:
-            place = (*at[:rank], j, at[-1])
-            weight = self.v.at(v, place) if self.reads_values(width, arithmetic) else v(*place)
+            index = (*at[:rank], j, at[-1])
+            weight = self.v.at(v, index) if self.reads_values(width, arithmetic) else v(*index)
             return te.sum(arithmetic.product(lambda c: powers(*at[:-1], c), j, weight), axis=j)
 
         values = te.compute((*lead, tall, width), value, name=VALUES)
@@ -196,7 +196,7 @@ def _broadcast(operand: Any, index: Sequence[Any]) -> Any:
         return tirx.const(operand, FLOAT)
     sizes = [int(dim) for dim in operand.shape]
     own = index[len(index) - len(sizes) :]
-    return operand(*(0 if size == 1 else place for place, size in zip(own, sizes, strict=True)))
+    return operand(*(0 if size == 1 else at for at, size in zip(own, sizes, strict=True)))
 
 
 def scalar_of(value: Any) -> float | None:

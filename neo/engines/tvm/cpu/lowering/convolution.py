@@ -76,7 +76,7 @@ class Geometry:
         padded = self.padded[0], begin + -(-(width + right) // lanes) * lanes
         return replace(self, begin=(self.begin[0], begin), padded=padded, shift=begin - left, phases=1)
 
-    def place(self, n: Any, y: Any, column: Any, reach: Any) -> list[Any]:
+    def pixel_index(self, n: Any, y: Any, column: Any, reach: Any) -> list[Any]:
         """Indices of a pixel in the padded input. y: its row. column: of the output. reach: offset of the pixel from
         the leftmost one that this column reads.
         """
@@ -142,8 +142,8 @@ def _pointwise(x: te.Tensor, weights: te.Tensor, filters: int, rows: Rows) -> te
 
     def product(row: tirx.Var, column: tirx.Var) -> Any:
         at = rows.clamp(row, pixels, computed)
-        place = at // (height * width), at % (height * width) // width, at % width
-        term = rows.arithmetic.product(lambda c: x(*place, c), step, weights[0, 0, step, column])
+        index = at // (height * width), at % (height * width) // width, at % width
+        term = rows.arithmetic.product(lambda c: x(*index, c), step, weights[0, 0, step, column])
         return te.sum(term, axis=step)
 
     wide = te.compute((rows.round_up(pixels, computed), computed), product, name="conv2d", attrs=rows.attrs(x))
@@ -166,7 +166,7 @@ def _spatial(
     def product(n: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
         first = 0 if window.groups == 1 else o // per_group * steps
         column = w if any(window.padding) or wide == out_width else tirx.min(w, out_width - 1)
-        pixel = geometry.place(n, h * down + ky * spread_y, column, kx * spread_x)
+        pixel = geometry.pixel_index(n, h * down + ky * spread_y, column, kx * spread_x)
         weight = weights[ky, kx, step, o]
         term = rows.arithmetic.product(lambda c: padded(*geometry.ordered(*pixel, first + c)), step, weight)
         return te.sum(term, axis=[ky, kx, step])
@@ -207,7 +207,7 @@ def _grouped(padded: te.Tensor, weights: te.Tensor, window: Window, rows: Rows, 
 
     def product(n: tirx.Var, group: tirx.Var, h: tirx.Var, w: tirx.Var, o: tirx.Var) -> Any:
         column = w if any(window.padding) or wide == width else tirx.min(w, width - 1)
-        pixel = geometry.place(n, h * down + ky * spread_y, column, kx * spread_x)
+        pixel = geometry.pixel_index(n, h * down + ky * spread_y, column, kx * spread_x)
         first = group * steps * rows.arithmetic.depth
         weight = weights[group, ky, kx, step, o]
         term = rows.arithmetic.product(lambda c: padded(*geometry.ordered(*pixel, first + c)), step, weight)

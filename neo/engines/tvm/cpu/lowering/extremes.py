@@ -16,7 +16,7 @@ from tvm import relax, te, tirx, topi
 
 from neo.engines.tvm.ir.constants import constant_of
 from neo.engines.tvm.ir.extremes import Scalar, larger, largest, smaller, smallest
-from neo.engines.tvm.ir.indices import broadcast_place
+from neo.engines.tvm.ir.indices import broadcast_index
 from neo.engines.tvm.tvm_private import tvm_lowers
 
 Binary = Callable[[Scalar, Scalar], Scalar]
@@ -66,7 +66,7 @@ def _binary(combine: Binary) -> Legalize:
         def combined(*operands: Any) -> te.Tensor:
             def value(*at: tirx.Var) -> Scalar:
                 return combine(
-                    *(x(*broadcast_place(at, shape, x.shape)) if isinstance(x, te.Tensor) else x for x in operands)
+                    *(x(*broadcast_index(at, shape, x.shape)) if isinstance(x, te.Tensor) else x for x in operands)
                 )
 
             return te.compute(shape, value, name=name)
@@ -91,8 +91,8 @@ def _extreme(reducer: Any) -> Legalize:
         kept = [axis for axis in range(len(x.shape)) if len(shape) == len(x.shape) or axis not in along]
 
         def element(*at: Any) -> Any:
-            place = {**dict(zip(kept, at, strict=True)), **along}
-            return reducer(x(*(place[axis] for axis in range(len(x.shape)))), axis=list(along.values()))
+            index = {**dict(zip(kept, at, strict=True)), **along}
+            return reducer(x(*(index[axis] for axis in range(len(x.shape)))), axis=list(along.values()))
 
         return te.compute(shape, element, name="extreme")
 
@@ -107,11 +107,11 @@ def _extreme(reducer: Any) -> Legalize:
     return legalize
 
 
-def _place_of_extreme(is_beyond: Callable[[Scalar, Scalar], Scalar], start: float) -> Legalize:
+def _arg_extreme(is_beyond: Callable[[Scalar, Scalar], Scalar], start: float) -> Legalize:
     """Argmax or argmin along an axis: the first of equal elements; if any is NaN, the first NaN."""
 
     def combine(a: Sequence[Scalar], b: Sequence[Scalar]) -> tuple[Scalar, Scalar]:
-        (a_place, a_value), (b_place, b_value) = a, b
+        (a_index, a_value), (b_index, b_value) = a, b
         is_nan = [
             tirx.isnan(value) if "float" in str(value.ty.dtype) else tirx.const(0, "bool")
             for value in (a_value, b_value)
@@ -119,12 +119,12 @@ def _place_of_extreme(is_beyond: Callable[[Scalar, Scalar], Scalar], start: floa
         alike = tirx.any(a_value == b_value, tirx.all(*is_nan))
         beyond = tirx.any(is_beyond(a_value, b_value), tirx.all(is_nan[0], tirx.Not(is_nan[1])))
         beyond = tirx.all(beyond, tirx.any(is_nan[0], tirx.Not(is_nan[1])))
-        takes_a = tirx.any(beyond, tirx.all(alike, a_place < b_place))
-        return tirx.Select(takes_a, a_place, b_place), tirx.Select(takes_a, a_value, b_value)
+        takes_a = tirx.any(beyond, tirx.all(alike, a_index < b_index))
+        return tirx.Select(takes_a, a_index, b_index), tirx.Select(takes_a, a_value, b_value)
 
-    def first(place_dtype: str, dtype: str) -> tuple[Scalar, Scalar]:
+    def first(index_dtype: str, dtype: str) -> tuple[Scalar, Scalar]:
         lowest = tirx.min_value(dtype) if start < 0 else tirx.max_value(dtype)
-        return tirx.const(_NOWHERE, place_dtype), tirx.const(start, dtype) if "float" in dtype else lowest
+        return tirx.const(_NOWHERE, index_dtype), tirx.const(start, dtype) if "float" in dtype else lowest
 
     def found(x: te.Tensor, axis: int, shape: Sequence[Any]) -> te.Tensor:
         along = te.reduce_axis((0, x.shape[axis]), name="k")
@@ -135,8 +135,8 @@ def _place_of_extreme(is_beyond: Callable[[Scalar, Scalar], Scalar], start: floa
             value = x(*at[:axis], along, *behind)
             return te.comm_reducer(combine, first)((along.var.astype("int64"), value), axis=along)
 
-        places, _ = te.compute(shape, pair, name="place")
-        return te.compute(shape, places, name="arg_extreme")
+        indices, _ = te.compute(shape, pair, name="place")
+        return te.compute(shape, indices, name="arg_extreme")
 
     def legalize(builder: Any, call: relax.Call) -> Any:
         x = call.args[0]
@@ -172,10 +172,10 @@ def max_pool(builder: Any, call: relax.Call) -> Any:
         steps = [te.reduce_axis((0, size), name="k") for size in kernel]
 
         def value(*at: tirx.Var) -> Scalar:
-            place = list(at)
+            index = list(at)
             for i, axis in enumerate(axes):
-                place[axis] = at[axis] * strides[i] + steps[i] * dilation[i]
-            return largest(x(*place), axis=steps)
+                index[axis] = at[axis] * strides[i] + steps[i] * dilation[i]
+            return largest(x(*index), axis=steps)
 
         return te.compute(out, value, name="max_pool")
 
@@ -208,7 +208,7 @@ def _multiply(builder: Any, call: relax.Call) -> Any:
     if known is None or known.ndim or known.any() or not _is_float(x):
         return tvm_lowers(builder, call)
     return builder.call_te(
-        lambda x: te.compute(shape, lambda *at: _difference(x(*broadcast_place(at, shape, x.shape))), name="multiply"),
+        lambda x: te.compute(shape, lambda *at: _difference(x(*broadcast_index(at, shape, x.shape))), name="multiply"),
         x,
         primfunc_name_hint="multiply",
     )
@@ -225,8 +225,8 @@ def _is_number(x: Scalar) -> Scalar:
 
 # Relax operator -> its lowering rule
 EXTREMES: dict[str, Legalize] = {
-    "relax.argmax": _place_of_extreme(lambda a, b: a > b, -math.inf),
-    "relax.argmin": _place_of_extreme(lambda a, b: a < b, math.inf),
+    "relax.argmax": _arg_extreme(lambda a, b: a > b, -math.inf),
+    "relax.argmin": _arg_extreme(lambda a, b: a < b, math.inf),
     "relax.equal": _of_itself(_is_number),
     "relax.greater_equal": _of_itself(_is_number),
     "relax.less_equal": _of_itself(_is_number),

@@ -72,9 +72,9 @@ def _batched(a: te.Tensor, b: te.Tensor, lead: tuple[int, ...], columns: int, ro
 
     def product(*at: tirx.Var) -> Any:
         *batch, row, column = at
-        place = *_broadcast_index(batch, a), rows.clamp(row, height, computed)
+        index = *_broadcast_index(batch, a), rows.clamp(row, height, computed)
         weight = b(*_broadcast_index(batch, b), step, column)
-        return te.sum(rows.arithmetic.product(lambda k: a(*place, k), step, weight), axis=step)
+        return te.sum(rows.arithmetic.product(lambda k: a(*index, k), step, weight), axis=step)
 
     tall = rows.round_up(height, computed)
     result = te.compute((*lead, tall, computed), product, name="matmul")

@@ -67,7 +67,7 @@ class Windows:
         axes = zip(self.kernel, self.strides, self.begin, self.size, self.out, strict=True)
         return all(before < k and (count - 1) * step - before < n for k, step, before, n, count in axes)
 
-    def place(self, axis: int, index: Any, step: Any) -> tuple[Any, Any]:
+    def clamped(self, axis: int, index: Any, step: Any) -> tuple[Any, Any]:
         """Row or column of the image at step ``step`` of window ``index``: (clamped to the image, was it inside?)."""
         before, after, size = self.begin[axis], self.end[axis], self.size[axis]
         at = index * self.strides[axis] + step - before
@@ -91,7 +91,7 @@ def largest(x: te.Tensor, windows: Windows) -> te.Tensor:
     ky, kx = _steps(windows)
 
     def value(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
-        (row, _), (column, _) = windows.place(0, h, ky), windows.place(1, w, kx)
+        (row, _), (column, _) = windows.clamped(0, h, ky), windows.clamped(1, w, kx)
         return extremes.largest(x(n, row, column, c), axis=[ky, kx])
 
     return te.compute((x.shape[0], *windows.out, x.shape[3]), value, name="max_pool2d")
@@ -102,7 +102,7 @@ def mean(x: te.Tensor, windows: Windows, *, of_padding: bool) -> te.Tensor:
     ky, kx = _steps(windows)
 
     def total(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
-        (row, above), (column, beside) = windows.place(0, h, ky), windows.place(1, w, kx)
+        (row, above), (column, beside) = windows.clamped(0, h, ky), windows.clamped(1, w, kx)
         inside = tirx.likely(tirx.all(above, beside))
         value = x(n, row, column, c)
         if any(windows.begin) or any(windows.end):

@@ -63,10 +63,10 @@ def _picked(x: te.Tensor, axes: list[int], indices: list[te.Tensor]) -> te.Tenso
         shape[int(axis)] = index.shape[0]
 
     def value(*at: tirx.Var) -> Any:
-        place: list[Any] = list(at)
+        source: list[Any] = list(at)
         for axis, index in zip(axes, indices, strict=True):
-            place[int(axis)] = index(at[int(axis)], 0)
-        return x(*place)
+            source[int(axis)] = index(at[int(axis)], 0)
+        return x(*source)
 
     return te.compute(shape, value, name="resized")
 

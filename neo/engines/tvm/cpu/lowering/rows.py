@@ -38,9 +38,9 @@ class Rows:
         return row if self.round_up(rows, columns) == rows else tirx.min(row, rows - 1)
 
     def columns(self, columns: int) -> int:
-        """How many columns to compute. Only vector lengths that are powers of two are fast, so it is either the columns
-        themselves, if such vectors divide them into no more pieces than full vectors would need, or whole full vectors:
-        24 columns are 32 with vectors of 16, and stay 24 with vectors of 8.
+        """How many columns to compute. LLVM vectorises well only by powers of two, so columns are rounded up to full
+        vectors, unless vectors of the largest power of two that divides them are no more than that: 24 columns become
+        32 with vectors of 16, and stay 24 with vectors of 8.
         """
         if self.arithmetic.tiles:
             return whole_tiles(columns)

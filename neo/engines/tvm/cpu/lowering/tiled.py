@@ -28,8 +28,8 @@ class Mark:
     row_bytes: int
     #: number of innermost reduction loops that read contiguous memory
     merged: int = 1
-    #: if all lines of an image are computed as one: rows from one line to the next, some of which are not results; else
-    #: 0
+    #: 0: lines of an image are computed one by one. Else all as one, with this many rows from one line to the next,
+    #: some of which are not results
     pitch: int = 0
 
     @property

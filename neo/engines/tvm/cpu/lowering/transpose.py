@@ -62,8 +62,8 @@ class Transpose:
         """Dimensions of the output without those of size 1; neighbours that stay together are merged."""
         output = self.output_shape
         found: list[Dimension] = []
-        for place, axis in enumerate(self.axes):
-            here = Dimension(self.shape[axis], math.prod(self.shape[axis + 1 :]), math.prod(output[place + 1 :]))
+        for position, axis in enumerate(self.axes):
+            here = Dimension(self.shape[axis], math.prod(self.shape[axis + 1 :]), math.prod(output[position + 1 :]))
             before = found[-1] if found else Dimension(1, 0, 0)
             together = (before.reads, before.writes) == (here.size * here.reads, here.size * here.writes)
             if together:
@@ -118,12 +118,12 @@ def transpose_function(spec: Transpose, lanes: int) -> tvm.tirx.PrimFunc:
                 (x, shape, source * parts, written.reads),
                 (y, spec.output_shape, destination, read.writes),
             )
-            places = [
+            arguments = [
                 part
                 for buffer, sizes, offset, step in ends
                 for part in (T.address_of(buffer[tuple(unflatten(offset, sizes))]), tirx.const(step, "int64"))
             ]
-            T.evaluate(tirx.call_extern("int32", f"{_TURN}_{lanes}", *places))
+            T.evaluate(tirx.call_extern("int32", f"{_TURN}_{lanes}", *arguments))
     return builder.get()
 
 
@@ -141,11 +141,11 @@ def _helper(lanes: int) -> str:
     while half:
         for row in (row for row in range(lanes) if not row & half):
             low, high = (f"{vector} %v{2 * half}_{r}" for r in (row, row + half))
-            places = range(lanes)
-            first = [place if not place & half else lanes + place - half for place in places]
-            second = [place + half if not place & half else lanes + place for place in places]
+            positions = range(lanes)
+            first = [position if not position & half else lanes + position - half for position in positions]
+            second = [position + half if not position & half else lanes + position for position in positions]
             for number, mask in ((row, first), (row + half, second)):
-                chosen = ", ".join(f"i32 {place}" for place in mask)
+                chosen = ", ".join(f"i32 {position}" for position in mask)
                 lines.append(f"  %v{half}_{number} = shufflevector {low}, {high}, <{lanes} x i32> <{chosen}>")
         half //= 2
     for row in range(lanes):

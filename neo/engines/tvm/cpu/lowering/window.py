@@ -82,9 +82,9 @@ class Convolution:
         depth = self.depth
 
         def value(n: tirx.Var, h: tirx.Var, w: tirx.Var, c: tirx.Var) -> Any:
-            place = n % depth.out * depth.stride + c // channels * depth.dilation - depth.begin
-            inside = tirx.all(place >= 0, place < deep)
-            return tirx.if_then_else(inside, x(n // depth.out, place, h, w, c % channels), zero(x))
+            source = n % depth.out * depth.stride + c // channels * depth.dilation - depth.begin
+            inside = tirx.all(source >= 0, source < deep)
+            return tirx.if_then_else(inside, x(n // depth.out, source, h, w, c % channels), zero(x))
 
         return te.compute((self.image[0], height, width, depth.taps * channels), value, name="volumes")
 

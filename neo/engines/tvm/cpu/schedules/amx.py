@@ -83,10 +83,10 @@ class _TiledProduct:
     inner: Sequence[Any]
     #: buffer of the sums
     wide: Any
-    #: store of the epilogue, in terms of ``places`` and ``column``
+    #: store of the epilogue, in terms of ``leading`` and ``column``
     output: tirx.BufferStore
     #: block variables of the epilogue: all but the last
-    places: Sequence[Any]
+    leading: Sequence[Any]
     #: the last one
     column: Any
     #: index of the weights among the parameters
@@ -114,20 +114,20 @@ def _read(schedule: Schedule, packable: frozenset[int]) -> _TiledProduct | None:
     product = Product(*(math.prod(map(extent_of, some)) for some in (groups, [row], [column], outer, inner)))
     wide = block.writes[0].source
     last = schedule.get(others[-1]) if others else block
-    *places, column = [v for v in last.iter_vars if v.iter_type == tirx.IterVar.DataPar]
-    output = last.body if others else _as_it_is(wide, places, column)
-    kernel = _TiledProduct(product, mark, inputs, groups, row, outer, inner, wide, output, places, column, position)
+    *leading, column = [v for v in last.iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    output = last.body if others else _as_it_is(wide, leading, column)
+    kernel = _TiledProduct(product, mark, inputs, groups, row, outer, inner, wide, output, leading, column, position)
     return kernel if isinstance(output, tirx.BufferStore) and _is_one_pass(kernel) else None
 
 
-def _as_it_is(wide: Any, places: Sequence[Any], column: Any) -> tirx.BufferStore:
-    at = [v.var for v in (*places, column)]
+def _as_it_is(wide: Any, leading: Sequence[Any], column: Any) -> tirx.BufferStore:
+    at = [v.var for v in (*leading, column)]
     return tirx.BufferStore(wide, tirx.BufferLoad(wide, at), at)
 
 
 def _is_one_pass(kernel: _TiledProduct) -> bool:
     """Has the output one element for each sum, computed from no other sum than this one?"""
-    shape, sums = [extent_of(v) for v in kernel.places], [*map(extent_of, kernel.groups), kernel.product.rows]
+    shape, sums = [extent_of(v) for v in kernel.leading], [*map(extent_of, kernel.groups), kernel.product.rows]
     if kernel.mark.pitch:
         *images, height, width = shape if len(shape) > len(sums) else [0, 0, 0]
         complete = [*images, (height - 1) * kernel.mark.pitch + width] == sums
@@ -140,7 +140,7 @@ def _is_one_pass(kernel: _TiledProduct) -> bool:
     for variable, size in zip(at, [*sums, extent_of(kernel.column)], strict=True):
         analyzer.bind(variable, tvm.ir.Range(0, size))
     *groups, row, column = at
-    places, _ = _leading(kernel, groups, row)
+    leading, _ = _leading(kernel, groups, row)
     elsewhere: list[Scalar] = []
 
     def look(load: Any) -> None:
@@ -148,14 +148,14 @@ def _is_one_pass(kernel: _TiledProduct) -> bool:
             pairs = zip(load.indices, at, strict=True)
             elsewhere.extend(index for index, own in pairs if not analyzer.can_prove_equal(index, own))
 
-    values = dict(zip((v.var for v in (*kernel.places, kernel.column)), (*places, column), strict=True))
+    values = dict(zip((v.var for v in (*kernel.leading, kernel.column)), (*leading, column), strict=True))
     tvm_ffi.structural_walk(replaced(kernel.output.value, values), (tvm.ir.TensorLoad, look))
     return not elsewhere
 
 
 def _leading(kernel: _TiledProduct, groups: Sequence[Scalar], row: Scalar) -> tuple[list[Scalar], Scalar | None]:
     """-> (leading indices into the output for a row of sums, condition for the row to belong to it; None: always)."""
-    shape, pitch = [extent_of(v) for v in kernel.places], kernel.mark.pitch
+    shape, pitch = [extent_of(v) for v in kernel.leading], kernel.mark.pitch
     if pitch:
         return [*groups, row // pitch, row % pitch], row % pitch < shape[-1]
     own = [*map(extent_of, kernel.groups), kernel.product.rows]
@@ -278,8 +278,8 @@ def _fetch_weights(product: Product, weights: Any, fetching: _Fetching | None, t
     most = -(-lines * together // fetching.blocks)
     part = fetching.index // together * turns + turn
     begin = (fetching.columns * (turns * lines) + part * most) * LINE_BYTES
-    places = (begin + index * LINE_BYTES for index in range(most))
-    return [prefetch.fetch(tirx.handle_add_byte_offset(tirx.buffer_data(weights), place)) for place in places]
+    offsets = (begin + index * LINE_BYTES for index in range(most))
+    return [prefetch.fetch(tirx.handle_add_byte_offset(tirx.buffer_data(weights), offset)) for offset in offsets]
 
 
 def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: int) -> list[tirx.Stmt]:
@@ -289,12 +289,12 @@ def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: i
     product = kernel.product
     if kernel.mark.pitch:  # rows have no constant stride
         return []
-    place, _ = _leading(kernel, at.groups, at.row)
+    leading, _ = _leading(kernel, at.groups, at.row)
     rows = -(-product.block_rows // (product.runs * product.steps))
     addresses = []
     for operand in _operands(kernel):
         size = operand.dtype.bits // 8
-        distance, first = int(operand.shape[-1]) * size, [*place, at.tile * TILE_COLUMNS]
+        distance, first = int(operand.shape[-1]) * size, [*leading, at.tile * TILE_COLUMNS]
         corner = tirx.address_of(tirx.BufferLoad(operand, first))
         for row, line in itertools.product(range(rows), range(0, wide * TILE_COLUMNS * size, LINE_BYTES)):
             addresses.append(tirx.handle_add_byte_offset(corner, (turn * rows + row) * distance + line))
@@ -304,7 +304,7 @@ def _fetch_operands(kernel: _TiledProduct, at: _SumsBlock, turn: Scalar, wide: i
 def _operands(kernel: _TiledProduct) -> list[Any]:
     """Buffers that the epilogue reads with the indices of its output: residuals."""
     found: list[Any] = []
-    own = [v.var for v in (*kernel.places, kernel.column)]
+    own = [v.var for v in (*kernel.leading, kernel.column)]
 
     def look(load: Any) -> None:
         pairs = zip(load.indices, own, strict=False)
@@ -320,11 +320,11 @@ def _outputs(kernel: _TiledProduct, at: _SumsBlock, columns: int, sums: Any) -> 
     """The epilogue: row by row, in vectors of columns."""
     product, width = kernel.product, whole_tiles(columns)
     row = tirx.Var("row", INDEX)
-    place, condition = _leading(kernel, at.groups, at.row + row)
+    leading, condition = _leading(kernel, at.groups, at.row + row)
     stores = []
     for start, lanes in vectors(columns):
         lane = tirx.Var("lane", INDEX)
-        values = dict(zip((v.var for v in kernel.places), place, strict=True))
+        values = dict(zip((v.var for v in kernel.leading), leading, strict=True))
         values[kernel.column.var] = at.tile * TILE_COLUMNS + start + lane
         total = tirx.BufferLoad(sums, [row * width + start + lane])
         value = replaced(kernel.output.value, values, {kernel.wide: total})

@@ -214,9 +214,9 @@ class _Writer:
         def some(start: Scalar, columns: int) -> tirx.Stmt:
             wide = columns // TILE_COLUMNS
             keys = kernel.scores.corner(kernel.scores.weights, [*lead, first, start])
-            place = tirx.handle_add_byte_offset(tirx.buffer_data(self._scores), start * FLOAT_BYTES)
+            address = tirx.handle_add_byte_offset(tirx.buffer_data(self._scores), start * FLOAT_BYTES)
             reduction = self._reduction(wide, tiles.steps, (queries, kernel.row_bytes), (keys, kernel.keys))
-            return summed_up(tiles, wide, reduction, place, kernel.keys)
+            return summed_up(tiles, wide, reduction, address, kernel.keys)
 
         return self._over_columns(kernel.keys, some)
 
@@ -309,8 +309,8 @@ class _Writer:
             own = [at[index] for index in kernel.order]
             value = tirx.BufferLoad(self._values, [row * row_floats + begin + lane])
             loads = {kernel.buffers[VALUES]: value, kernel.buffers[TOTAL]: total}
-            places = dict(zip(kernel.last.at, own, strict=True))
-            indices = [replaced(index, places) for index in kernel.last.store.indices]
+            variables = dict(zip(kernel.last.at, own, strict=True))
+            indices = [replaced(index, variables) for index in kernel.last.store.indices]
             store = tirx.BufferStore(kernel.last.store.buffer, kernel.last.value(own, loads), indices)
             stores.append(vectorised(lane, lanes, store))
         return loop(row, number(0), number(self._tiles.block_rows), tirx.stmt_seq(*stores))

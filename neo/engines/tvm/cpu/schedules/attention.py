@@ -73,8 +73,8 @@ def _rows_and_columns(schedule: Schedule, last: SBlockRV) -> list[LoopRV]:
     """The loops over rows and columns, wherever the output has these dimensions."""
     block = schedule.get(last)
     read = next(read for read in block.reads if read.source.name == VALUES)
-    places = [bounds.min for bounds in read.region[-2:]]
-    own = [next(i for i, v in enumerate(block.iter_vars) if v.var.same_as(place)) for place in places]
+    indices = [bounds.min for bounds in read.region[-2:]]
+    own = [next(i for i, v in enumerate(block.iter_vars) if v.var.same_as(index)) for index in indices]
     loops = schedule.get_loops(last)
     return [loops[index] for index in own]
 

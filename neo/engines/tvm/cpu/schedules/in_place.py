@@ -28,6 +28,8 @@ MOST_TWICE = 2
 
 @dataclass(frozen=True, slots=True)
 class WrittenInPlace:
+    """The result of ``write_in_place``."""
+
     module: tvm.IRModule
     #: name of a twin -> name of the original function
     twins: Mapping[str, str] = field(default_factory=dict)
@@ -160,8 +162,8 @@ class _Writer(relax.PyExprMutator):  # type: ignore[misc]  # tvm has no types
         if so_far is None:
             call = relax.call_tir(twin, relax.Tuple(arguments), types)
         else:
-            places = [len(arguments), *(-1 for _ in others)]
-            call = relax.op.call_tir_inplace(twin, relax.Tuple([*arguments, so_far]), places, types)
+            inplace_indices = [len(arguments), *(-1 for _ in others)]
+            call = relax.op.call_tir_inplace(twin, relax.Tuple([*arguments, so_far]), inplace_indices, types)
         written = self.builder_.emit(call)
         results = [relax.TupleGetItem(written, index) for index in range(len(types))] if others else [written]
         self._written[whole] = self.builder_.emit(results[0])

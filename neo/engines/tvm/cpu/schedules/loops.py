@@ -143,10 +143,10 @@ def row_pitch(schedule: Schedule, block: SBlockRV) -> int:
     for variable in schedule.get(block).iter_vars:
         analyzer.bind(variable.var, variable.dom)
     for read in schedule.get(block).reads:
-        place = 0
+        offset = 0
         for bounds, size in zip(read.region, read.source.shape, strict=True):
-            place = place * size + bounds.min
-        found = sym.detect_linear_equation(analyzer.simplify(place), rows[-1:])
+            offset = offset * size + bounds.min
+        found = sym.detect_linear_equation(analyzer.simplify(offset), rows[-1:])
         if found and isinstance(found[0], tirx.IntImm) and int(found[0]) > 0:
             return int(found[0]) * np.dtype(str(read.source.dtype)).itemsize
     return 0

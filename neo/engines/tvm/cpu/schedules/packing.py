@@ -29,7 +29,7 @@ def packable_weights(module: tvm.IRModule) -> Uses:
     """Parameters that only get weights, each of which is used for that parameter of that function only."""
     finder = _UseFinder(module["main"])
     finder.visit_expr(module["main"])
-    shared = {weight for weight, places in finder.places.items() if len(places) != 1}
+    shared = {weight for weight, found in finder.uses.items() if len(found) != 1}
     uses: dict[str, dict[int, frozenset[int]]] = {}
     for (function, parameter), weights in finder.passed.items():
         known = {weight for weight in weights if weight is not None}
@@ -75,12 +75,12 @@ def pack(array: NDArray[Any], width: int) -> NDArray[Any]:
 
 @relax.expr_functor.visitor
 class _UseFinder(relax.PyExprVisitor):  # type: ignore[misc]  # tvm has no types
-    """places: weight -> (function, parameter) that it is passed to; None for any other use. passed: the reverse."""
+    """uses: weight -> (function, parameter) that it is passed to; None for any other use. passed: the reverse."""
 
     def __init__(self, main: relax.Function) -> None:
         inputs = int(main.attrs["num_input"])
         self._weights = {variable: index for index, variable in enumerate(main.params[inputs:])}
-        self.places: dict[int, set[tuple[str, int] | None]] = {}
+        self.uses: dict[int, set[tuple[str, int] | None]] = {}
         self.passed: dict[tuple[str, int], set[int | None]] = {}
 
     def visit_call_(self, call: relax.Call) -> None:
@@ -90,14 +90,14 @@ class _UseFinder(relax.PyExprVisitor):  # type: ignore[misc]  # tvm has no types
             return
         for position, argument in enumerate(call.args[1].fields):
             weight = self._weights.get(argument) if isinstance(argument, relax.Var) else None
-            place = (call.args[0].name_hint, position)
-            self.passed.setdefault(place, set()).add(weight)
+            use = (call.args[0].name_hint, position)
+            self.passed.setdefault(use, set()).add(weight)
             if weight is not None:
-                self.places.setdefault(weight, set()).add(place)
+                self.uses.setdefault(weight, set()).add(use)
 
     def visit_var_(self, variable: relax.Var) -> None:
         if variable in self._weights:
-            self.places.setdefault(self._weights[variable], set()).add(None)
+            self.uses.setdefault(self._weights[variable], set()).add(None)
 
     def visit_dataflow_var_(self, variable: relax.Var) -> None:
         self.visit_var_(variable)

@@ -11,8 +11,8 @@ from neo.engines.tvm.cpu.units.tiles import Tile
 
 # annotation of a loop over tiles: [name of the weights, columns, matrices, elements, rows], see ``fetch_ahead``
 FOLLOWED_BY = "neo.followed_by"
-# fewest rows of a product for which prefetching pays: up to 2.6 times as fast. With fewer, prefetches compete with the
-# reads themselves: 1.4 times as long was measured
+# fewest rows of a product for which prefetching pays, up to 2.6 times as fast. With fewer, prefetches compete with the
+# reads themselves: products took up to 1.4 times as long
 _LEAST_ROWS = 12
 
 

@@ -133,9 +133,9 @@ def zeros(frame: Frame, size: tuple[int, int], dtype: str, target: Target) -> ti
         whole = T.match_buffer(T.arg("whole", T.handle()), frame.shape, dtype)
 
         def write(n: Any, row: Any, column: Any) -> None:
-            place = [column] if frame.phases == 1 else _phase_and_column(column, frame.phases)
+            indices = [column] if frame.phases == 1 else _phase_and_column(column, frame.phases)
             with T.serial(0, channels // vector) as block, T.vectorized(0, vector) as lane:
-                T.buffer_store(whole, tirx.const(0, dtype), [n, row, *place, block * vector + lane])
+                T.buffer_store(whole, tirx.const(0, dtype), [n, row, *indices, block * vector + lane])
 
         with T.sblock("root"), T.serial(0, images) as n:
             if rows > height:

@@ -145,9 +145,9 @@ class Product:
         return packed
 
 
-def configure(place: Expression) -> tirx.Stmt:
-    """place: address of a configuration. Sets all tiles to zero."""
-    return _instruction("ldtilecfg", place)
+def configure(address: Expression) -> tirx.Stmt:
+    """address: of a configuration. Sets all tiles to zero."""
+    return _instruction("ldtilecfg", address)
 
 
 def release() -> tirx.Stmt:
@@ -159,13 +159,13 @@ def zero(tile: int) -> tirx.Stmt:
     return _instruction("tilezero", _number(tile))
 
 
-def load(tile: int, place: Expression, distance: int) -> tirx.Stmt:
-    """place: address of the first row. distance: bytes from one row to the next."""
-    return _instruction("tileloadd64", _number(tile), place, tirx.const(distance, "int64"))
+def load(tile: int, address: Expression, distance: int) -> tirx.Stmt:
+    """address: of the first row. distance: bytes from one row to the next."""
+    return _instruction("tileloadd64", _number(tile), address, tirx.const(distance, "int64"))
 
 
-def store(tile: int, place: Expression, distance: int) -> tirx.Stmt:
-    return _instruction("tilestored64", _number(tile), place, tirx.const(distance, "int64"))
+def store(tile: int, address: Expression, distance: int) -> tirx.Stmt:
+    return _instruction("tilestored64", _number(tile), address, tirx.const(distance, "int64"))
 
 
 def multiply(total: int, inputs: int, weights: int) -> tirx.Stmt:
