@@ -128,6 +128,8 @@ class Link:
     ) -> None:
         self._url = url
         self._subscriptions = (*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in watched))
+        self._extra: dict[str, None] = {}
+        self._first_subscription: int | None = None
         self._inbox = inbox
         self._ready = threading.Event()
         self._leaving = threading.Event()  # nobody reads the inbox any more, while what is queued still goes out
@@ -193,6 +195,19 @@ class Link:
             raise QueueFull(
                 f"{MAX_QUEUED} messages wait for the broker at {self._url}; there is no room for one on {topic}"
             )
+
+    def watch(self, topic: str) -> None:
+        """Subscribe at QoS 0 to one topic more, from now on or from the next connection on. What the broker retains
+        comes again, also if the topic is watched already. A broker that refuses it is obeyed, with a warning.
+        """
+        self._extra[topic] = None
+        if self._ready.is_set():
+            self._client.subscribe(topic, 0)
+
+    def unwatch(self, topic: str) -> None:
+        if topic in self._extra:
+            del self._extra[topic]
+            self._client.unsubscribe(topic)
 
     def stop(self) -> None:
         """Send what is queued if the broker takes it within FLUSH_S, then say goodbye: the will does not fire."""
@@ -300,13 +315,17 @@ class Link:
             self._refusal = _refused(code, self._url)
         elif self._subscriptions:
             self._admitted = True
-            client.subscribe(list(self._subscriptions))
+            _, self._first_subscription = client.subscribe(list(self._subscriptions))
         else:
             self._announce()
 
     def _on_subscribe(
-        self, client: mqtt.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Any
+        self, client: mqtt.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any
     ) -> None:
+        if mid != self._first_subscription:
+            if any(code.is_failure for code in codes):
+                log.warning("the broker at %s refuses a subscription: %s", self._url, ", ".join(self._extra))
+            return
         refused = [topic for (topic, _), code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
         if refused:
             self._refusal = SubscriptionRefused(
@@ -322,6 +341,8 @@ class Link:
 
     def _announce(self) -> None:
         self._ready.set()
+        for topic in tuple(self._extra):
+            self._client.subscribe(topic, 0)
         self._inbox.put(Connected())
         if self._first is not None:
             self._first.put(None)

@@ -49,6 +49,10 @@ class Topics:
         """leaf: "timestamp" or "set"."""
         return f"neo/v2/{self.fleet}/tuf/{leaf}"
 
+    def tuf_of(self, topic: str) -> str | None:
+        """The leaf of one of the two topics, None for any other."""
+        return next((leaf for leaf in ("timestamp", "set") if topic == self.tuf(leaf)), None)
+
     def devices(self, leaf: str) -> str:
         """A filter for one leaf of all devices."""
         return f"neo/v1/{self.fleet}/device/+/{leaf}"

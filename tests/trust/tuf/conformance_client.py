@@ -1,7 +1,7 @@
 """Our TUF client and fetcher behind the command line that tuf-conformance drives (its CLIENT-CLI.md).
 
-The suite is not packaged: name a checkout in NEO_TUF_CONFORMANCE, see ``test_conformance.py``. It serves a repository by
-HTTP and looks at the files that the client keeps; ours are copied out of its durable folder for that.
+The suite is not packaged: a checkout is named in NEO_TUF_CONFORMANCE, see ``test_conformance.py``. It serves files by
+HTTP and looks at those that the client keeps; ours are copied out of its durable folder for that.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> int:
                 if updater.find_cached_target(target) is None:
                     updater.download_target(target, target_base_url="neo:/targets")
     except NeoError as error:
-        print(error.message, file=sys.stderr)
+        sys.stderr.write(f"{error.message}\n")
         return 1
     finally:
         for path in (folder / CURRENT).glob("*.json"):
