@@ -234,7 +234,8 @@ def _copied(folder: Path) -> tuple[Path | None, Path]:
     if old is None:
         fresh.mkdir()
     else:
-        shutil.copytree(old, fresh, symlinks=True)
+        # links will do: python-tuf replaces files and never writes into one
+        shutil.copytree(old, fresh, symlinks=True, copy_function=os.link)
     return old, fresh
 
 
@@ -256,7 +257,7 @@ def _commit(folder: Path, fresh: Path, old: Path | None) -> None:
     for path in (*fresh.rglob("*"), fresh, folder):
         if path.is_dir():
             sync_directory(path)
-        elif not path.is_symlink():
+        elif not path.is_symlink() and path.stat().st_nlink == 1:  # a linked one is durable already
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     replace_symlink(folder / CURRENT, fresh.name)
