@@ -22,6 +22,7 @@ from edge_agent.core.events import AgentEvent, Stop, WorkerExited
 from edge_agent.core.logs import JsonLines, log_to_stderr
 from edge_agent.core.presence import offline_payload
 from edge_agent.core.state_dir import locked, noted
+from edge_agent.core.trust import TrustKeeper, read_given
 from edge_agent.install.deployment import Deployment
 from edge_agent.install.fetch import FetchRules
 from edge_agent.install.slots import Slots
@@ -39,7 +40,6 @@ from neo.runtime import engine_versions
 from neo.runtime.host import read_host
 from neo.store import Store
 from neo.supervision import reporting_deaths
-from neo.trust import KeyAuthority, load_public_keys
 
 logger = logging.getLogger("edge_agent")
 
@@ -52,7 +52,12 @@ logger = logging.getLogger("edge_agent")
 @click.option("--broker", metavar="URL", help="MQTT broker: mqtt://[USER:PASSWORD@]HOST[:PORT], mqtts:// for TLS.")
 @click.option("--device-id", metavar="ID", help="This device's name in the fleet; no other device has it.")
 @click.option("--state-dir", metavar="DIR", help="Where models and state are kept.")
-@click.option("--trust", metavar="KEY.pub", multiple=True, help="The operator's public key; may be repeated.")
+@click.option(
+    "--trust",
+    metavar="FILE",
+    multiple=True,
+    help="The operator's public key (.pub; may be repeated), or a fleet's root.json.",
+)
 @click.option(
     "--listen", metavar="PLACE", help="Where to answer predictions: HOST:PORT or unix:/PATH. [127.0.0.1:8080]"
 )
@@ -76,7 +81,7 @@ def command(config: Path | None, **options: Any) -> None:
 
 def run_agent(config: AgentConfig) -> None:
     """Until SIGTERM or SIGINT. Raises NeoError for what keeps the agent from running."""
-    authority = KeyAuthority(load_public_keys(config.trust))
+    given = read_given(config.trust)
     inbox: queue.SimpleQueue[AgentEvent] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: inbox.put(Stop(signal.Signals(received).name)))
@@ -92,6 +97,13 @@ def run_agent(config: AgentConfig) -> None:
                 identity = Identity(config.device_id, secrets.token_hex(8), Topics(config.fleet), server.url)
                 link = _make_link(config, identity, inbox)
                 capabilities = _capabilities(config)
+                set_topic = identity.topics.tuf("set")
+                authority = TrustKeeper(
+                    given,
+                    config.state_dir,
+                    work.disk,
+                    lambda wanted: link.watch(set_topic) if wanted else link.unwatch(set_topic),
+                )
                 deployment = Deployment(
                     config.state_dir,
                     store=store,
@@ -103,7 +115,10 @@ def run_agent(config: AgentConfig) -> None:
                     work=work,
                     sources=MqttSources(link, identity.topics),
                 )
-                agent = Agent(identity, link=link, inbox=inbox, deployment=deployment, capabilities=capabilities)
+                agent = Agent(
+                    identity, link=link, inbox=inbox, deployment=deployment, capabilities=capabilities, trust=authority
+                )
+                link.watch(identity.topics.tuf("timestamp"))
                 link.start()
                 try:
                     agent.run()

@@ -20,6 +20,7 @@
      |    +-- NewerFormat           34   it is, but by a later version of neo-edge
      +-- DatabaseError              35   the operator's database cannot be used
      +-- TrustError                 40   unsigned, wrongly signed, or a key that cannot be used
+     |    +-- NotReleased           41   nobody whom this device trusts has released it, as far as it knows yet
      +-- BrokerError                50   the MQTT broker cannot be reached or refuses us
      |    +-- QueueFull             50   more messages wait for it than are kept
      +-- TransferError              51   the other side sent nothing, or the wrong bytes
@@ -130,6 +131,10 @@ class DatabaseError(NeoError):
 
 class TrustError(NeoError):
     exit_code = 40
+
+
+class NotReleased(TrustError):
+    exit_code = 41
 
 
 class BrokerError(NeoError):

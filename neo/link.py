@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,8 @@ class Link:
     ) -> None:
         self._url = url
         self._subscriptions = (*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in watched))
+        self._extra: dict[str, None] = {}
+        self._first_subscription: int | None = None
         self._inbox = inbox
         self._ready = threading.Event()
         self._leaving = threading.Event()  # nobody reads the inbox any more, while what is queued still goes out
@@ -139,9 +141,6 @@ class Link:
         self._first: queue.SimpleQueue[BrokerError | None] | None = None
         self._unsent: collections.deque[mqtt.MQTTMessageInfo] = collections.deque()
         self._unsent_lock = threading.Lock()
-        self._topics: frozenset[str] = frozenset()
-        self._watching = threading.Lock()
-        self._subscribing = 0  # the id of the message that ``Connected`` waits for
         self._client = self._make_client(client_id, will, tls)
         self._keepalive_s = keepalive_s
         self._thread = SupervisedThread(
@@ -197,18 +196,18 @@ class Link:
                 f"{MAX_QUEUED} messages wait for the broker at {self._url}; there is no room for one on {topic}"
             )
 
-    def watch(self, topics: Collection[str]) -> None:
-        """Subscribe to these at QoS 0 too, instead of those of the last call; also after the next connection. Never
-        blocks, and a broker that refuses one is not an error.
+    def watch(self, topic: str) -> None:
+        """Subscribe at QoS 0 to one topic more, from now on or from the next connection on. What the broker retains
+        comes again, also if the topic is watched already. A broker that refuses it is obeyed, with a warning.
         """
-        with self._watching:
-            new, old = [topic for topic in topics if topic not in self._topics], self._topics.difference(topics)
-            self._topics = frozenset(topics)
-            if self._ready.is_set():
-                if new:
-                    self._client.subscribe([(topic, 0) for topic in new])
-                if old:
-                    self._client.unsubscribe(list(old))
+        self._extra[topic] = None
+        if self._ready.is_set():
+            self._client.subscribe(topic, 0)
+
+    def unwatch(self, topic: str) -> None:
+        if topic in self._extra:
+            del self._extra[topic]
+            self._client.unsubscribe(topic)
 
     def stop(self) -> None:
         """Send what is queued if the broker takes it within FLUSH_S, then say goodbye: the will does not fire."""
@@ -316,16 +315,16 @@ class Link:
             self._refusal = _refused(code, self._url)
         elif self._subscriptions:
             self._admitted = True
-            self._subscribing = client.subscribe(list(self._subscriptions))[1] or 0
+            _, self._first_subscription = client.subscribe(list(self._subscriptions))
         else:
             self._announce()
 
     def _on_subscribe(
         self, client: mqtt.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any
     ) -> None:
-        if mid != self._subscribing:  # of ``watch``
+        if mid != self._first_subscription:
             if any(code.is_failure for code in codes):
-                log.warning("the broker at %s refuses a subscription; its access rules may forbid it", self._url)
+                log.warning("the broker at %s refuses a subscription: %s", self._url, ", ".join(self._extra))
             return
         refused = [topic for (topic, _), code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
         if refused:
@@ -341,10 +340,9 @@ class Link:
         return ", ".join(topic for topic, _ in self._subscriptions)
 
     def _announce(self) -> None:
-        with self._watching:
-            self._ready.set()
-            if self._topics:
-                self._client.subscribe([(topic, 0) for topic in self._topics])
+        self._ready.set()
+        for topic in tuple(self._extra):
+            self._client.subscribe(topic, 0)
         self._inbox.put(Connected())
         if self._first is not None:
             self._first.put(None)

@@ -21,6 +21,11 @@ def key_path() -> Path:
     return Path(os.environ.get("NEO_KEY") or Path(platformdirs.user_config_dir(APP)) / "operator.key")
 
 
+def fleet_keys(fleet: str) -> Path:
+    """NEO_FLEET_KEYS, or the fleet's folder of TUF keys in the user's configuration folder."""
+    return Path(os.environ.get("NEO_FLEET_KEYS") or Path(platformdirs.user_config_dir(APP)) / "fleets" / fleet)
+
+
 def fleet_db() -> str:
     """NEO_DB, a file or a database's URL; or fleet.db in the user's data folder."""
     return os.environ.get("NEO_DB") or str(Path(platformdirs.user_data_dir(APP)) / "fleet.db")

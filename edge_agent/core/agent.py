@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edge_agent.core.events import AgentEvent, Stop, WorkerExited
 from edge_agent.core.presence import Outgoing, PresenceKeeper
+from edge_agent.core.trust import TrustKeeper
 from edge_agent.install.deployment import Deployment
 from edge_agent.tasks import TaskDone
 from neo.contract.device import Capabilities
@@ -70,6 +71,7 @@ class Agent:
         inbox: queue.SimpleQueue[AgentEvent],
         deployment: Deployment,
         capabilities: Callable[[], Capabilities],
+        trust: TrustKeeper | None = None,
         clock: Clock = Clock(),
     ) -> None:
         self._identity = identity
@@ -77,6 +79,7 @@ class Agent:
         self._inbox = inbox
         self._deployment = deployment
         self._capabilities = capabilities
+        self._trust = trust
         self._clock = clock
         self._presence = PresenceKeeper(identity.device_id, identity.session, clock.unix, had_id=deployment.had_model)
         self._connected = False
@@ -130,13 +133,21 @@ class Agent:
             logger.info("announced as device %s", self._identity.device_id)
             self._publish("capabilities", self._capabilities().to_bytes(), retain=True)
             self._reported = None
-        self._deployment.tick(now, connected=self._connected, may_change=self._presence.announced)
+        is_settling = False
+        if self._trust is not None:
+            self._trust.tick(now)
+            is_settling = self._trust.is_settling(now)
+        self._deployment.tick(now, connected=self._connected, may_change=self._presence.announced and not is_settling)
         self._report()
 
     def _on_message(self, message: Message, now: float) -> None:
         topics = self._identity.topics
         if topics.is_blob(message.topic) or message.topic == topics.chunk(self._identity.device_id):
             self._deployment.take_chunk(message.payload, now)
+            return
+        leaf = topics.tuf_of(message.topic)
+        if leaf is not None and self._trust is not None:
+            self._trust.take(leaf, message.payload, now)
             return
         addressed = topics.device_of(message.topic)
         if addressed is None or addressed[0] != self._identity.device_id:

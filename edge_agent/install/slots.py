@@ -88,7 +88,7 @@ class Slots:
             envelope = (slot / SIGNATURE_FILE).read_bytes()
             if assignment.manifest.digest != digest:
                 raise BundleError(f"{slot} holds {assignment.manifest.digest}")
-            authority.verify_release(assignment.reference, assignment.manifest, envelope)
+            authority.verify_installed(assignment.reference, assignment.manifest, envelope)
             bundle = open_bundle(self._store, assignment.manifest)
             _check_files(bundle, slot / BUNDLE_DIR)
         except NewerFormat:

@@ -24,7 +24,9 @@ class Link(Protocol):
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None: ...
 
-    def watch(self, topics: Collection[str]) -> None: ...
+    def watch(self, topic: str) -> None: ...
+
+    def unwatch(self, topic: str) -> None: ...
 
 
 class MqttSources:
@@ -36,9 +38,12 @@ class MqttSources:
         self._listened: frozenset[str] = frozenset()
 
     def listen(self, digests: Collection[str]) -> None:
-        if self._listened != frozenset(digests):
-            self._listened = frozenset(digests)
-            self._link.watch([self._topics.blob(digest) for digest in self._listened])
+        wanted = frozenset(digests)
+        for digest in wanted - self._listened:
+            self._link.watch(self._topics.blob(digest))
+        for digest in self._listened - wanted:
+            self._link.unwatch(self._topics.blob(digest))
+        self._listened = wanted
 
     def ask(self, source: str, ask: Ask) -> None:
         topic = self._topics.source(source, "want") if isinstance(ask, Want) else self._topics.missing(source)

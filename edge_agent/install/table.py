@@ -15,7 +15,7 @@ from edge_agent.documents import KEY, SCHEMA, check_schema
 from neo.contract.fields import ContractError, as_object, dump_object, get, get_size, parse_object
 from neo.contract.messages import PHASES, Assignment, Phase
 from neo.durable import replace_file
-from neo.errors import DiskFull, NeoError, StoreError, TransferError
+from neo.errors import DiskFull, NeoError, NotReleased, StoreError, TransferError
 
 
 class InstallEvent(enum.Enum):
@@ -55,8 +55,10 @@ def next_phase(phase: Phase, event: InstallEvent) -> Phase | None:
 
 
 def is_worth_retrying(error: NeoError) -> bool:
-    """What may pass without a new assignment: the link, the disk, a full disk. All else stays as it is."""
-    return isinstance(error, TransferError | DiskFull) or type(error) is StoreError
+    """What may pass without a new assignment: the link, the disk, a full disk, a release that this device has not heard
+    of yet. All else stays as it is.
+    """
+    return isinstance(error, TransferError | DiskFull | NotReleased) or type(error) is StoreError
 
 
 @dataclass(frozen=True, slots=True)

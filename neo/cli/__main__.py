@@ -25,6 +25,7 @@ COMMANDS = {
     "targets": ("neo.cli.targets:targets_command", "List the targets, or show one."),
     "tune": ("neo.cli.tune:tune_command", "Show, export and import what `neo compile --tune` measured."),
     "push": ("neo.cli.push:push_command", "Send a bundle to devices and wait until it is live."),
+    "release": ("neo.cli.release:release_command", "Add a bundle to the releases that a fleet accepts."),
     "status": ("neo.cli.status:status_command", "Show the devices, what is live and what is wrong."),
     "fleet": ("neo.cli.fleet:fleet_command", "Keep the roster of a fleet."),
     "broker": ("neo.cli.broker:broker_command", "Run the embedded MQTT broker."),

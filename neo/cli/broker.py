@@ -13,6 +13,7 @@ import click
 
 from neo.cli.options import PathArgument, json_option, open_store, store_option
 from neo.cli.output import emit, progress_console, shortened
+from neo.cli.trust import has_keys, keys_option, open_repository
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +45,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--tls-cert", type=_file, help="PEM certificate; clients then use mqtts://.")
 @click.option("--tls-key", type=_file, help="PEM key of the certificate.")
 @click.option("--fleet", default="default", show_default=True, help="The fleet whose devices get blobs from the store.")
+@keys_option
 @click.option("--no-serve", is_flag=True, help="Do not serve the store's bundles to devices.")
 @store_option
 @json_option
@@ -60,6 +62,7 @@ def broker_command(
     tls_cert: Path | None,
     tls_key: Path | None,
     fleet: str,
+    keys: Path | None,
     no_serve: bool,
     store: Path | None,
     as_json: bool,
@@ -67,7 +70,8 @@ def broker_command(
     """Run an MQTT broker until it is interrupted.
 
     What it retains (assignments, states) survives a restart. It also serves the bundles of the store, so that a
-    device that comes online tomorrow gets what was pushed to it today.
+    device that comes online tomorrow gets what was pushed to it today. If the fleet's online TUF keys are here (see
+    neo keys init), it renews the timestamp, without which devices call what they trust stale.
     """
     if context.invoked_subcommand is not None:
         return
@@ -88,6 +92,7 @@ def broker_command(
         _stopping_on_signals(stopping),
         running_broker(Settings(host, port, data_dir, password_file, tls_cert, tls_key), stopping.set) as listening,
         contextlib.nullcontext() if no_serve else _serving(listening, fleet, store),
+        _renewing(listening, fleet, keys) if has_keys(keys, fleet) else contextlib.nullcontext(),
     ):
         ready = {"url": listening.url, "port": listening.port, "data_dir": str(data_dir)}
         if as_json:
@@ -175,3 +180,16 @@ def _serving(listening: Listening, fleet: str, store: Path | None) -> contextlib
     # bundles may come later: a store that is not there yet is made, a folder of something else is left alone
     opened = open_store(store, create=store is None or not store.exists())
     return serving(opened, Topics(fleet), BrokerUrl(host, port, user=user, password=password))
+
+
+def _renewing(listening: Listening, fleet: str, keys: Path | None) -> contextlib.AbstractContextManager[None]:
+    repository = open_repository(keys, fleet)
+    from neo.contract.topics import Topics
+    from neo.fleet.clock import SYSTEM_CLOCK, random_id
+    from neo.fleet.transport import MqttTransport
+    from neo.fleet.tuf import renewing
+    from neo.link import SYSTEM_TLS, BrokerUrl
+
+    host, port, user, password = listening.inside
+    transport = MqttTransport(BrokerUrl(host, port, user=user, password=password), SYSTEM_TLS, random_id)
+    return renewing(transport, Topics(fleet), repository, clock=SYSTEM_CLOCK)

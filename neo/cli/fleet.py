@@ -1,4 +1,4 @@
-"""`neo fleet`: who belongs to a fleet."""
+"""`neo fleet`: who belongs to a fleet, and how fresh its trust is."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import click
 
 from neo.cli.options import db_option, json_option, open_fleet_db
 from neo.cli.output import emit
+from neo.cli.trust import broker_option, connect, fleet_option, keys_option, open_repository, tls_ca_option
 
 _TIMEOUT_S = 10.0
 
 
 @click.group("fleet", epilog="Example: neo fleet forget kitchen")
 def fleet_command() -> None:
-    """Keep the roster of a fleet."""
+    """Keep the roster of a fleet, and its TUF metadata fresh."""
 
 
 @fleet_command.command("forget", epilog="Example: neo fleet forget kitchen --broker mqtts://me:secret@broker.example")
@@ -58,3 +59,31 @@ def forget(
     if not known:
         raise DeviceError(f"no device {device!r} is known at {url} or in the roster", hint="neo status lists them")
     emit({"device": device, "fleet": fleet}, as_json, lambda out: out.print(f"{device} is forgotten", markup=False))
+
+
+@fleet_command.command("renew", epilog="Example: neo fleet renew --broker mqtts://me:secret@broker.example")
+@keys_option
+@fleet_option
+@broker_option
+@tls_ca_option
+@json_option
+def renew(*, keys: Path | None, fleet: str, broker: str | None, tls_ca: Path | None, as_json: bool) -> None:
+    """Sign a new TUF timestamp with the online keys and publish it with all that was changed, for a timer.
+
+    Devices call a fleet's trust stale if that was not done for 14 days. `neo broker` does it by itself.
+    """
+    repository = open_repository(keys, fleet)
+    from neo.fleet.clock import SYSTEM_CLOCK
+    from neo.fleet.tuf import publish, synchronise
+
+    transport, topics = connect(broker, tls_ca, fleet)
+    synchronise(transport, topics, repository, clock=SYSTEM_CLOCK)
+    repository.renew()
+    size = publish(transport, topics, repository, clock=SYSTEM_CLOCK)
+    expires = min(state.expires for state in repository.roles() if state.expires is not None)
+    result = {"fleet": fleet, "set_bytes": size, "expires": expires.isoformat()}
+    emit(
+        result,
+        as_json,
+        lambda out: out.print(f"the trust of fleet {fleet} is fresh until {expires:%Y-%m-%d %H:%M} UTC"),
+    )

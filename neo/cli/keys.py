@@ -7,13 +7,17 @@ from typing import Any
 
 import click
 
+from neo.cli.fleet_keys import COMMANDS
 from neo.cli.options import PathArgument, json_option, key_option, open_store, store_option
 from neo.cli.output import emit
 
 
 @click.group("keys", epilog="Example: neo keys generate operator.key")
 def keys_command() -> None:
-    """Make and show signing keys; sign bundles. A device trusts the .pub files it was given."""
+    """Make and show signing keys; sign bundles. A device trusts the .pub files it was given, or a fleet's root.json.
+
+    One key (generate, show, sign) does for a few devices; a fleet has one for each role (init and the rest).
+    """
 
 
 @keys_command.command("generate", epilog="Example: neo keys generate operator.key")
@@ -59,6 +63,10 @@ def sign(reference: str, key: Path | None, store: Path | None, as_json: bool) ->
     keyid = signer.public_key.keyid
     result = {"reference": bundle.manifest.reference, "digest": bundle.descriptor.digest, "keyid": keyid}
     emit(result, as_json, lambda console: console.print(f"signed {result['reference']} with key {keyid[:12]}"))
+
+
+for command in COMMANDS:
+    keys_command.add_command(command)
 
 
 def _print(path: Path, keyid: str, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from neo.errors import NeoError
 T = TypeVar("T")
 
 MAX_JSON_BYTES = 1 << 20
+_DECODER = json.JSONDecoder()
 # far below what Python's own writer takes: what was read can be written again, from however deep a stack
 MAX_JSON_DEPTH = 64
 
@@ -29,7 +30,7 @@ def parse_object(data: bytes, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> 
     try:
         # decoded here, strictly: json takes UTF-16 too, and half characters that cannot be written again
         text = data.decode()
-        value = json.loads(text)
+        value = _DECODER.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -64,6 +65,8 @@ def as_document(value: Any, what: str) -> dict[str, Any]:
 def get(obj: dict[str, Any], key: str, kind: type[T], what: str) -> T:
     """obj[key] as kind; a bool is never taken for an int."""
     value = obj.get(key)
+    if type(value) is kind:
+        return value
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ContractError(f"{what}.{key} should be {kind.__name__}, found {_kind(value)}")
     return value
@@ -97,7 +100,7 @@ def get_list(
     items = get(obj, key, list, what)
     if most is not None and len(items) > most:
         raise ContractError(f"{what}.{key} has {len(items)} items; at most {most} are read")
-    return tuple(read(item) for item in items)
+    return tuple(map(read, items))
 
 
 def get_strings(obj: dict[str, Any], key: str, what: str) -> tuple[str, ...]:

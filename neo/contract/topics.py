@@ -17,6 +17,8 @@
     neo/v2/<fleet>/device/<id>/chunk         source -> device  binary, for this device alone
     neo/v2/<fleet>/blob/<group>/<sha256>     source -> devices binary, for all who miss something of the blob
     neo/v2/<fleet>/source/<id>/want          device -> source  all that a device is missing
+    neo/v2/<fleet>/tuf/timestamp             fleet -> devices  retained, at most 1 kB: how new the set is
+    neo/v2/<fleet>/tuf/set                   fleet -> devices  retained, at most 100 KiB: who may say what, and releases
 """
 
 from __future__ import annotations
@@ -47,6 +49,14 @@ class Topics:
 
     def operator(self, operator_id: str, leaf: str) -> str:
         return f"neo/v1/{self.fleet}/operator/{parse_name(operator_id, 'operator id')}/{leaf}"
+
+    def tuf(self, leaf: str) -> str:
+        """leaf: "timestamp" or "set"."""
+        return f"neo/v2/{self.fleet}/tuf/{leaf}"
+
+    def tuf_of(self, topic: str) -> str | None:
+        """The leaf of one of the two topics, None for any other."""
+        return next((leaf for leaf in ("timestamp", "set") if topic == self.tuf(leaf)), None)
 
     def devices(self, leaf: str) -> str:
         """A filter for one leaf of all devices."""

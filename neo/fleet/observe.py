@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from neo.contract.device import Capabilities
 from neo.contract.fields import ContractError
@@ -51,13 +50,12 @@ class Observer:
             return None
         device = parts[0]
         record = self._records.get(device) or DeviceRecord(device)
-        unreadable = {key: why for key, why in record.unreadable.items() if key is not leaf}
-        value: Any = None
+        value, why = None, ""
         try:
             value = _read(device, leaf, message.payload) if message.payload else None
         except ContractError as error:
-            unreadable[leaf] = error.message
-        record = replace(record, unreadable=unreadable, **{leaf.value: value})
+            why = error.message
+        record = record.having(leaf, value, why)
         self._records[device] = record
         return Observation(leaf, record)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from neo.contract.device import Capabilities
 from neo.contract.messages import Assignment, DeviceState, Presence
@@ -30,6 +31,23 @@ class DeviceRecord:
     assignment: Assignment | None = None
     #: leaf -> why its message cannot be read
     unreadable: Mapping[Leaf, str] = field(default_factory=dict)
+
+    def having(self, leaf: Leaf, value: Any, unreadable: str) -> DeviceRecord:
+        """The record after a message. value: None if nothing is retained there, or, with why, if it is unreadable."""
+        why = self.unreadable
+        if unreadable:
+            why = {**why, leaf: unreadable}
+        elif leaf in why:
+            why = {key: reason for key, reason in why.items() if key is not leaf}
+        # spelled out: dataclasses.replace takes as long as reading the message
+        return DeviceRecord(
+            self.device,
+            value if leaf is Leaf.PRESENCE else self.presence,
+            value if leaf is Leaf.CAPABILITIES else self.capabilities,
+            value if leaf is Leaf.STATE else self.state,
+            value if leaf is Leaf.ASSIGNMENT else self.assignment,
+            why,
+        )
 
     @property
     def online(self) -> bool:

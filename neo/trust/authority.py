@@ -27,6 +27,9 @@ class Authority(Protocol):
         Raises TrustError unless it is; NewerFormat for a statement of a later version.
         """
 
+    def verify_installed(self, reference: str, manifest: Descriptor, envelope: bytes) -> None:
+        """May it go on that was let in before? As ``verify_release``, but what has expired or was withdrawn goes on."""
+
     def assignment_keys(self) -> Sequence[Key]:
         """Who may sign what a device shall run: one of them is enough."""
 
@@ -52,6 +55,9 @@ class KeyAuthority:
                 hint="push the bundle again; if this comes back, somebody between the operator and the device changes "
                 "it",
             )
+
+    def verify_installed(self, reference: str, manifest: Descriptor, envelope: bytes) -> None:
+        self.verify_release(reference, manifest, envelope)
 
     def assignment_keys(self) -> Sequence[Key]:
         return self._keys

@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner
 
 from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE
-from neo.contract.messages import Chunk, NumberedChunk
+from neo.contract.messages import Chunk, DesiredState, NumberedChunk, Report
 from neo.contract.oci import Descriptor, ImageIndex, ImageManifest
 from neo.contract.versions import VERSION_KEY, NewerFormat, check_media_type, read_versioned
 from neo.engines.tvm.cpu.tuning.cache import Cache, read_documents
@@ -27,14 +27,15 @@ from neo.trust.statement import PAYLOAD_TYPE
 from tests.contract import strategies
 
 # what is OCI's own has OCI's version
-OWN = sorted(
-    strategies.DOCUMENTS.keys() - {ImageManifest, ImageIndex, Chunk, NumberedChunk}, key=lambda cls: cls.__name__
-)
+OTHERS = {ImageManifest, ImageIndex, Chunk, NumberedChunk}
+OWN = sorted(strategies.DOCUMENTS.keys() - OTHERS, key=lambda cls: cls.__name__)
+# the type of a signed payload has its version: see tests/trust
+UNSIGNED = [document for document in OWN if document not in (DesiredState, Report)]
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 READERS = {1: lambda obj: ("one", obj), 2: lambda obj: ("two", obj)}
 
 
-@pytest.mark.parametrize("document", OWN)
+@pytest.mark.parametrize("document", UNSIGNED)
 @given(data=st.data())
 def test_every_document_says_its_version_and_a_later_one_is_refused_as_such(document: Any, data: st.DataObject) -> None:
     obj = json.loads(data.draw(strategies.DOCUMENTS[document]).to_bytes())
