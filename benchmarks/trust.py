@@ -33,7 +33,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             repository.renew()
             newer, _ = repository.published()
-            renewed.append(_milliseconds(lambda newer=newer: device.refresh(newer, {})))  # type: ignore[misc]
+            renewed.append(_milliseconds(lambda newer=newer: device.refresh(newer, {})))
         state = sum(path.stat().st_size for path in (folder / "device").rglob("*") if path.is_file())
         print(f"releases: {RELEASES}; timestamp {len(timestamp)} bytes, set {len(files.to_bytes())} bytes")
         print(f"first refresh {first:.1f} ms; the same timestamp again {same:.3f} ms, 0 bytes more than the timestamp")
@@ -41,9 +41,8 @@ def main() -> None:
         print(f"state folder {state} bytes")
         plain = _peak(_AGENT)
         with_tuf = _peak(_AGENT + _use(folder / "device"))
-        print(
-            f"memory: {plain / 1024:.1f} MB without, {with_tuf / 1024:.1f} MB with TUF: +{(with_tuf - plain) / 1024:.1f}"
-        )
+        grown = (with_tuf - plain) / 1024
+        print(f"memory: {plain / 1024:.1f} MB without, {with_tuf / 1024:.1f} MB with TUF: +{grown:.1f} MB")
         sizes = {package: _size(package) for package in ("tuf", "urllib3")}
         print("disk:", ", ".join(f"{package} {size / 1e6:.2f} MB" for package, size in sizes.items()))
 
