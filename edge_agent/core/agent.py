@@ -193,6 +193,7 @@ class Agent:
             error=None if state.error is None else _bounded(state.error).to_json(),
             url=self._identity.url,
             at=self._clock.unix(),
+            trust="" if self._trust is None else self._trust.doubt,
         )
 
     def _send_all(self, messages: list[Outgoing]) -> None:

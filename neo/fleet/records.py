@@ -79,4 +79,6 @@ class DeviceRecord:
             found.append(str(self.state.error.get("message") or "it reports an error without a message"))
         elif self.assignment is not None and (self.state is None or self.state.assignment != self.assignment.id):
             found.append(f"it has not taken up {self.assignment.reference} yet")
+        if self.state is not None and self.state.trust:
+            found.append(f"its trust: {self.state.trust}")
         return tuple(found)

@@ -43,12 +43,14 @@ def test_a_device_with_a_root_takes_what_the_set_lists_and_nothing_else(site: Si
     fleet = Fleet(tmp_path / "fleet", site)
     site.trust = fleet.root
     site.start()
+    state = site.operator.wait_for(lambda state: bool(state.trust))
+    assert state.trust == "no TUF set was received yet"
     # signed by nobody whom the fleet knows: in the set that does not matter
     site.signer = CryptoSigner.generate_ed25519()
     bundle, envelope = site.bundle("1")
     fleet.release(bundle)
     state = site.operator.wait_for_end(site.operator.push(bundle, envelope))
-    assert (state.phase, site.answers("1")) == ("active", True)
+    assert (state.phase, state.trust, site.answers("1")) == ("active", "", True)
     other, envelope = site.bundle("2")
     refused = site.operator.push(other, envelope)
     state = site.operator.wait_for_end(refused)

@@ -145,6 +145,8 @@ class DeviceState:
     error: dict[str, Any] | None
     url: str
     at: float
+    #: why what the device trusts may be stale, or its clock is not believed; "" if all is well
+    trust: str = ""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> DeviceState:
@@ -163,11 +165,13 @@ class DeviceState:
             None if obj.get("error") is None else as_document(obj["error"], f"{what}.error"),
             as_string(obj.get("url"), f"{what}.url"),
             get_number(obj, "at", what),
+            as_string(obj.get("trust", ""), f"{what}.trust"),
         )
 
     def to_bytes(self) -> bytes:
         return dump_message(
             {
+                **({"trust": self.trust} if self.trust else {}),
                 "session": self.session,
                 "phase": self.phase,
                 "assignment": self.assignment,
