@@ -127,8 +127,7 @@ class TrustKeeper:
             return
         self._is_due, self._is_busy = False, True
         timestamp, files = self._timestamp, self._files
-        if files is not None:  # what is renewed right after is not held up by what was announced before
-            self._refreshed_at = now
+        self._refreshed_at = now
         self._disk.submit(lambda: self._refresh(timestamp, files), self._refreshed)
 
     def _refresh(self, timestamp: bytes, files: Mapping[str, bytes] | None) -> bool:
@@ -163,6 +162,8 @@ class TrustKeeper:
         self._is_busy = False
         if error is not None:
             logger.warning("%s", error)
+        else:
+            self._refreshed_at = -math.inf  # only what fails is slowed down
         awaits = bool(needs_set) if error is None else self._awaits_set
         self._files = None
         if awaits != self._awaits_set or needs_set:

@@ -11,11 +11,13 @@ import click
 
 from neo.cli.options import db_option, json_option, open_fleet_db, open_store, store_option
 from neo.cli.output import emit, progress_console, warn
+from neo.cli.trust import connect, has_keys, open_repository
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from neo.fleet.push import DeviceProgress, PushResult, Watcher
+    from neo.store import Store
 
 _EXAMPLE = """\b
 Examples:
@@ -59,7 +61,8 @@ def push_command(
 ) -> None:
     """Send a signed bundle to devices and wait until it is live.
 
-    REF is a bundle's name (digits:1-host), a shorter one (digits: its newest version), or its digest.
+    REF is a bundle's name (digits:1-host), a shorter one (digits: its newest version), or its digest. In a fleet whose
+    TUF keys are here (see neo keys init) it is released first, if it is not yet.
     """
     from neo.fleet.listing import listed
     from neo.fleet.push import PushRequest, push
@@ -69,8 +72,11 @@ def push_command(
 
     request = PushRequest(devices, fleet, timeout_s, not no_wait, force, partial)
     url = BrokerUrl.parse(broker or broker_url())
+    opened = open_store(store)
+    if has_keys(None, fleet):
+        _release(opened, reference, fleet, broker, tls_ca)
     with open_fleet_db(db) as book, _progress_bars() as watch:
-        result = push(reference, request, store=open_store(store), url=url, tls=Tls(ca=tls_ca), watch=watch, book=book)
+        result = push(reference, request, store=opened, url=url, tls=Tls(ca=tls_ca), watch=watch, book=book)
     if ALL_DEVICES in devices and result.doubt:
         warn(f"devices may be missing, because {result.doubt}")
     if result.absent:
@@ -78,6 +84,19 @@ def push_command(
         warn(f"{len(result.absent)} devices of the roster are not heard at this broker and were left out: {shown}")
     result.raise_failures()
     emit(result.to_json(), as_json, lambda out: _print(result, out))
+
+
+def _release(store: Store, reference: str, fleet: str, broker: str | None, tls_ca: Path | None) -> None:
+    from neo.fleet.clock import SYSTEM_CLOCK
+    from neo.store.bundles import find_bundle
+
+    repository = open_repository(None, fleet)
+    from neo.fleet.tuf import ensure_released
+
+    bundle = find_bundle(store, reference)
+    transport, topics = connect(broker, tls_ca, fleet)
+    if ensure_released(transport, topics, repository, bundle, clock=SYSTEM_CLOCK):
+        progress_console().print(f"{bundle.manifest.reference} is released to fleet {fleet}", markup=False)
 
 
 @contextlib.contextmanager

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from neo.contract.fields import ContractError
 from neo.contract.topics import Topics
 from neo.contract.tuf import TufSet
-from neo.errors import NeoError, WaitTimeout
+from neo.errors import NeoError, TrustError, WaitTimeout
 from neo.fleet.clock import Clock
 from neo.fleet.confirm import not_kept, unconfirmed
 from neo.fleet.transport import Connection, Transport
 from neo.link import Message
+from neo.store.bundles import Bundle
 from neo.supervision import SupervisedThread
 from neo.trust.tuf.repository import Repository
+from neo.trust.tuf.signers import KeyNotAtHand
+from neo.trust.tuf.trusted import Release, target_path
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,28 @@ def publish(transport: Transport, topics: Topics, repository: Repository, *, clo
     if lost:
         raise not_kept(lost)
     return len(expected[topics.tuf("set")])
+
+
+def ensure_released(
+    transport: Transport, topics: Topics, repository: Repository, bundle: Bundle, *, clock: Clock
+) -> bool:
+    """Release and publish the bundle if it is not released yet; -> was it new?
+
+    Raises TrustError if the release key is not at hand, or the reference is released with another digest.
+    """
+    synchronise(transport, topics, repository, clock=clock)
+    reference, release = bundle.manifest.reference, Release(bundle.descriptor.digest, bundle.descriptor.size)
+    if repository.releases().get(target_path(reference)) == release:
+        return False
+    try:
+        repository.release(reference, release)
+    except KeyNotAtHand as error:
+        raise TrustError(
+            f"{reference} is not released to fleet {topics.fleet}, and its release key is not here",
+            hint=f"where that key is: neo release {reference}",
+        ) from error
+    publish(transport, topics, repository, clock=clock)
+    return True
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from neo.trust.tuf.keyfolder import KeyFolder
 from neo.trust.tuf.repository import Repository
 from neo.trust.tuf.signers import PASSPHRASE_VARIABLE
 from tests.cli.test_fleet_commands import run
-from tests.fleet.devices import make_bundle
+from tests.fleet.devices import FakeDevice, make_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +133,22 @@ def test_a_second_init_and_another_fleets_folder_are_refused(capsys, keys):
     assert run(capsys, "keys", "init")[0] == 40
     code, value, _ = run(capsys, "keys", "roles", "--fleet", "other")
     assert (code, "has the keys of fleet default" in value["message"]) == (40, True)
+
+
+def test_push_releases_first_where_the_release_key_is(capsys, url, keys, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEO_DB", str(tmp_path / "fleet.db"))
+    store = Store(tmp_path / "store")
+    bundle = make_bundle(store, tmp_path / "b")
+    push = ("push", "tiny", "--to", "dev", "--broker", str(url), "--store", str(store.root))
+    assert run(capsys, "keys", "init")[0] == 0
+    with FakeDevice(url, "dev"):
+        code, value, said = run(capsys, *push)
+        assert (code, value["devices"][0]["phase"]) == (0, "active")
+        assert "is released to fleet default" in said
+        device = refreshed(tmp_path / "device", keys, url)
+        assert [release.digest for release in device.trusted.releases.values()] == [bundle.descriptor.digest]
+        assert "is released" not in run(capsys, *push)[2]
+        assert run(capsys, "release", bundle.manifest.reference, "--withdraw")[0] == 0
+        (keys / "private" / "release-1.pem").rename(tmp_path / "away.pem")
+        code, value, _ = run(capsys, *push)
+        assert (code, "its release key is not here" in value["message"]) == (40, True)
