@@ -91,8 +91,9 @@ def _held_against_roster(inventory: Inventory, fleet: str, url: BrokerUrl, db: s
 
 def _unknown(message: str, inventory: Inventory) -> NeoError:
     from neo.errors import DeviceError
+    from neo.fleet.listing import MOST_IN_A_HINT, listed
 
-    known = ", ".join(sorted(inventory.records))
+    known = listed(sorted(inventory.records), MOST_IN_A_HINT)
     hint = f"known are: {known}" if known else "none has connected yet"
     return DeviceError(message, hint=hint) if inventory.is_complete else inventory.incomplete(message, hint=hint)
 
