@@ -26,6 +26,7 @@ from edge_agent.core.trust import TrustKeeper, read_given
 from edge_agent.install.deployment import Deployment
 from edge_agent.install.fetch import FetchRules
 from edge_agent.install.slots import Slots
+from edge_agent.install.sources import MqttSources
 from edge_agent.install.starter import ModelStarter
 from edge_agent.serve.http import HttpServer
 from edge_agent.serve.infer import Inference
@@ -112,10 +113,7 @@ def run_agent(config: AgentConfig) -> None:
                     serving=serving,
                     rules=FetchRules(authority, capabilities, _make_room(config.state_dir, slots)),
                     work=work,
-                    # QoS 0: what is lost is asked for again anyway
-                    send_want=lambda source, want: link.publish(
-                        identity.topics.source(source, "want"), want.to_bytes(), qos=0
-                    ),
+                    sources=MqttSources(link, identity.topics),
                 )
                 agent = Agent(
                     identity, link=link, inbox=inbox, deployment=deployment, capabilities=capabilities, trust=authority
@@ -149,6 +147,7 @@ def _make_link(config: AgentConfig, identity: Identity, inbox: queue.SimpleQueue
         config.broker,
         client_id=f"neo-agent-{identity.device_id}-{identity.session}",
         subscriptions=[identity.topic(leaf) for leaf in SUBSCRIBED],
+        watched=[identity.topics.chunk(identity.device_id)],
         inbox=inbox,
         will=(identity.topic("presence"), offline_payload(identity.session, time.time())),
         tls=config.tls,

@@ -141,11 +141,15 @@ class Agent:
         self._report()
 
     def _on_message(self, message: Message, now: float) -> None:
-        leaf = self._identity.topics.tuf_of(message.topic)
+        topics = self._identity.topics
+        if topics.is_blob(message.topic) or message.topic == topics.chunk(self._identity.device_id):
+            self._deployment.take_chunk(message.payload, now)
+            return
+        leaf = topics.tuf_of(message.topic)
         if leaf is not None and self._trust is not None:
             self._trust.take(leaf, message.payload, now)
             return
-        addressed = self._identity.topics.device_of(message.topic)
+        addressed = topics.device_of(message.topic)
         if addressed is None or addressed[0] != self._identity.device_id:
             return
         leaf = addressed[1]

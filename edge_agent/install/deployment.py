@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.install.fetch import FetchRules
-from edge_agent.install.installer import Installer, SendWant
+from edge_agent.install.installer import Installer
+from edge_agent.install.sources import Sources
 from edge_agent.install.starter import ModelStarter
 from edge_agent.install.supervisor import Supervisor
 from edge_agent.tasks import Work
@@ -50,11 +51,11 @@ class Deployment:
         serving: Serving,
         rules: FetchRules,
         work: Work,
-        send_want: SendWant,
+        sources: Sources,
     ) -> None:
         self._serving = serving
         self._installer = Installer(
-            state_dir, store=store, serving=serving, starter=starter, rules=rules, work=work, send_want=send_want
+            state_dir, store=store, serving=serving, starter=starter, rules=rules, work=work, sources=sources
         )
         self._supervisor = Supervisor(serving, starter, work, on_boot=self._on_boot, on_broke=self._on_broke)
         self.had_model = starter.slots.current is not None  #: when the agent started

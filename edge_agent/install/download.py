@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge_agent.install.asking import Ask
 from edge_agent.install.fetch import Fetch, FetchRules
 from edge_agent.tasks import Tasks
-from neo.contract.messages import Assignment, Chunk, Want
+from neo.contract.messages import Assignment, Chunk, NumberedChunk
 from neo.errors import NeoError
 from neo.store import Store
 from neo.store.bundles import Bundle
@@ -21,7 +22,7 @@ class FetchState:
     """What the event loop learns of a fetch after each round of disk work."""
 
     #: to be sent to the source
-    wants: Sequence[Want]
+    wants: Sequence[Ask]
     #: (done, total) bytes of the bundle's files
     progress: tuple[int, int]
     #: digests of blobs that chunks may come of
@@ -53,14 +54,14 @@ class Download:
         self._on_state = on_state
         self._fetch: Fetch | None = None  # the disk's thread alone touches it
         self._expected: frozenset[str] = frozenset()
-        self._chunks: list[Chunk] = []
+        self._chunks: list[Chunk | NumberedChunk] = []
         self._waiting_bytes = 0
         self._reconnected = False
         self._busy = False
         self._closed = False
         self._began_at = -math.inf
 
-    def take(self, chunk: Chunk, now: float) -> None:
+    def take(self, chunk: Chunk | NumberedChunk, now: float) -> None:
         if chunk.digest not in self._expected:
             return
         if self._waiting_bytes + len(chunk.data) > self._rules.limits.window_bytes:
@@ -95,7 +96,7 @@ class Download:
         self._closed = True
         self._disk.submit(self._close)
 
-    def _round(self, chunks: Sequence[Chunk], now: float, *, reconnected: bool) -> FetchState:
+    def _round(self, chunks: Sequence[Chunk | NumberedChunk], now: float, *, reconnected: bool) -> FetchState:
         fetch = self._fetch
         if fetch is None:
             fetch = self._fetch = Fetch(self.assignment, self._store, self._rules, now)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edge_agent.install.asking import Ask, TransferLimits, Wire
 from edge_agent.install.slots import MAX_SIGNATURE_BYTES
-from edge_agent.install.transfer import Transfer, TransferLimits, missing_blobs
+from edge_agent.install.transfer import Transfer, missing_blobs
 from neo.contract.chunks import CHUNK_BYTES, TABLE_TYPE, read_table
 from neo.contract.device import Capabilities, mismatches
 from neo.contract.fields import MAX_JSON_BYTES, ContractError
-from neo.contract.messages import Assignment, Chunk, Want
+from neo.contract.messages import Assignment, Chunk, NumberedChunk
 from neo.contract.oci import Descriptor
 from neo.errors import BundleError, DiskFull, StoreError, TargetError, TrustError
 from neo.store import Store
@@ -47,6 +48,7 @@ class Fetch:
         self._store = store
         self._rules = rules
         self._tables: Mapping[str, Sequence[bytes]] = {}
+        self._wire = Wire()
         self._stages = self._plan()
         self._device_id = rules.capabilities().device_id
         self._transfer = self._transfer_of((), now)
@@ -61,15 +63,16 @@ class Fetch:
         """Digests of the blobs that chunks may come of."""
         return self._transfer.expected
 
-    def take(self, chunk: Chunk, now: float) -> None:
+    def take(self, chunk: Chunk | NumberedChunk, now: float) -> None:
         self._transfer.take(chunk, now)
 
-    def wants(self, now: float) -> list[Want]:
+    def wants(self, now: float) -> list[Ask]:
         wants = self._transfer.wants(now)
         while self._transfer.done and self.result is None:
             blobs = next(self._stages, None)
             if blobs is None:
-                break
+                farewell = self._transfer.farewell(now)
+                return wants if farewell is None else [*wants, farewell]
             self._transfer = self._transfer_of(blobs, now)
             wants += self._transfer.wants(now)
         return wants
@@ -82,7 +85,9 @@ class Fetch:
         self._transfer.close(keep=self._trusted)
 
     def _transfer_of(self, blobs: Sequence[Descriptor], now: float) -> Transfer:
-        return Transfer(self._device_id, blobs, self._store, now, self._rules.limits, tables=self._tables)
+        return Transfer(
+            self._device_id, blobs, self._store, now, self._rules.limits, tables=self._tables, wire=self._wire
+        )
 
     def _plan(self) -> Iterator[Sequence[Descriptor]]:
         """Yields what to fetch next; goes on when that is in the store."""
@@ -171,9 +176,9 @@ def _check_size(descriptor: Descriptor, max_bytes: int, what: str) -> None:
         raise kind(f"the {what} is said to have {descriptor.size} bytes; at most {max_bytes} are fetched")
 
 
-def parse_chunk(payload: bytes) -> Chunk | None:
+def parse_chunk(payload: bytes) -> Chunk | NumberedChunk | None:
     """None for what is no chunk: a broker may send anything."""
     try:
-        return Chunk.from_bytes(payload)
+        return NumberedChunk.from_bytes(payload) if NumberedChunk.is_one(payload) else Chunk.from_bytes(payload)
     except ContractError:
         return None

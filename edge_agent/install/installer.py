@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge_agent.install.download import Download, FetchState
 from edge_agent.install.fetch import FetchRules, parse_chunk
+from edge_agent.install.sources import Sources
 from edge_agent.install.starter import ModelStarter
 from edge_agent.install.table import (
     InstallEvent,
@@ -24,7 +25,7 @@ from edge_agent.install.table import (
 from edge_agent.tasks import Work
 from edge_agent.worker.models import Model, Serving
 from neo.contract.fields import ContractError
-from neo.contract.messages import Assignment, Phase, Want
+from neo.contract.messages import Assignment, Phase
 from neo.contract.versions import NewerFormat
 from neo.errors import NeoError
 from neo.store import Store
@@ -37,9 +38,6 @@ RETRY_S = 5.0
 RETRY_CAP_S = 300.0
 MAX_DOUBLINGS = 16  # past the cap by far, and a power of two that a float holds
 
-#: tells a source (its id first) what is wanted of it
-SendWant = Callable[[str, Want], None]
-
 
 class Installer:
     def __init__(
@@ -51,7 +49,7 @@ class Installer:
         starter: ModelStarter,
         rules: FetchRules,
         work: Work,
-        send_want: SendWant,
+        sources: Sources,
     ) -> None:
         self._path = state_dir / RECORD_FILE
         self._store = store
@@ -60,7 +58,7 @@ class Installer:
         self._starter = starter
         self._rules = rules
         self._work = work
-        self._send_want = send_want
+        self._sources = sources
         self._download: Download | None = None
         self._progress = (0, 0)
         self._retry_at: float | None = None
@@ -155,8 +153,9 @@ class Installer:
         if state is None:
             self._fail(error or NeoError("the fetch ended without a result"), InstallEvent.FAILED)
             return
-        for want in state.wants:
-            self._send_want(download.assignment.source, want)
+        self._sources.listen(state.expected)  # before it is asked for: else the first chunks would be missed
+        for ask in state.wants:
+            self._sources.ask(download.assignment.source, ask)
         if state.result is not None:
             bundle, envelope = state.result
             self._stop_fetching()
@@ -249,6 +248,7 @@ class Installer:
             self._progress = self._download.progress
             self._download.close()
             self._download = None
+            self._sources.listen(frozenset())
 
     def _stop(self, model: Model) -> None:
         self._work.models.submit(model.worker.stop)

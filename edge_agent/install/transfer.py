@@ -1,45 +1,27 @@
 """Blobs in chunks over a link that loses, repeats, reorders and forges: what to ask for, and where the bytes go.
 
-No I/O but the store's: chunks and the time come in, wants go out. What is wrong is dropped when it comes and costs one
-chunk; nothing that a stranger can send ends a transfer by itself.
+No I/O but the store's: chunks and the time come in, what to say to the source goes out. What is wrong is dropped when
+it comes and costs one chunk; nothing that a stranger can send ends a transfer by itself.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from edge_agent.install.incoming import Incoming, Taken, open_incoming
-from neo.contract.chunks import CHUNK_BYTES, chunk_span
-from neo.contract.messages import Chunk, Want
+from edge_agent.install.asking import Ask, MissingTeller, OpenBlob, RangeAsker, TransferLimits, Wire
+from edge_agent.install.incoming import Taken, open_incoming
+from neo.contract.chunks import CHUNK_BYTES
+from neo.contract.messages import Chunk, Missing, NumberedChunk
 from neo.contract.oci import Descriptor
 from neo.errors import StoreError, TransferError
 from neo.store import Store
 
 logger = logging.getLogger(__name__)
 
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TransferLimits:
-    """How much is under way, and how patient a transfer is. Times in s."""
-
-    #: asked for and not yet written
-    window_bytes: int = 1_500_000
-    #: files open at a time
-    open_blobs: int = 16
-    #: doubles with every unanswered want
-    ask_again_s: float = 2.0
-    ask_again_cap_s: float = 15.0
-    #: a connected link without one useful byte
-    give_up_s: float = 60.0
-    #: wants in a row for one blob that are answered with "absent" before it is believed
-    believe_absent: int = 3
-    #: times that a blob without a chunk table may turn out wrong at its end
-    wrong_blobs: int = 3
+OLD_WIRE, WIRE = 1, 2
+TRY_OTHER_WIRE = 2  # unanswered messages after which the source may be of another version
 
 
 def missing_blobs(blobs: Iterable[Descriptor], store: Store) -> tuple[Descriptor, ...]:
@@ -47,42 +29,12 @@ def missing_blobs(blobs: Iterable[Descriptor], store: Store) -> tuple[Descriptor
     return tuple({blob.digest: blob for blob in blobs if not store.has(blob.digest)}.values())
 
 
-def spans_of(indices: Iterable[int], size: int) -> tuple[Span, ...]:
-    """The (offset, length) that these chunks of a blob cover, neighbours joined. indices: rising."""
-    spans: list[Span] = []
-    for index in indices:
-        offset, length = chunk_span(index, size)
-        if spans and sum(spans[-1]) == offset:
-            spans[-1] = (spans[-1][0], spans[-1][1] + length)
-        else:
-            spans.append((offset, length))
-    return tuple(spans)
-
-
-@dataclass(slots=True)
-class _Blob:
-    """One blob under way. asked: chunks asked for and not here."""
-
-    descriptor: Descriptor
-    incoming: Incoming
-    progress_at: float
-    ask_again_s: float
-    asked: set[int] = field(default_factory=set)
-    asks: int = 0
-    #: the asks in a row that were answered with "absent"
-    absent: set[int] = field(default_factory=set)
-
-    @property
-    def outstanding(self) -> int:
-        return sum(chunk_span(index, self.incoming.size)[1] for index in self.asked)
-
-
 class Transfer:
-    """Fetch blobs into the store. ``wants`` returns what to publish now; ``done`` says that every blob is committed.
+    """Fetch blobs into the store. ``wants`` returns what to say now; ``done`` says that every blob is committed.
 
-    tables: digest of a blob -> the sha256 of its chunks, for those that have a table. Raises TransferError if the
-    source lacks a blob, sends nothing, or nothing right; DiskFull and StoreError as the store does. What was written
-    stays, and the next Transfer goes on from there.
+    tables: digest of a blob -> the sha256 of its chunks, for those that have a table. wire: what earlier transfers
+    learned of the source. Raises TransferError if the source lacks a blob, sends nothing, or nothing right; DiskFull
+    and StoreError as the store does. What was written stays, and the next Transfer goes on from there.
     """
 
     def __init__(
@@ -94,16 +46,19 @@ class Transfer:
         limits: TransferLimits,
         *,
         tables: Mapping[str, Sequence[bytes]] = MappingProxyType({}),
+        wire: Wire | None = None,
     ) -> None:
-        self._device_id = device_id
         self._store = store
         self._limits = limits
         self._tables = tables
+        self._wire = wire or Wire()
+        self._teller = MissingTeller(device_id, self._wire, limits)
+        self._asker = RangeAsker(device_id, self._wire, limits)
         self._waiting = list(reversed(missing_blobs(blobs, store)))
-        self._blobs: dict[str, _Blob] = {}
+        self._blobs: dict[str, OpenBlob] = {}
         self._useful_at = now
         self._wrong_blobs: dict[str, int] = {}
-        self.wrong_chunks = 0  #: that came in the name of the source
+        self.wrong_chunks = 0  #: wrong or forged messages that came in the name of the source
         self.total_bytes = sum({blob.digest: blob.size for blob in blobs}.values())
         self._committed_bytes = self.total_bytes - sum(blob.size for blob in self._waiting)
 
@@ -125,27 +80,21 @@ class Transfer:
         """Digests of the blobs under way."""
         return frozenset(self._blobs)
 
-    def take(self, chunk: Chunk, now: float) -> None:
+    def take(self, chunk: Chunk | NumberedChunk, now: float) -> None:
         """A chunk has come. One that is not missing is ignored."""
         blob = self._blobs.get(chunk.digest)
         if blob is None:
             return
-        if chunk.absent:
-            self._hear_absent(blob)
-            return
-        taken = blob.incoming.take(chunk.offset, chunk.data)
-        if taken is Taken.WRONG:
-            self._count_wrong(chunk)
-        elif taken is Taken.NEW:
-            blob.asked.discard(chunk.offset // CHUNK_BYTES)
-            blob.absent.clear()
-            blob.progress_at = self._useful_at = now
-            blob.ask_again_s = self._limits.ask_again_s
-            if blob.incoming.is_whole:
-                self._commit(blob)
+        if isinstance(chunk, NumberedChunk) and (chunk.asks or chunk.absent):
+            self._hear(chunk, blob)
+        elif isinstance(chunk, Chunk) and chunk.absent:
+            self._hear_absent(blob, str(blob.asks))
+        else:
+            self._take_data(chunk, blob, now)
 
-    def wants(self, now: float) -> list[Want]:
-        """What to ask for at this time: again what did not come, then more, as far as the window allows."""
+    def wants(self, now: float) -> list[Ask]:
+        """What to say at this time."""
+        self._open_more(now)
         if self.done:
             return []
         if now - self._useful_at > self._limits.give_up_s:
@@ -154,12 +103,23 @@ class Transfer:
                 hint="keep a source running: neo broker, or neo push without --no-wait",
                 details={"wrong_chunks": self.wrong_chunks},
             )
-        again = [want for blob in self._blobs.values() for want in self._ask_again(blob, now)]
-        return again + self._ask_more(now)
+        asks: list[Ask] = []
+        wire, is_answered = self._wire, self._wire.unanswered < TRY_OTHER_WIRE
+        # the newer one first: a source that knows it passes over the other
+        if (wire.heard != OLD_WIRE or not is_answered) and (missing := self._teller.message(self._blobs, now)):
+            asks.append(missing)
+        if wire.heard == OLD_WIRE or (wire.heard == 0 and wire.unanswered >= TRY_OTHER_WIRE):
+            asks += self._asker.wants(self._blobs.values(), now)
+        return asks
+
+    def farewell(self, now: float) -> Missing | None:
+        """What to say at the end, so that the source does not wait for an answer; None if it does not."""
+        return self._teller.message({}, now, at_once=True) if self._wire.told else None
 
     def reconnected(self, now: float) -> None:
         """Chunks under way are lost: what is missing is asked for again at the next ``wants``."""
         self._useful_at = now
+        self._teller.asked()
         for blob in self._blobs.values():
             blob.ask_again_s = self._limits.ask_again_s
             blob.progress_at = now - self._limits.ask_again_s
@@ -173,9 +133,38 @@ class Transfer:
                 logger.warning("the last bytes of %s are lost and fetched again: %s", digest, error)
         self._blobs.clear()
 
-    def _hear_absent(self, blob: _Blob) -> None:
-        """Anybody may have sent it, or it is older than what made the source have the blob: it is asked again."""
-        blob.absent.add(blob.asks)
+    def _take_data(self, chunk: Chunk | NumberedChunk, blob: OpenBlob, now: float) -> None:
+        taken = blob.incoming.take(chunk.offset, chunk.data)
+        if taken is Taken.WRONG:
+            self._count_wrong(f"a wrong chunk at {chunk.offset} of {chunk.digest}")
+        elif taken is Taken.NEW:
+            blob.asked.discard(chunk.offset // CHUNK_BYTES)
+            blob.absent.clear()
+            blob.progress_at = self._useful_at = now
+            blob.ask_again_s = self._limits.ask_again_s
+            self._wire.unanswered = 0
+            if isinstance(chunk, NumberedChunk):
+                self._wire.heard = WIRE
+                self._wire.seen = max(self._wire.seen, chunk.sequence)
+                self._teller.took(now)
+            else:
+                self._wire.heard = OLD_WIRE
+            if blob.incoming.is_whole:
+                self._commit(blob)
+
+    def _hear(self, chunk: NumberedChunk, blob: OpenBlob) -> None:
+        """Not data, but something about the blob."""
+        if chunk.asks:
+            self._wire.seen = max(self._wire.seen, chunk.sequence)
+            self._teller.asked()
+        elif chunk.absent == self._teller.nonce:
+            self._hear_absent(blob, chunk.absent)
+        else:
+            self._count_wrong(f"{chunk.digest} is absent, says who does not know what was asked,")
+
+    def _hear_absent(self, blob: OpenBlob, asked: str) -> None:
+        """It may be forged, or older than what made the source have the blob: it is asked again."""
+        blob.absent.add(asked)
         if len(blob.absent) >= self._limits.believe_absent:
             raise TransferError(
                 f"the source does not have blob {blob.incoming.digest}: asked {len(blob.absent)} times",
@@ -183,17 +172,25 @@ class Transfer:
                 details={"absent": blob.incoming.digest},
             )
 
-    def _count_wrong(self, chunk: Chunk) -> None:
+    def _count_wrong(self, what: str) -> None:
         self.wrong_chunks += 1
         if self.wrong_chunks.bit_count() == 1:  # 1, 2, 4, ...: a flood does not fill the log
-            logger.warning(
-                "dropped a wrong chunk at %d of %s; %d so far came in the name of the source",
-                chunk.offset,
-                chunk.digest,
-                self.wrong_chunks,
-            )
+            logger.warning("dropped %s; %d so far came in the name of the source", what, self.wrong_chunks)
 
-    def _commit(self, blob: _Blob) -> None:
+    def _open_more(self, now: float) -> None:
+        """As many blobs as the window has room for; whole ones that need no asking are committed."""
+        while self._waiting and len(self._blobs) < self._limits.open_blobs:
+            missing = sum(blob.incoming.size - blob.incoming.done_bytes for blob in self._blobs.values())
+            if missing >= self._limits.window_bytes:
+                return
+            descriptor = self._waiting.pop()
+            table = self._tables.get(descriptor.digest)
+            incoming = open_incoming(self._store, descriptor, table, self._limits.window_bytes)
+            blob = self._blobs[descriptor.digest] = OpenBlob(descriptor, incoming, now, self._limits.ask_again_s)
+            if incoming.is_whole:
+                self._commit(blob)
+
+    def _commit(self, blob: OpenBlob) -> None:
         digest = blob.incoming.digest
         del self._blobs[digest]
         try:
@@ -213,52 +210,3 @@ class Transfer:
             ) from error
         logger.warning("wrong bytes came in the name of the source; they are fetched again: %s", error.message)
         self._waiting.append(blob)
-
-    def _ask_again(self, blob: _Blob, now: float) -> list[Want]:
-        if now - blob.progress_at < blob.ask_again_s:
-            return []
-        blob.progress_at = now
-        blob.ask_again_s = min(2 * blob.ask_again_s, self._limits.ask_again_cap_s)
-        return self._ask(blob, sorted(blob.asked))
-
-    def _ask_more(self, now: float) -> list[Want]:
-        wants = []
-        room = self._limits.window_bytes - sum(blob.outstanding for blob in self._blobs.values())
-        if room < self._limits.window_bytes // 3:  # a few large wants, not one for every chunk that came
-            return []
-        while room > 0 and (blob := self._next_blob(now)) is not None:
-            if not blob.asked:
-                blob.progress_at = now
-            indices = []
-            for index in blob.incoming.missing():
-                if room <= 0:
-                    break
-                if index not in blob.asked:
-                    indices.append(index)
-                    room -= chunk_span(index, blob.incoming.size)[1]
-            blob.asked.update(indices)
-            wants += self._ask(blob, indices)
-        return wants
-
-    def _ask(self, blob: _Blob, indices: Sequence[int]) -> list[Want]:
-        blob.asks += 1
-        spans = spans_of(indices, blob.incoming.size)
-        return [Want(self._device_id, blob.incoming.digest, offset, length) for offset, length in spans]
-
-    def _next_blob(self, now: float) -> _Blob | None:
-        """The first blob that has something left to ask for; whole blobs that need no asking are committed."""
-        for blob in self._blobs.values():
-            if not blob.asked.issuperset(blob.incoming.missing()):
-                return blob
-        while self._waiting and len(self._blobs) < self._limits.open_blobs:
-            blob = self._open(self._waiting.pop(), now)
-            if not blob.incoming.is_whole:
-                return blob
-            self._commit(blob)
-        return None
-
-    def _open(self, descriptor: Descriptor, now: float) -> _Blob:
-        table = self._tables.get(descriptor.digest)
-        incoming = open_incoming(self._store, descriptor, table, self._limits.window_bytes)
-        blob = self._blobs[descriptor.digest] = _Blob(descriptor, incoming, now, self._limits.ask_again_s)
-        return blob

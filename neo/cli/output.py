@@ -12,12 +12,16 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 
 WIDTH_WITHOUT_TERMINAL = 1000
 # of one message: it may repeat what stood on the command line, and that may be a whole file
 MOST_CHARACTERS = 4000
 MOST_IN_A_CELL = 300
+# rich takes 0.7 ms to lay out a row; more rows than these are lines with padded cells, which take a tenth of that
+MOST_LAID_OUT = 500
 
 
 def emit(value: dict[str, Any], as_json: bool, human: Callable[[Console], None]) -> None:
@@ -68,6 +72,29 @@ def _escaped(text: str) -> str:
 
 def _escaped_character(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def print_table(out: Console, table: Table) -> None:
+    """The table; if it is very long, without wrapping inside cells."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    if table.row_count <= MOST_LAID_OUT:
+        out.print(table)
+        return
+    columns = [[Text(str(column.header), "bold"), *map(_as_text, column.cells)] for column in table.columns]
+    widths = [max(cell_len(cell.plain) for cell in column) for column in columns]
+    for row in zip(*columns, strict=True):
+        parts = [(cell, " " * (width - cell_len(cell.plain) + 2)) for cell, width in zip(row, widths, strict=True)]
+        line = Text.assemble(*(part for pair in parts for part in pair))
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+
+
+def _as_text(cell: object) -> Text:
+    from rich.text import Text
+
+    return cell if isinstance(cell, Text) else Text(str(cell))
 
 
 def _answer_console() -> Console:

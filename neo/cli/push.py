@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from neo.fleet.push import DeviceProgress, PushResult, Watcher
     from neo.store import Store
 
-SHOWN_ABSENT = 5
-
 _EXAMPLE = """\b
 Examples:
   neo push digits:1-host --to kitchen
@@ -66,6 +64,7 @@ def push_command(
     REF is a bundle's name (digits:1-host), a shorter one (digits: its newest version), or its digest. In a fleet whose
     TUF keys are here (see neo keys init) it is released first, if it is not yet.
     """
+    from neo.fleet.listing import listed
     from neo.fleet.push import PushRequest, push
     from neo.fleet.request import ALL_DEVICES
     from neo.link import BrokerUrl, Tls
@@ -81,7 +80,7 @@ def push_command(
     if ALL_DEVICES in devices and result.doubt:
         warn(f"devices may be missing, because {result.doubt}")
     if result.absent:
-        shown = ", ".join(result.absent[:SHOWN_ABSENT]) + (", ..." if len(result.absent) > SHOWN_ABSENT else "")
+        shown = listed(result.absent)
         warn(f"{len(result.absent)} devices of the roster are not heard at this broker and were left out: {shown}")
     result.raise_failures()
     emit(result.to_json(), as_json, lambda out: _print(result, out))

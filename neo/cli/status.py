@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neo.cli.options import db_option, json_option, open_fleet_db
-from neo.cli.output import emit, one_line, warn
+from neo.cli.output import emit, one_line, print_table, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,8 +91,9 @@ def _held_against_roster(inventory: Inventory, fleet: str, url: BrokerUrl, db: s
 
 def _unknown(message: str, inventory: Inventory) -> NeoError:
     from neo.errors import DeviceError
+    from neo.fleet.listing import MOST_IN_A_HINT, listed
 
-    known = ", ".join(sorted(inventory.records))
+    known = listed(sorted(inventory.records), MOST_IN_A_HINT)
     hint = f"known are: {known}" if known else "none has connected yet"
     return DeviceError(message, hint=hint) if inventory.is_complete else inventory.incomplete(message, hint=hint)
 
@@ -148,7 +149,7 @@ def _print(records: list[DeviceRecord], absent: list[Member], is_complete: bool,
         table.add_row(
             member.device, Text(f"{_seen(member.last_seen)}, not heard", "red"), "-", "-", "-", Text(missed, "red")
         )
-    out.print(table)
+    print_table(out, table)
 
 
 def _plain(text: str, style: str = "") -> Text:

@@ -14,6 +14,9 @@
 
     neo/v2/<fleet>/device/<id>/desired       fleet -> device   retained, signed: what the device shall run
     neo/v2/<fleet>/device/<id>/report        device -> fleet   retained, signed: what it says of itself
+    neo/v2/<fleet>/device/<id>/chunk         source -> device  binary, for this device alone
+    neo/v2/<fleet>/blob/<group>/<sha256>     source -> devices binary, for all who miss something of the blob
+    neo/v2/<fleet>/source/<id>/want          device -> source  all that a device is missing
     neo/v2/<fleet>/tuf/timestamp             fleet -> devices  retained, at most 1 kB: how new the set is
     neo/v2/<fleet>/tuf/set                   fleet -> devices  retained, at most 100 KiB: who may say what, and releases
 """
@@ -23,8 +26,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neo.contract.device import is_name, parse_name
+from neo.contract.oci import parse_digest
 
 DEFAULT_FLEET = "default"
+EVERYBODY = "all"  # the group of devices that may have whatever the fleet has
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,23 @@ class Topics:
     def signed_of_devices(self, leaf: str) -> str:
         """A filter for one signed document of all devices."""
         return f"neo/v2/{self.fleet}/device/+/{leaf}"
+
+    def chunk(self, device_id: str) -> str:
+        """Where chunks for one device alone go, in wire 2."""
+        return self.signed(device_id, "chunk")
+
+    def blob(self, digest: str, group: str = EVERYBODY) -> str:
+        """Where chunks go that several devices of the group miss."""
+        sha256 = parse_digest(digest).removeprefix("sha256:")
+        return f"neo/v2/{self.fleet}/blob/{parse_name(group, 'group')}/{sha256}"
+
+    def missing(self, source_id: str) -> str:
+        """Where a source of wire 2 hears what devices miss."""
+        return f"neo/v2/{self.fleet}/source/{parse_name(source_id, 'source id')}/want"
+
+    def is_blob(self, topic: str) -> bool:
+        """Does the topic bring chunks for several devices of this fleet?"""
+        return topic.startswith(f"neo/v2/{self.fleet}/blob/")
 
     def device_of(self, topic: str) -> tuple[str, str] | None:
         """(device id, leaf) of a topic of this fleet's devices, None for any other topic, or an id that is no name."""

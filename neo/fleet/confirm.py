@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from neo.errors import BrokerError
 from neo.fleet.clock import Clock
+from neo.fleet.listing import listed
 from neo.fleet.transport import Transport
 from neo.link import Connected, Message
 
 #: without any message; then what is missing counts as not kept
 SILENCE_S = 5.0
 MAX_FILTERS = 200  # in one subscription; beyond, the caller's wildcards do
-NAMED = 5
 
 
 def unconfirmed(
@@ -49,9 +49,8 @@ def unconfirmed(
 def not_kept(topics: Iterable[str]) -> BrokerError:
     """The error about topics whose messages did not come back."""
     names = list(topics)
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     return BrokerError(
-        f"the broker acknowledged the messages for {shown}, but does not hold them",
+        f"the broker acknowledged the messages for {listed(names)}, but does not hold them",
         hint="its access rules or limits dropped them, or somebody else wrote there at the same time; see "
         "docs/brokers.md, and `neo status` for what it holds",
         details={"topics": names},

@@ -51,6 +51,7 @@ def take_inventory(
     while not reading.is_over:
         event = connection.next_event(reading.timeout_s)
         if event is None:
+            reading.take_silence(connection)
             continue
         reading.take(event, connection)
         if isinstance(event, Message) and observer.observe(event) is None and event.topic not in reading.topics:

@@ -11,6 +11,7 @@ from neo.fleet.transport import Publisher
 from neo.link import Connected, Disconnected, Event
 
 SILENCE_S = 10.0  # without any message: the marker is not waited for any longer
+REPEAT_S = 1.0  # without any message: the marker may have been dropped with the end of a burst, and is sent again
 LIMIT_S = 120.0  # a broker can send messages without an end
 COUNTER_S = 30.0  # three of mosquitto's own intervals
 # on a broker whose order is not known: when to stop reading. This ends the reading and proves nothing
@@ -28,6 +29,9 @@ class _Awaited(enum.Enum):
     NOTHING = enum.auto()
 
 
+_MARKERS = (_Awaited.MARKER, _Awaited.REPORT_END)
+
+
 class Reading:
     """Gives out markers and knows what their return means. A silence only ends the reading, with a doubt.
 
@@ -41,7 +45,9 @@ class Reading:
         self._clock = clock
         self._new_id = new_id
         self._marker_topic = topics.operator(new_id(), "marker")
+        #: b"" while there is no connection
         self._marker = b""
+        self._was_repeated = False
         self._awaited = _Awaited.MARKER
         self._burst = 0
         self._dropped = broker.dropped
@@ -67,13 +73,22 @@ class Reading:
 
     @property
     def timeout_s(self) -> float:
-        """How long to wait for the next event at most."""
-        return UNKNOWN_SILENCE_S if self._broker.kind is None else SILENCE_S
+        """How long to wait for the next event at most; then comes ``take_silence``."""
+        return UNKNOWN_SILENCE_S if self._broker.kind is None else REPEAT_S
+
+    def take_silence(self, publisher: Publisher) -> None:
+        """Nothing came for ``timeout_s``: a marker that was dropped is sent again, so that what the broker counted
+        tells what else was.
+        """
+        if self._marker and self._broker.kind is not None and self._awaited in _MARKERS:
+            publisher.publish(self._marker_topic, self._marker, qos=0)
+            self._was_repeated = True
 
     def take(self, event: Event, publisher: Publisher) -> None:
         self._heard_at = self._clock.monotonic()
         if isinstance(event, Disconnected):
             self._burst = 0  # all of it comes again with the next connection
+            self._marker, self._was_repeated = b"", False
             self._awaited = _Awaited.MARKER
         elif isinstance(event, Connected):
             self._publish_marker(publisher)
@@ -109,8 +124,9 @@ class Reading:
         publisher.publish(self._marker_topic, self._marker, qos=0)
 
     def _take_marker(self) -> None:
-        kind = self._broker.kind
-        long = kind is not None and kind.longest_whole_burst is not None and self._burst > kind.longest_whole_burst
+        longest = None if self._broker.kind is None else self._broker.kind.longest_whole_burst
+        # what is left of a burst says nothing about its length if the marker was lost with the rest
+        long = longest is not None and (self._burst > longest or self._was_repeated)
         if self._awaited is _Awaited.MARKER and long:
             self._awaited = _Awaited.REPORT
             self._step_at = self._clock.monotonic()

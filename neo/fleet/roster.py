@@ -8,10 +8,9 @@ from typing import Protocol
 
 from neo.fleet.clock import Clock
 from neo.fleet.inventory import Inventory
+from neo.fleet.listing import listed
 from neo.fleet.members import Member, Standing
 from neo.fleet.records import DeviceRecord
-
-SHOWN = 5
 
 
 class Book(Protocol):
@@ -60,8 +59,7 @@ def hold_against(inventory: Inventory, members: Iterable[Member], broker: str) -
     lost = [member.device for member in absent if member.standing is Standing.ENROLLED]
     doubt = inventory.doubt
     if lost:
-        named = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
-        doubt = doubt or f"the broker holds nothing of {named}, enrolled in this fleet"
+        doubt = doubt or f"the broker holds nothing of {listed(lost)}, enrolled in this fleet"
     elif enrolled and not absent:
         doubt = ""
     return replace(inventory, doubt=doubt, absent=absent)

@@ -20,24 +20,24 @@ class StandbySource:
         self._source = BlobSource(store, topics, source_id)
         self._presence_topic = topics.source(source_id, "presence")
         self._serving = True
-        self._held: collections.deque[bytes] = collections.deque(maxlen=64)  # wants that were left to another source
+        self._held: collections.deque[Message] = collections.deque(maxlen=64)  # what was left to another source
 
     @property
     def topics(self) -> tuple[str, ...]:
         """What to subscribe to."""
-        return self._presence_topic, self._source.topic
+        return self._presence_topic, *self._source.topics
 
     @property
     def is_serving(self) -> bool:
         return self._serving
 
     def take(self, message: Message) -> None:
-        """A want, or another source's presence; anything else is ignored."""
-        if message.topic == self._source.topic:
+        """What a device wants, or another source's presence; anything else is ignored."""
+        if message.topic in self._source.topics:
             if self._serving:
-                self._source.accept(message.payload)
+                self._source.accept(message)
             else:
-                self._held.append(message.payload)
+                self._held.append(message)
         elif message.topic == self._presence_topic:
             if not _is_online(message.payload):
                 self.take_over()

@@ -10,18 +10,23 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
+from neo.contract.chunks import CHUNK_BYTES, chunk_span
 from neo.contract.device import parse_name
 from neo.contract.fields import ContractError
 from neo.contract.manifest import BUNDLE_TYPE
-from neo.contract.messages import Chunk, Presence, Want
+from neo.contract.messages import Chunk, Missing, NumberedChunk, Presence, Want
 from neo.contract.oci import MANIFEST_TYPE, ImageManifest
 from neo.contract.topics import Topics
 from neo.durable import replace_file
 from neo.errors import StoreError
+from neo.fleet.budget import Bucket, Budget
+from neo.fleet.passes import Blob, Passes
+from neo.fleet.singly import SingleWants
+from neo.fleet.tally import Tally
 from neo.fleet.transport import Publisher
 from neo.link import BrokerUrl, Connected, Event, Link, Message
 from neo.store import Store
@@ -30,9 +35,8 @@ from neo.trust.statement import SIGNATURE_TYPE
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 98_304
 MAX_BACKLOG = 16  # messages handed to the link that the broker does not have yet
-MAX_WANTS = 64  # of one device at a time; what is beyond is asked for again
+MAX_ABSENT = 1024  # answers that wait; who gets none asks again
 POLL_S = 0.2
 
 
@@ -56,79 +60,125 @@ class SourcePresence:
 
 
 class BlobSource:
-    """Answers wants with chunks. Not thread-safe: ``accept`` what arrives, and ``send`` until nothing is left.
+    """Answers devices with chunks. Not thread-safe: ``accept`` what arrives, and ``send`` until nothing is left.
 
     Serves only what belongs to a bundle in the store's index: manifest, config, files, and the signatures about it.
+    Devices of wire 1 get what they ask for on a topic of their own; those of wire 2 share, see ``passes``.
+    max_bytes_per_s: of all that is sent, None for no limit.
     """
 
-    def __init__(self, store: Store, topics: Topics, source_id: str) -> None:
-        self.topic = topics.source(source_id, "want")
+    def __init__(
+        self,
+        store: Store,
+        topics: Topics,
+        source_id: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        max_bytes_per_s: float | None = None,
+    ) -> None:
+        #: what to subscribe to, at QoS 0: a broker drops QoS 1 from a long burst, and devices ask again anyway
+        self.topics = topics.source(source_id, "want"), topics.missing(source_id)
         self._store = store
         self._topics = topics
-        self._wants: collections.OrderedDict[str, collections.deque[Want]] = collections.OrderedDict()
-        self._servable: frozenset[str] = frozenset()
+        self._clock = clock
+        self._rate = (
+            None if max_bytes_per_s is None else Bucket(max(max_bytes_per_s, CHUNK_BYTES), max_bytes_per_s, clock())
+        )
+        self._budget = Budget()
+        self._passes = Passes(self._find, self._budget)
+        self._singly = SingleWants(self._find, self._budget)
+        self._absent: collections.OrderedDict[tuple[str, str], str] = collections.OrderedDict()
+        self._servable: Mapping[str, Blob] = {}
         self._index_stamp: tuple[int, int] | None = None
+        self._dropped = Tally("requests for blobs")
 
-    def accept(self, payload: bytes) -> None:
-        """Note what a device wants. One that is unreadable, asked for already, or too many is dropped."""
+    def accept(self, message: Message) -> None:
+        """Note what a device wants. What is unreadable, asked for already, or too much is dropped, and counted."""
+        now = self._clock()
         try:
-            want = Want.from_bytes(payload)
+            if message.topic == self.topics[0]:
+                want = Want.from_bytes(message.payload)
+                if not self._passes.hears(want.device_id, now):  # it tries both until it is answered
+                    self._singly.accept(want, now)
+            elif message.topic == self.topics[1]:
+                self._accept_missing(Missing.from_bytes(message.payload), now)
         except ContractError as error:
-            log.warning("dropped a request for a blob: %s", error.message)
-            return
-        wants = self._wants.setdefault(want.device_id, collections.deque())
-        if len(wants) < MAX_WANTS and want not in wants:
-            wants.append(want)
+            self._dropped.count("a sender that is not known", error.message)
 
     def send(self, publisher: Publisher) -> bool:
-        """Send the next chunks, one device after the other, as long as they are taken; -> is there more?
+        """Send the next chunks, one blob and device after the other, as long as they are taken; -> is there more?
 
         Raises StoreError if the store's index cannot be read.
         """
-        while self._wants and publisher.backlog < MAX_BACKLOG:
-            device_id, wants = self._wants.popitem(last=False)
-            rest = self._answer(publisher, wants.popleft())
-            if rest is not None:
-                wants.appendleft(rest)
-            if wants:
-                self._wants[device_id] = wants
-        return bool(self._wants)
+        self.refresh()
+        while publisher.backlog < MAX_BACKLOG and self._may_send() and self._send_one(publisher):
+            pass
+        return bool(self._absent) or self._singly.has_work or self._passes.has_work
 
-    def _answer(self, publisher: Publisher, want: Want) -> Want | None:
-        """Send one chunk; -> what is still wanted of it."""
-        topic = self._topics.device(want.device_id, "chunk")
-        data = self._read(want.digest, want.offset, min(want.length, CHUNK_BYTES))
-        if not data:
-            publisher.publish(topic, Chunk(want.digest, want.offset, b"", absent=True).to_bytes(), qos=1)
-            return None
-        publisher.publish(topic, Chunk(want.digest, want.offset, data).to_bytes(), qos=0)
-        left = want.length - len(data)
-        if left == 0 or len(data) < CHUNK_BYTES:
-            return None
-        return replace(want, offset=want.offset + len(data), length=left)
+    def _accept_missing(self, missing: Missing, now: float) -> None:
+        for digest in self._passes.accept(missing, now):
+            self._absent[missing.device_id, digest] = missing.nonce
+            if len(self._absent) > MAX_ABSENT:
+                self._absent.popitem(last=False)
+
+    def _may_send(self) -> bool:
+        return self._rate is None or self._rate.level(self._clock()) >= CHUNK_BYTES
+
+    def _send_one(self, publisher: Publisher) -> bool:
+        now = self._clock()
+        if self._absent:
+            (device, digest), nonce = self._absent.popitem(last=False)
+            chunk = NumberedChunk(digest, 0, 0, b"", absent=nonce)
+            return self._publish(publisher, self._topics.chunk(device), chunk.to_bytes(), now)
+        want = self._singly.next(now)
+        if want is not None:
+            data = self._read(want.digest, want.offset, want.length)
+            answer = Chunk(want.digest, want.offset, data, absent=not data)
+            return self._publish(publisher, self._topics.device(want.device_id, "chunk"), answer.to_bytes(), now)
+        sending = self._passes.next(now)
+        if sending is None:
+            return False
+        data = (
+            b"" if sending.asks else self._read(sending.digest, *chunk_span(sending.index, self._size(sending.digest)))
+        )
+        if not data and not sending.asks:
+            return True  # it cannot be read: whoever misses it asks again, and is told that it is absent
+        topic = self._topics.chunk(sending.device) if sending.device else self._topics.blob(sending.digest)
+        numbered = NumberedChunk(sending.digest, sending.index, sending.sequence, data, asks=sending.asks)
+        return self._publish(publisher, topic, numbered.to_bytes(), now)
+
+    def _publish(self, publisher: Publisher, topic: str, payload: bytes, now: float) -> bool:
+        if self._rate is not None:
+            self._rate.take(len(payload), now)
+        publisher.publish(topic, payload, qos=0)
+        return True
 
     def _read(self, digest: str, offset: int, length: int) -> bytes:
-        """b"" where there is nothing to send: a device that gets no answer would ask for ever."""
-        if not self._serves(digest):
+        """b"" where there is nothing to send."""
+        if digest not in self._servable:
             return b""
         try:
             with self._store.path(digest).open("rb") as file:
                 file.seek(offset)
                 return file.read(length)
         except (StoreError, OSError) as error:
-            log.warning("cannot read blob %s: %s", digest, error)
+            self._dropped.count("the store", f"cannot read blob {digest}: {error}")
+            self._servable = {known: blob for known, blob in self._servable.items() if known != digest}
             return b""
 
-    def _serves(self, digest: str) -> bool:
-        self.refresh()
-        return digest in self._servable
+    def _find(self, digest: str) -> Blob | None:
+        return self._servable.get(digest)
+
+    def _size(self, digest: str) -> int:
+        blob = self._servable.get(digest)
+        return 0 if blob is None else blob.size
 
     def refresh(self) -> None:
         """Look whether the store's index has changed. Raises StoreError if it cannot be read."""
         try:
             stat = (self._store.root / "index.json").stat()
         except FileNotFoundError:
-            self._servable, self._index_stamp = frozenset(), None
+            self._servable, self._index_stamp = {}, None
             return
         except OSError as error:
             raise StoreError(f"cannot look at {self._store.root / 'index.json'}: {error.strerror or error}") from error
@@ -138,18 +188,28 @@ class BlobSource:
             self._index_stamp = stamp
 
 
-def servable_blobs(store: Store) -> frozenset[str]:
-    """Digests of everything that belongs to a bundle in the index."""
-    digests: set[str] = set()
+def servable_blobs(store: Store) -> Mapping[str, Blob]:
+    """Everything that belongs to a bundle in the index, by digest."""
+    blobs: dict[str, Blob] = {}
+    bundles: dict[str, int] = {}
     entries = [entry for entry in store.index().manifests if entry.media_type == MANIFEST_TYPE]
     for entry in entries:
         if entry.artifact_type == BUNDLE_TYPE and (image := _image(store, entry.digest)) is not None:
-            digests.update((entry.digest, image.config.digest, *(layer.digest for layer in image.layers)))
+            parts = {part.digest: part.size for part in (entry, image.config, *image.layers)}
+            bundles[entry.digest] = sum(parts.values())
+            _add(blobs, parts, bundles[entry.digest])
     for entry in entries:
         image = _image(store, entry.digest) if entry.artifact_type == SIGNATURE_TYPE else None
-        if image is not None and image.subject is not None and image.subject.digest in digests:
-            digests.update(layer.digest for layer in image.layers)
-    return frozenset(digests)
+        if image is not None and image.subject is not None and image.subject.digest in bundles:
+            parts = {layer.digest: layer.size for layer in image.layers}
+            _add(blobs, parts, bundles[image.subject.digest])
+    return blobs
+
+
+def _add(blobs: dict[str, Blob], parts: Mapping[str, int], bundle_bytes: int) -> None:
+    for digest, size in parts.items():
+        before = blobs.get(digest)
+        blobs[digest] = Blob(size, max(bundle_bytes, size if before is None else before.bundle_bytes))
 
 
 def source_id_of(store: Store) -> str:
@@ -194,7 +254,8 @@ def _serve(store: Store, topics: Topics, source_id: str, url: BrokerUrl, stoppin
     link = Link(
         url,
         client_id=f"neo-source-{presence.session}",
-        subscriptions=[source.topic],
+        subscriptions=(),
+        watched=source.topics,
         inbox=inbox,
         will=presence.will,
     )
@@ -211,7 +272,7 @@ def _serve(store: Store, topics: Topics, source_id: str, url: BrokerUrl, stoppin
             if isinstance(event, Connected):
                 link.publish(presence.topic, presence.payload(online=True), retain=True)
             elif isinstance(event, Message):
-                source.accept(event.payload)
+                source.accept(event)
             more = source.send(link)
     finally:
         if link.connected:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from neo.cli import __main__ as command_line
+from neo.cli import output
 from neo.cli.output import MOST_CHARACTERS, MOST_IN_A_CELL, one_line, shortened, to_json
 from neo.errors import DeviceError
 
@@ -59,3 +64,19 @@ def test_an_error_of_a_device_cannot_pass_for_a_line_of_ours(capsys, monkeypatch
         assert all(line.isprintable() for line in shown.split("\n")), ascii(shown)
         assert not any(line.startswith(("error: forged", "ok")) for line in shown.split("\n"))
     assert json.loads(said.out)["message"] == error.message
+
+
+def test_a_very_long_table_is_laid_out_as_a_short_one(monkeypatch):
+    table = Table(box=None, pad_edge=False)
+    for column in ("device", "", "live"):
+        table.add_column(column, overflow="fold")
+    for number in range(20):
+        table.add_row(f"d{number}" * (number % 3), Text("online", "green"), "" if number % 2 else "x漢")
+
+    def lines(most: int) -> list[str]:
+        monkeypatch.setattr(output, "MOST_LAID_OUT", most)
+        console = Console(file=io.StringIO(), width=1000, soft_wrap=True, highlight=False)
+        output.print_table(console, table)
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    assert lines(0) == lines(500)

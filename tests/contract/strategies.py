@@ -21,6 +21,9 @@ from neo.contract.messages import (
     DocumentId,
     Live,
     LiveModel,
+    Missing,
+    MissingChunks,
+    NumberedChunk,
     Presence,
     Refusal,
     Report,
@@ -171,6 +174,15 @@ device_states = st.builds(
     texts,
     numbers,
 )
+nonces = st.from_regex(r"[0-9a-f]{16}", fullmatch=True)
+runs = st.lists(st.tuples(st.integers(0, 1 << 39), st.integers(1, 1 << 40)), max_size=4).map(tuple)
+missing_chunks = st.builds(MissingChunks, digests, runs)
+numbers = st.integers(0, (1 << 63) - 1)
+numbered_chunks = st.one_of(
+    st.builds(NumberedChunk, digests, numbers, numbers, st.binary(min_size=1, max_size=200)),
+    st.builds(NumberedChunk, digests, numbers, numbers, st.just(b""), asks=st.just(value=True)),
+    st.builds(NumberedChunk, digests, numbers, numbers, st.just(b""), absent=nonces),
+)
 chunks = st.builds(Chunk, digests, sizes, st.binary(max_size=200)) | st.builds(
     Chunk, digests, sizes, st.just(b""), st.just(value=True)
 )
@@ -220,6 +232,14 @@ DOCUMENTS: dict[type, st.SearchStrategy] = {
     RollCall: st.builds(RollCall, names, st.booleans()),
     Assignment: assignments,
     DeviceState: device_states,
+    Missing: st.builds(
+        Missing,
+        names,
+        nonces,
+        sizes,
+        st.lists(missing_chunks, max_size=3).map(tuple),
+    ),
+    NumberedChunk: numbered_chunks,
     Want: st.builds(Want, names, digests, sizes, st.integers(1, 64 << 20)),
     Chunk: chunks,
     DesiredState: desired_states,

@@ -22,6 +22,9 @@ from neo.contract.messages import (
     DocumentId,
     Live,
     LiveModel,
+    Missing,
+    MissingChunks,
+    NumberedChunk,
     Presence,
     Refusal,
     Report,
@@ -170,6 +173,13 @@ DOCUMENTS: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     "v1/want.json": (Want.from_bytes, Want("porch", SMALL, 4096, 128000)),
     "v1/chunk.bin": (Chunk.from_bytes, Chunk(SMALL, 4096, b"some bytes")),
     "v1/chunk-absent.bin": (Chunk.from_bytes, Chunk(SMALL, 0, b"", absent=True)),
+    "v2/missing.json": (
+        Missing.from_bytes,
+        Missing("porch", "0123456789abcdef", 9, (MissingChunks(SMALL, ((0, 3), (7, 1))),)),
+    ),
+    "v2/chunk.bin": (NumberedChunk.from_bytes, NumberedChunk(SMALL, 3, 1 << 60, b"some bytes")),
+    "v2/chunk-absent.bin": (NumberedChunk.from_bytes, NumberedChunk(SMALL, 0, 0, b"", absent="0123456789abcdef")),
+    "v2/chunk-asks.bin": (NumberedChunk.from_bytes, NumberedChunk(SMALL, 0, 7, b"", asks=True)),
     "v2/manifest-plain.json": (Manifest.from_bytes, small(SSE, outputs=(WIDE,))),
     "v2/manifest-full.json": (
         Manifest.from_bytes,

@@ -6,7 +6,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edge_agent.core.agent import Agent, Clock, Identity
 from edge_agent.core.events import Stop, WorkerExited
+from edge_agent.install.asking import Ask
 from edge_agent.install.deployment import Deployment
 from edge_agent.install.fetch import FetchRules
 from edge_agent.install.slots import Slots
@@ -24,9 +25,10 @@ from edge_agent.serve.infer import Inference
 from edge_agent.tasks import Work
 from edge_agent.worker.client import Worker, WorkerLimits
 from edge_agent.worker.models import Serving
+from neo.contract.chunks import chunk_span
 from neo.contract.fields import dump_object
 from neo.contract.manifest import CONFIG_TYPE
-from neo.contract.messages import Assignment, Chunk, DeviceState, RollCall, Want
+from neo.contract.messages import Assignment, DeviceState, Missing, NumberedChunk, RollCall
 from neo.link import Connected, Message
 from neo.store import Store
 from neo.trust import KeyAuthority
@@ -51,6 +53,7 @@ class Rig:
         self.roll_calls: queue.SimpleQueue[RollCall] = queue.SimpleQueue()
         self.skipped_s = 0.0
         self.answers_wants = True
+        self._sequence = 0
         self.error: BaseException | None = None
         work = Work.reporting_to(self.inbox)
         self.serving = Serving(stop=lambda worker: work.models.submit(worker.stop))
@@ -70,7 +73,7 @@ class Rig:
             serving=self.serving,
             rules=FetchRules(authority, capabilities, self._make_room),
             work=work,
-            send_want=self._answer_want,
+            sources=self,
         )
         clock = Clock(monotonic=lambda: time.monotonic() + self.skipped_s)
         self._agent = Agent(
@@ -152,12 +155,19 @@ class Rig:
         except BaseException as error:  # noqa: BLE001  told to the test
             self.error = error
 
-    def _answer_want(self, _source: str, want: Want) -> None:
-        if self.answers_wants:
-            data = self.operator.path(want.digest).read_bytes()[want.offset : want.offset + want.length]
-            for start in range(0, len(data), 50_000):
-                chunk = Chunk(want.digest, want.offset + start, data[start : start + 50_000])
-                self.send("chunk", chunk.to_bytes())
+    def listen(self, digests: Collection[str]) -> None:
+        """As ``Sources``; this one answers each device alone."""
+
+    def ask(self, _source: str, ask: Ask) -> None:
+        """As ``Sources``. Answers what is missing, whole."""
+        if self.answers_wants and isinstance(ask, Missing):
+            for blob in ask.blobs:
+                data = self.operator.path(blob.digest).read_bytes()
+                for index in (index for first, count in blob.runs for index in range(first, first + count)):
+                    self._sequence += 1
+                    offset, length = chunk_span(index, len(data))
+                    chunk = NumberedChunk(blob.digest, index, self._sequence, data[offset : offset + length])
+                    self.inbox.put(Message(TOPICS.chunk("dev-1"), chunk.to_bytes(), retained=False))
 
     def _make_room(self, digest: str) -> int:
         self.slots.remove_all_but([self.slots.current, self.slots.previous, digest])

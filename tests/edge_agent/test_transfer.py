@@ -5,33 +5,32 @@ import itertools
 import random
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.install.transfer import Transfer, TransferLimits, missing_blobs, spans_of
-from neo.contract.chunks import CHUNK_BYTES, chunk_span, read_table, write_table
-from neo.contract.messages import Chunk, Want
+from edge_agent.install.asking import Ask, TransferLimits, Wire, runs_of
+from edge_agent.install.table import is_worth_retrying
+from edge_agent.install.transfer import Transfer, missing_blobs
+from neo.contract.chunks import CHUNK_BYTES, read_table, write_table
+from neo.contract.messages import Chunk, Missing, NumberedChunk, Want
 from neo.contract.oci import OCTETS_TYPE, Descriptor, digest_of
 from neo.errors import TransferError
 from neo.store import Store
+from tests.edge_agent.sending import AnyChunk, answer
 
 WINDOW = 4 * CHUNK_BYTES
 LIMITS = TransferLimits(window_bytes=WINDOW, open_blobs=3, ask_again_s=1, ask_again_cap_s=4, give_up_s=20)
 
 
-def serve(blobs: dict[str, bytes], wants: list[Want]) -> list[Chunk]:
-    """What a source sends, in order."""
-    return [
-        Chunk(want.digest, start, blobs[want.digest][start : min(start + CHUNK_BYTES, want.offset + want.length)])
-        for want in wants
-        for start in range(want.offset, want.offset + want.length, CHUNK_BYTES)
-    ]
+def serve(blobs: dict[str, bytes], asks: Sequence[Ask]) -> list[AnyChunk]:
+    return answer(asks, blobs.__getitem__)
 
 
 def bytes_of(seed: int, size: int) -> bytes:
@@ -65,11 +64,12 @@ sizes = st.one_of(st.integers(0, 3), st.integers(0, 6 * CHUNK_BYTES), st.sampled
 @given(
     lengths=st.lists(sizes, min_size=1, max_size=4),
     has_tables=st.booleans(),
+    version=st.sampled_from([1, 2]),
     seed=st.integers(0, 2**32),
     steps=st.integers(0, 100),
 )
 def test_loss_repetition_disorder_forgery_and_kills_at_any_byte_end_with_the_sources_bytes(
-    lengths: list[int], has_tables: bool, seed: int, steps: int
+    lengths: list[int], has_tables: bool, version: int, seed: int, steps: int
 ) -> None:
     chance = random.Random(seed)
     datas = [bytes_of(number, length) for number, length in enumerate(lengths)]
@@ -80,8 +80,8 @@ def test_loss_repetition_disorder_forgery_and_kills_at_any_byte_end_with_the_sou
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         now = 0.0
-        transfer = Transfer("d", descriptors, store, now, LIMITS, tables=tables)
-        air: deque[Chunk] = deque()
+        transfer = Transfer("d", descriptors, store, now, LIMITS, tables=tables, wire=Wire(version))
+        air: deque[AnyChunk] = deque()
         for _ in range(steps):
             air.extend(serve(blobs, transfer.wants(now)))
             what = chance.choice(actions)
@@ -92,7 +92,7 @@ def test_loss_repetition_disorder_forgery_and_kills_at_any_byte_end_with_the_sou
                 for part in (Path(folder) / "ingest").iterdir():
                     with part.open("r+b") as file:
                         file.truncate(chance.randint(0, part.stat().st_size))
-                transfer = Transfer("d", descriptors, store, now, LIMITS, tables=tables)
+                transfer = Transfer("d", descriptors, store, now, LIMITS, tables=tables, wire=Wire(version))
             elif air:
                 if what == "mix":
                     chance.shuffle(air)
@@ -109,18 +109,11 @@ def test_loss_repetition_disorder_forgery_and_kills_at_any_byte_end_with_the_sou
         assert all(store.read(descriptor) == blobs[descriptor.digest] for descriptor in descriptors)
 
 
-@given(st.sets(st.integers(0, 20)), st.integers(1, CHUNK_BYTES))
-def test_spans_cover_exactly_the_chunks_and_are_joined(indices: set[int], last: int) -> None:
-    size = 20 * CHUNK_BYTES + last
-    spans = spans_of(sorted(indices), size)
-    covered = {
-        index
-        for offset, length in spans
-        for index in range(offset // CHUNK_BYTES, -(-(offset + length) // CHUNK_BYTES))
-    }
-    assert covered == indices
-    assert sum(length for _, length in spans) == sum(chunk_span(index, size)[1] for index in indices)
-    assert all(sum(one) < other[0] for one, other in itertools.pairwise(spans))
+@given(st.sets(st.integers(0, 60)))
+def test_runs_cover_exactly_the_chunks_and_are_joined(indices: set[int]) -> None:
+    runs = runs_of(sorted(indices))
+    assert {index for first, count in runs for index in range(first, first + count)} == indices
+    assert all(sum(one) < other[0] for one, other in itertools.pairwise(runs))
 
 
 @pytest.fixture
@@ -129,7 +122,7 @@ def store(tmp_path: Path) -> Store:
 
 
 class Start(Protocol):
-    def __call__(self, datas: list[bytes], store: Store, *, tables: bool = True) -> Transfer: ...
+    def __call__(self, datas: list[bytes], store: Store, *, tables: bool = True, version: int = 1) -> Transfer: ...
 
 
 @pytest.fixture
@@ -137,9 +130,11 @@ def start() -> Iterator[Start]:
     """A new transfer at time 0; its files are closed at the end."""
     started: list[Transfer] = []
 
-    def begin(datas: list[bytes], store: Store, *, tables: bool = True) -> Transfer:
+    def begin(datas: list[bytes], store: Store, *, tables: bool = True, version: int = 1) -> Transfer:
         descriptors, _ = describe(datas)
-        started.append(Transfer("d", descriptors, store, 0, LIMITS, tables=tables_of(datas) if tables else {}))
+        started.append(
+            Transfer("d", descriptors, store, 0, LIMITS, tables=tables_of(datas) if tables else {}, wire=Wire(version))
+        )
         return started[-1]
 
     yield begin
@@ -195,9 +190,9 @@ def test_chunks_of_a_blob_with_a_table_are_kept_in_any_order_also_over_a_restart
     assert spans_asked(again.wants(0)) == [(0, 1), (2, 1), (4, 2)]
 
 
-def spans_asked(wants: list[Want]) -> list[tuple[int, int]]:
+def spans_asked(wants: list[Ask]) -> list[tuple[int, int]]:
     """(first chunk, chunks)"""
-    return [(want.offset // CHUNK_BYTES, -(-want.length // CHUNK_BYTES)) for want in wants]
+    return [(want.offset // CHUNK_BYTES, -(-want.length // CHUNK_BYTES)) for want in wants if isinstance(want, Want)]
 
 
 def test_only_what_is_missing_is_asked_for_after_a_restart_without_a_table(start: Start, store: Store) -> None:
@@ -208,12 +203,97 @@ def test_only_what_is_missing_is_asked_for_after_a_restart_without_a_table(start
     assert start([TEN], store, tables=False).wants(0) == [Want("d", digest_of(TEN), 3 * CHUNK_BYTES, WINDOW)]
 
 
-def test_unanswered_wants_are_repeated_less_and_less_often_until_it_gives_up(start: Start, store: Store) -> None:
-    transfer = start([bytes(100)], store)
-    asked_at = [tenth / 10 for tenth in range(201) if transfer.wants(tenth / 10)]
+@pytest.mark.parametrize(("version", "kind"), [(1, Want), (2, Missing)])
+def test_unanswered_asks_are_repeated_less_and_less_often_until_it_gives_up(
+    start: Start, store: Store, version: int, kind: type
+) -> None:
+    transfer = start([bytes(100)], store, version=version)
+    tenths = range(201)
+    asked_at = [tenth / 10 for tenth in tenths if any(isinstance(ask, kind) for ask in transfer.wants(tenth / 10))]
     assert asked_at == [0, 1, 3, 7, 11, 15, 19]
     with pytest.raises(TransferError, match="nothing useful for 20 s"):
         transfer.wants(20.1)
+
+
+def test_a_source_of_the_version_before_is_asked_in_its_way_when_it_does_not_answer(start: Start, store: Store) -> None:
+    transfer, blobs = start([TEN], store, version=0), {digest_of(TEN): TEN}
+    now = 0.0
+    while not (wants := [ask for ask in transfer.wants(now) if isinstance(ask, Want)]):
+        now += 0.1
+        assert now < 3
+    for _ in range(10):
+        for chunk in serve(blobs, wants):
+            transfer.take(chunk, now)
+        asks = transfer.wants(now)
+        wants = [ask for ask in asks if isinstance(ask, Want)]
+        assert wants == asks
+    assert transfer.done
+
+
+def missing_in(asks: list[Ask]) -> list[tuple[int, int]]:
+    """(first chunk, chunks) of the one blob that the last message says is missing."""
+    (blob,) = next(ask for ask in reversed(asks) if isinstance(ask, Missing)).blobs
+    return list(blob.runs)
+
+
+def test_a_device_says_what_it_misses_after_every_few_chunks_and_when_it_is_asked(start: Start, store: Store) -> None:
+    transfer = start([TEN], store, version=2)
+    chunks = serve({digest_of(TEN): TEN}, transfer.wants(0))
+    assert len(chunks) == 10
+    for chunk in chunks[:2]:
+        transfer.take(chunk, 0.1)
+        assert transfer.wants(0.1) == []
+    transfer.take(chunks[6], 0.2)
+    (progress,) = transfer.wants(0.2)
+    assert missing_in([progress]) == [(2, 4), (7, 3)]
+    assert isinstance(progress, Missing)
+    assert isinstance(chunks[6], NumberedChunk)
+    assert progress.seen == chunks[6].sequence
+    question = NumberedChunk(digest_of(TEN), 0, chunks[6].sequence + 99, b"", asks=True)
+    for _ in range(50):
+        transfer.take(question, 0.35)
+    assert len(transfer.wants(0.35)) == 1
+    transfer.take(question, 0.36)
+    assert transfer.wants(0.36) == []  # anybody can ask: not more than ten answers a second
+    assert missing_in(transfer.wants(0.5)) == [(2, 4), (7, 3)]
+    for chunk in chunks:
+        transfer.take(chunk, 0.6)
+    assert transfer.done
+    assert transfer.farewell(0.6) == replace(progress, nonce=ANY, seen=ANY, blobs=())
+    assert transfer.farewell(0.6) is None
+
+
+def test_absent_counts_only_from_who_knows_what_the_source_was_asked(
+    start: Start, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    transfer = start([TEN], store, version=2)
+    for now in (0, 1, 3):
+        (asked,) = transfer.wants(now)
+        assert isinstance(asked, Missing)
+        for number in range(100):
+            transfer.take(NumberedChunk(digest_of(TEN), 0, 0, b"", absent=f"{number:016x}"), now)
+        if now == 3:
+            break
+        for _ in range(2):  # the same answer twice is one
+            transfer.take(NumberedChunk(digest_of(TEN), 0, 0, b"", absent=asked.nonce), now)
+    assert transfer.wrong_chunks == 300
+    assert len(caplog.records) < 12
+    with pytest.raises(TransferError, match="does not have blob") as error:
+        transfer.take(NumberedChunk(digest_of(TEN), 0, 0, b"", absent=asked.nonce), 3)
+    assert is_worth_retrying(error.value)
+
+
+def test_a_slow_link_is_not_taken_for_a_silent_source(start: Start, store: Store) -> None:
+    """A chunk in 3 s: what is on its way must not be asked for again."""
+    transfer = start([TEN], store, version=2)
+    chunks = serve({digest_of(TEN): TEN}, transfer.wants(0))
+    asked_at = []
+    for tenth in range(1, 150):
+        if tenth % 30 == 0:
+            transfer.take(chunks[tenth // 30 - 1], tenth / 10)
+        if transfer.wants(tenth / 10):
+            asked_at.append(tenth / 10)
+    assert asked_at == [1.0, 9.0]  # before it was known how slow it is, and with the third chunk
 
 
 def test_after_a_reconnection_everything_missing_is_asked_for_at_once(start: Start, store: Store) -> None:
@@ -287,7 +367,7 @@ def test_a_blob_without_a_table_that_is_wrong_is_fetched_again_and_three_times_w
 def test_a_table_of_another_blob_does_not_make_a_blob_of_it(store: Store) -> None:
     descriptors, _ = describe([NINE])
     tables = {digest_of(NINE): tables_of([TEN[: len(NINE)]])[digest_of(TEN[: len(NINE)])]}
-    transfer = Transfer("d", descriptors, store, 0, LIMITS, tables=tables)
+    transfer = Transfer("d", descriptors, store, 0, LIMITS, tables=tables, wire=Wire(1))
     with pytest.raises(TransferError, match="wrong bytes"):
         finish(transfer, {digest_of(NINE): TEN[: len(NINE)]}, 0)
     assert missing_blobs(descriptors, store) == tuple(descriptors)

@@ -95,8 +95,8 @@ class MemoryBroker:
 
     per_second: how many messages a client gets in one second, None for any number. overtakes: what is published comes
     before what is retained, as on some brokers. cut_at: what is retained beyond that many messages is dropped.
-    returns_markers: publishes reach clients at all. rules: of a topic, whether it may be written; what may not is taken
-    and dropped.
+    returns_markers: publishes reach clients at all. drops_markers: how many of the first ones with a payload are lost.
+    rules: of a topic, whether it may be written; what may not is taken and dropped.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class MemoryBroker:
         cut_at: int | None = None,
         per_second: int | None = None,
         returns_markers: bool = True,
+        drops_markers: int = 0,
         rules: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.retained: dict[str, bytes] = {} if not version else {VERSION_TOPIC: version.encode()}
@@ -115,7 +116,7 @@ class MemoryBroker:
         self.now = 1000.0
         self.clock = Clock(lambda: self.now, lambda: self.now)
         self.overtakes, self.cut_at, self.per_second = overtakes, cut_at, per_second
-        self._returns_markers, self._rules = returns_markers, rules
+        self._returns_markers, self._drops_markers, self._rules = returns_markers, drops_markers, rules
         self.reports: Callable[[], dict[str, bytes]] = dict
         self._may_ask = version is not None
         self._connections: list[_MemoryConnection] = []
@@ -154,6 +155,9 @@ class MemoryBroker:
         if retain:
             self.retained[topic] = payload
         if topic.endswith("/marker") and not self._returns_markers:
+            return
+        if topic.endswith("/marker") and payload and self._drops_markers:
+            self._drops_markers -= 1
             return
         for connection in self._connections:
             if connection.wants(topic):

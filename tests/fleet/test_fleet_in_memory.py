@@ -111,8 +111,15 @@ def test_a_marker_that_does_not_come_back_leaves_a_doubt_and_no_endless_wait():
     assert not inventory.is_complete
 
 
-def mosquitto_in_memory(*, dropped_before: int, dropped_after: int, reports: bool = True, cut_at: int | None = None):
-    broker = MemoryBroker(version=MOSQUITTO, cut_at=cut_at)
+def mosquitto_in_memory(
+    *,
+    dropped_before: int,
+    dropped_after: int,
+    reports: bool = True,
+    cut_at: int | None = None,
+    drops_markers: int = 0,
+):
+    broker = MemoryBroker(version=MOSQUITTO, cut_at=cut_at, drops_markers=drops_markers)
     broker.retained[DROPPED_TOPIC] = b"%d" % dropped_before
     if reports:
         broker.reports = lambda: {UPTIME_TOPIC: b"10 seconds", DROPPED_TOPIC: b"%d" % dropped_after}
@@ -130,6 +137,24 @@ def test_a_burst_that_mosquitto_has_cut_is_not_taken_for_whole():
     broker = mosquitto_in_memory(dropped_before=7, dropped_after=1107, cut_at=1900)
     broker.add_devices(1000)
     assert "dropped messages while it sent these" in list_devices(broker).doubt
+
+
+@pytest.mark.parametrize("left", [300, 1900])
+def test_a_marker_that_was_dropped_with_the_end_of_a_burst_is_sent_again_and_the_cut_is_told(left):
+    broker = mosquitto_in_memory(dropped_before=7, dropped_after=1107, cut_at=left, drops_markers=1)
+    broker.add_devices(1000)
+    begun = broker.now
+    # also where so little is left that it passes for a short burst
+    assert "dropped messages while it sent these; raise max_queued_messages" in list_devices(broker).doubt
+    assert broker.now - begun < 10
+
+
+def test_a_marker_that_was_lost_alone_costs_a_second_and_no_doubt():
+    broker = MemoryBroker(drops_markers=1)
+    broker.add_devices(20)
+    begun = broker.now
+    assert list_devices(broker).is_complete
+    assert broker.now - begun < 3
 
 
 def test_a_mosquitto_that_reports_no_counters_leaves_a_doubt_for_a_long_burst_only():

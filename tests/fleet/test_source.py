@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from neo.contract.chunks import CHUNK_BYTES
 from neo.contract.fields import ContractError
-from neo.contract.messages import Chunk, Presence, Want
+from neo.contract.messages import Chunk, Missing, Presence, Want
 from neo.contract.oci import EMPTY_BYTES, digest_of
-from neo.fleet.source import CHUNK_BYTES, BlobSource, servable_blobs, serving, source_id_of
+from neo.fleet.source import BlobSource, servable_blobs, serving, source_id_of
 from neo.link import Message
 from neo.store import Store
 from neo.store.bundles import signatures_of
@@ -58,12 +59,43 @@ def test_what_belongs_to_no_bundle_is_absent_even_if_the_store_has_it(broker, st
         assert ask(bundle.descriptor.digest, 1 << 40, 5)[0].absent
 
 
+class Sent:
+    """Where a source publishes to: everything is taken at once."""
+
+    backlog = 0
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+
+    def publish(self, topic: str, payload: bytes, **_how: object) -> None:
+        self.messages.append((topic, payload))
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(payload) for _, payload in self.messages)
+
+
+def ask(source: BlobSource, message: Want | Missing) -> None:
+    topic = source.topics[0] if isinstance(message, Want) else source.topics[1]
+    source.accept(Message(topic, message.to_bytes(), retained=False))
+
+
+def answers(source: BlobSource, *wants: Want) -> list[Chunk]:
+    sent = Sent()
+    source.send(sent)
+    for want in wants:
+        ask(source, want)
+        source.send(sent)
+    return [Chunk.from_bytes(payload) for _, payload in sent.messages]
+
+
 def test_a_bundle_added_later_is_served_and_a_removed_one_is_not(store, tmp_path):
     source = BlobSource(store, TOPICS, "s")
     bundle = make_bundle(store, tmp_path / "b")
-    assert source._serves(bundle.descriptor.digest)
+    want = Want("dev", bundle.descriptor.digest, 0, 1 << 20)
+    assert [chunk.data for chunk in answers(source, want)] == [store.read(bundle.descriptor)]
     store.remove_from_index([bundle.descriptor.digest])
-    assert not source._serves(bundle.descriptor.digest)
+    assert [chunk.absent for chunk in answers(source, want)] == [True]
 
 
 def test_signatures_are_served_and_the_manifests_around_them_are_not(store, tmp_path):
@@ -71,24 +103,36 @@ def test_signatures_are_served_and_the_manifests_around_them_are_not(store, tmp_
     (envelope,) = signatures_of(store, bundle.descriptor.digest, SIGNATURE_TYPE)
     blobs = servable_blobs(store)
     layers = {layer.digest for layer in bundle.image.layers}
-    assert blobs == {envelope.digest, bundle.descriptor.digest, bundle.image.config.digest, *layers}
+    assert blobs.keys() == {envelope.digest, bundle.descriptor.digest, bundle.image.config.digest, *layers}
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"\xff", json.dumps({"device_id": "../x"}).encode()])
-def test_an_unreadable_want_is_dropped(store, payload):
+def test_what_is_unreadable_is_dropped_and_a_flood_of_it_does_not_fill_the_log(store, payload, caplog):
     source = BlobSource(store, TOPICS, "s")
-    source.accept(payload)
-    assert not source._wants
+    for _ in range(1000):
+        for topic in source.topics:
+            source.accept(Message(topic, payload, retained=False))
+    sent = Sent()
+    assert not source.send(sent)
+    assert sent.messages == []
+    assert 1 <= len(caplog.records) < 15
 
 
-def test_the_same_want_twice_is_answered_once_and_a_flood_is_bounded(store):
+def test_the_same_want_twice_is_answered_once_and_a_flood_is_bounded(store, tmp_path, caplog):
+    bundle = make_bundle(store, tmp_path / "b", ballast=bytes(1000))
     source = BlobSource(store, TOPICS, "s")
+    sent = Sent()
+    source.send(sent)
     for _ in range(3):
-        source.accept(Want("dev", digest_of(b""), 0, 5).to_bytes())
-    assert len(source._wants["dev"]) == 1
-    for offset in range(1000):
-        source.accept(Want("dev", digest_of(b""), offset, 5).to_bytes())
-    assert len(source._wants["dev"]) == 64
+        ask(source, Want("dev", digest_of(bytes(1000)), 0, 5))
+    source.send(sent)
+    assert len(sent.messages) == 1
+    for offset in range(999):
+        ask(source, Want("dev", digest_of(bytes(1000)), offset, 1))
+    source.send(sent)
+    assert len(sent.messages) == 1 + 64
+    assert bundle.size_bytes > 64
+    assert "in the name of dev" in caplog.text
 
 
 def test_a_source_says_when_it_comes_and_goes(broker, store):

@@ -7,7 +7,7 @@ message of a later version is refused as NewerFormat.
 from neo.contract.messages.desired import LIVE, DesiredModel, DesiredState
 from neo.contract.messages.report import DocumentId, LiveModel, Refusal, Report
 from neo.contract.messages.state import PHASES, Assignment, DeviceState, Live, Phase, Presence, RollCall
-from neo.contract.messages.transfer import MAX_WANT_BYTES, Chunk, Want
+from neo.contract.messages.transfer import MAX_WANT_BYTES, Chunk, Missing, MissingChunks, NumberedChunk, Want
 from neo.contract.messages.wire import MAX_PAYLOAD_BYTES, MESSAGE_VERSION
 
 __all__ = [
@@ -24,6 +24,9 @@ __all__ = [
     "DocumentId",
     "Live",
     "LiveModel",
+    "Missing",
+    "MissingChunks",
+    "NumberedChunk",
     "Phase",
     "Presence",
     "Refusal",

@@ -1,0 +1,1 @@
+"""What it costs to bring one bundle to many devices. See ``__main__``."""
