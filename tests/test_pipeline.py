@@ -18,12 +18,15 @@ from neo.compiler.request import CompileRequest
 from neo.compiler.result import CompiledBundle
 from neo.contract.manifest import REPORT_PATH
 from neo.contract.parity import Tolerance
+from neo.contract.variants import machine_kind
 from neo.errors import DiskFull, EngineError, NeoError, ParityError, StoreError, TargetError, UsageError
 from neo.isolation import Confinement
 from neo.runtime import load
 from neo.runtime.golden import self_test
+from neo.runtime.host import read_host
 from neo.store import Store
 from neo.store.bundles import bundle_entries, find_bundle, signatures_of, unpack_bundle
+from neo.store.releases import find_release
 from neo.trust import generate_key, load_public_keys, load_signer, verify_statement
 from neo.trust.keys import public_path
 from neo.trust.statement import SIGNATURE_TYPE
@@ -68,6 +71,17 @@ def test_a_layout_changes_the_interface_and_the_golden_samples_with_it(
     assert (channels_last.name, channels_last.shape) == (channels_first.name, (batch, height, width, channels))
     predictor = load(unpacked(store, after, tmp_path / "bundle"))
     assert self_test(predictor, tmp_path / "bundle").max_rel < 1e-4
+
+
+def test_a_release_says_by_what_to_choose_its_variants(store: Store, model: Path) -> None:
+    run(CompileRequest(model, store, None, engine="onnxruntime", targets=("host", "raspberry-pi-4")))
+    variants = {variant.reference: variant.traits for variant in find_release(store, "my-model").variants}
+    here, board = variants["my-model:1-host"], variants["my-model:1-raspberry-pi-4"]
+    host = read_host()
+    assert here.measured_on == machine_kind(host.arch, host.cores, host.features)
+    assert here.latency_ms is not None
+    assert not here.is_board
+    assert (board.processor, board.latency_ms, board.is_board) == ("cortex-a72", None, True)
 
 
 def test_auto_keeps_the_engine_that_measured_faster_and_reports_both(store: Store, model: Path) -> None:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """\b
 Examples:
+  neo push digits --to kitchen
   neo push digits:1-host --to kitchen
   neo push digits --to kitchen --to cellar --broker mqtts://me:secret@broker.example
+  neo push digits:2 --to all
   neo push digits --to all --no-wait
 """
 
@@ -59,10 +61,11 @@ def push_command(
     db: str | None,
     as_json: bool,
 ) -> None:
-    """Send a signed bundle to devices and wait until it is live.
+    """Send a signed model to devices and wait until it is live.
 
-    REF is a bundle's name (digits:1-host), a shorter one (digits: its newest version), or its digest. In a fleet whose
-    TUF keys are here (see neo keys init) it is released first, if it is not yet.
+    REF is a release (digits: the newest version; digits:2), of which every device gets the best variant that fits it;
+    or one variant for all of them (digits:2-host, or a digest). In a fleet whose TUF keys are here (see neo keys init)
+    it is released first, if it is not yet.
     """
     from neo.fleet.listing import listed
     from neo.fleet.push import PushRequest, push
@@ -87,16 +90,16 @@ def push_command(
 
 
 def _release(store: Store, reference: str, fleet: str, broker: str | None, tls_ca: Path | None) -> None:
+    """Every variant, so that a device may be given any of them."""
     from neo.fleet.clock import SYSTEM_CLOCK
-    from neo.store.bundles import find_bundle
+    from neo.fleet.tuf import ensure_released
+    from neo.store.releases import find_release
 
     repository = open_repository(None, fleet)
-    from neo.fleet.tuf import ensure_released
-
-    bundle = find_bundle(store, reference)
     transport, topics = connect(broker, tls_ca, fleet)
-    if ensure_released(transport, topics, repository, bundle, clock=SYSTEM_CLOCK):
-        progress_console().print(f"{bundle.manifest.reference} is released to fleet {fleet}", markup=False)
+    for variant in find_release(store, reference).variants:
+        if ensure_released(transport, topics, repository, variant.bundle, clock=SYSTEM_CLOCK):
+            progress_console().print(f"{variant.reference} is released to fleet {fleet}", markup=False)
 
 
 @contextlib.contextmanager
@@ -126,12 +129,35 @@ def _progress_bars() -> Iterator[Watcher]:
 def _print(result: PushResult, out: Console) -> None:
     from neo.fleet.request import Stage
 
+    if len(result.release.variants) > 1:
+        _print_choices(result, out)
     for outcome in result.outcomes:
+        variant = result.choices[outcome.device].variant
         if outcome.stage is Stage.ASSIGNED:
-            out.print(f"[bold]{result.reference}[/bold] is assigned to {outcome.device}")
+            out.print(f"[bold]{variant.reference}[/bold] is assigned to {outcome.device}")
         else:
             megabytes = outcome.transferred_bytes / 1e6
             out.print(
-                f"[bold]{result.reference}[/bold] is live on {outcome.device} after {outcome.seconds:.1f} s"
-                f" ({megabytes:.2f} MB, {result.digest[:19]})"
+                f"[bold]{variant.reference}[/bold] is live on {outcome.device} after {outcome.seconds:.1f} s"
+                f" ({megabytes:.2f} MB, {variant.digest[:19]})"
             )
+
+
+def _print_choices(result: PushResult, out: Console) -> None:
+    """A row for each variant of the release and reason, with the devices that get it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from neo.fleet.listing import listed
+
+    groups: dict[tuple[str, str], list[str]] = {(v.reference, ""): [] for v in result.release.variants}
+    for device, choice in result.choices.items():
+        groups.pop((choice.variant.reference, ""), None)
+        groups.setdefault((choice.variant.reference, choice.why), []).append(device)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("variant", no_wrap=True)
+    table.add_column("devices")
+    table.add_column("why")
+    for (reference, why), devices in sorted(groups.items()):
+        table.add_row(Text(reference), Text(listed(devices) or "none"), Text(why))
+    out.print(table)

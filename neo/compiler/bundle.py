@@ -15,6 +15,7 @@ from neo.contract.chunks import CHUNK_BYTES, TABLE_TYPE, table_path, write_table
 from neo.contract.fields import dump_object
 from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, REPORT_PATH, ChunkTable, Manifest
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageManifest
+from neo.contract.variants import NO_TRAITS, PRECISION_ANNOTATION, TARGET_ANNOTATION, Traits
 from neo.errors import StoreError
 from neo.store import Store
 from neo.store.bundles import Bundle, parse_image
@@ -33,13 +34,21 @@ class Draft:
     layers: tuple[Descriptor, ...]
     #: what report.json will say beside the reference; empty for no report
     report: Mapping[str, Any]
+    #: by which it is chosen among the variants of a release
+    traits: Traits = NO_TRAITS
 
 
-def stage(store: Store, manifest: Manifest, folder: Path, report: Mapping[str, Any] | None = None) -> Draft:
-    """Put every file of folder into the store. manifest, report: as ``Draft`` has them. Raises DiskFull, StoreError."""
+def stage(
+    store: Store,
+    manifest: Manifest,
+    folder: Path,
+    report: Mapping[str, Any] | None = None,
+    traits: Traits = NO_TRAITS,
+) -> Draft:
+    """Put every file of folder into the store. The others: as ``Draft`` has them. Raises DiskFull, StoreError."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     layers = [store.put_file(path, FILE_TYPE).titled(path.relative_to(folder).as_posix()) for path in files]
-    return Draft(*_with_tables(store, manifest, layers), report or {})
+    return Draft(*_with_tables(store, manifest, layers), report or {}, traits)
 
 
 def publish(
@@ -60,7 +69,13 @@ def publish(
                 refuse_listed(entries, [manifest.reference], store)
             bundle = _write(store, replace(draft, manifest=manifest))
             created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            annotations = {REF_NAME: manifest.reference, CREATED: created}
+            annotations = {
+                REF_NAME: manifest.reference,
+                CREATED: created,
+                TARGET_ANNOTATION: manifest.target,
+                PRECISION_ANNOTATION: manifest.precision,
+                **draft.traits.to_annotations(),
+            }
             list_entry(entries, replace(bundle.descriptor, annotations=annotations, artifact_type=BUNDLE_TYPE))
             if signer is not None:
                 _, signature = _sign(store, bundle, signer)

@@ -28,6 +28,7 @@ from neo.contract.fields import ContractError
 from neo.contract.manifest import Manifest
 from neo.contract.parity import Tolerance
 from neo.contract.precision import FP32, PRECISIONS
+from neo.contract.variants import Traits, machine_kind
 from neo.durable import translating_os_errors
 from neo.engines import ENGINES
 from neo.errors import EngineError, InputSpecError, UsageError
@@ -38,6 +39,7 @@ from neo.graph.options import RewriteOptions
 from neo.isolation import confinement_here
 from neo.isolation.scratch import scratch_folder
 from neo.processing.documents import Processing, read_processing
+from neo.runtime.host import read_host
 from neo.runtime.load import available_cores
 from neo.store.bundles import Bundle
 from neo.targets import load_target, why_not_here
@@ -325,7 +327,16 @@ def _stage(choice: _Choice) -> Draft:
         "seconds": choice.seconds,
         "confinement": confinement_here().to_json(),
     }
-    return stage(request.store, manifest, chosen.folder, report)
+    return stage(request.store, manifest, chosen.folder, report, _traits(choice))
+
+
+def _traits(choice: _Choice) -> Traits:
+    """Where the engine was measured, it was on this machine."""
+    processor, measured = choice.job.target.cpu.mcpu, choice.chosen.measurement
+    if measured is None:
+        return Traits(processor)
+    host = read_host()
+    return Traits(processor, measured.median_ms, machine_kind(host.arch, host.cores, host.features))
 
 
 def _compiled(choice: _Choice, bundle: Bundle) -> CompiledBundle:

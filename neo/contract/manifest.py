@@ -29,10 +29,6 @@ GOLDEN_INPUTS_PATH = "golden-inputs.npz"
 GOLDEN_OUTPUTS_PATH = "golden-outputs.npz"
 REPORT_PATH = "report.json"
 
-#: annotations of a variant's descriptor in the OCI image index of a release
-TARGET_ANNOTATION = "io.neo-edge.target"
-PRECISION_ANNOTATION = "io.neo-edge.precision"
-
 MAX_ALTERNATIVES = 16
 MAX_LAYER_PRECISIONS = 4096
 MAX_LAYER_NAME = 256

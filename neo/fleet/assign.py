@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from neo.contract.messages import Assignment
 from neo.contract.oci import Descriptor
@@ -12,31 +12,54 @@ from neo.errors import TrustError
 from neo.fleet.clock import Clock, NewId
 from neo.fleet.records import Leaf
 from neo.fleet.transport import Publisher
+from neo.fleet.variants import Choice
 from neo.store import Store
-from neo.store.bundles import Bundle, signatures_of
+from neo.store.bundles import signatures_of
+from neo.store.releases import Release
 from neo.trust.statement import SIGNATURE_TYPE
 
 MAX_BACKLOG = 128  # assignments that the broker has not acknowledged; a link drops what is beyond 512
 
 
-def signature_of(bundle: Bundle, store: Store) -> Descriptor:
-    """The newest signed statement about the bundle. Raises TrustError if there is none."""
-    envelopes = signatures_of(store, bundle.descriptor.digest, SIGNATURE_TYPE)
-    if not envelopes:
-        reference = bundle.manifest.reference
+def signatures_by_variant(release: Release, store: Store) -> dict[str, Descriptor]:
+    """Digest of a variant -> the newest signed statement about it. Raises TrustError if there is none for any."""
+    found = {v.digest: signatures_of(store, v.digest, SIGNATURE_TYPE) for v in release.variants}
+    unsigned = [variant.reference for variant in release.variants if not found[variant.digest]]
+    if unsigned:
         raise TrustError(
-            f"{reference} is not signed, and devices take signed bundles only", hint=f"neo keys sign {reference}"
+            f"{', '.join(unsigned)} {'is' if len(unsigned) == 1 else 'are'} not signed, and devices take signed "
+            "bundles only",
+            hint="; ".join(f"neo keys sign {reference}" for reference in unsigned),
         )
-    return envelopes[-1]
+    return {digest: envelopes[-1] for digest, envelopes in found.items()}
 
 
 def make_assignments(
-    bundle: Bundle, signature: Descriptor, devices: Sequence[str], source_id: str, *, clock: Clock, new_id: NewId
+    choices: Mapping[str, Choice],
+    signatures: Mapping[str, Descriptor],
+    source_id: str,
+    *,
+    clock: Clock,
+    new_id: NewId,
 ) -> dict[str, Assignment]:
-    """One for each device."""
-    reference, plain = bundle.manifest.reference, bundle.descriptor
-    plain = Descriptor(plain.media_type, plain.digest, plain.size)  # its annotations are this store's business
-    return {device: Assignment(new_id(), reference, plain, signature, source_id, clock.unix()) for device in devices}
+    """One for each device, of the variant that was chosen for it. signatures: by the variants' digests."""
+    at = clock.unix()
+    return {
+        device: Assignment(
+            new_id(),
+            choice.variant.reference,
+            _plain(choice.variant.bundle.descriptor),
+            signatures[choice.variant.digest],
+            source_id,
+            at,
+        )
+        for device, choice in choices.items()
+    }
+
+
+def _plain(descriptor: Descriptor) -> Descriptor:
+    """Its annotations are this store's business."""
+    return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
 
 
 class Assigner:

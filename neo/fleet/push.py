@@ -8,9 +8,9 @@ from dataclasses import replace
 from neo.contract.messages import Assignment
 from neo.contract.topics import Topics
 from neo.errors import WaitTimeout
-from neo.fleet.assign import Assigner, make_assignments, signature_of
+from neo.fleet.assign import Assigner, make_assignments, signatures_by_variant
 from neo.fleet.brokers import identify
-from neo.fleet.choose import choose_devices
+from neo.fleet.choose import choose_variants
 from neo.fleet.clock import SYSTEM_CLOCK, Clock, NewId, random_id
 from neo.fleet.confirm import not_kept, unconfirmed
 from neo.fleet.follow import Follower
@@ -25,7 +25,8 @@ from neo.fleet.source import source_id_of
 from neo.fleet.transport import Connection, MqttTransport, Transport
 from neo.link import SYSTEM_TLS, BrokerUrl, Connected, Message, Tls
 from neo.store import Store
-from neo.store.bundles import Bundle, find_bundle
+from neo.store.bundles import Bundle
+from neo.store.releases import Release, find_release
 
 __all__ = ["DeviceProgress", "Outcome", "PushRequest", "PushResult", "Watcher", "push", "push_over"]
 
@@ -43,11 +44,12 @@ def push(
     watch: Watcher = lambda _: None,
     book: Book | None = None,
 ) -> PushResult:
-    """bundle: itself or a reference to find it by. watch: called whenever a device says something.
-    book: where the roster of the fleet is; None: nothing is remembered.
+    """bundle: itself, or a reference to find it by, or a release, of which each device gets the best variant that fits.
 
-    Raises StoreError (no such bundle), TrustError (not signed), BrokerError, DeviceError (unknown, or the bundle does
-    not fit it), IncompleteInventory (all devices are wanted and some may be missing) before anything is assigned.
+    watch: called whenever a device says something. book: where the roster of the fleet is; None: nothing is remembered.
+
+    Raises StoreError (no such bundle), TrustError (not signed), BrokerError, DeviceError (unknown, or no
+    variant fits it), IncompleteInventory (all devices are wanted and some may be missing) before anything is assigned.
     What happens on a device afterwards is in the outcomes.
     """
     transport = MqttTransport(url, tls, random_id)
@@ -69,9 +71,8 @@ def push_over(
     roster: Roster | None = None,
 ) -> PushResult:
     """As ``push``, over any transport, with any clock."""
-    if isinstance(bundle, str):
-        bundle = find_bundle(store, bundle)
-    signature = signature_of(bundle, store)
+    release = find_release(store, bundle) if isinstance(bundle, str) else Release.of(bundle)
+    signatures = signatures_by_variant(release, store)
     topics = Topics(request.fleet)
     source_id = source_id_of(store)
     source = StandbySource(store, topics, source_id)
@@ -87,8 +88,8 @@ def push_over(
         inventory = take_inventory(connection, reading, observer, source.take)
         if roster is not None:
             inventory = roster.check(inventory)
-        devices = choose_devices(bundle, request, inventory)
-        assignments = make_assignments(bundle, signature, devices, source_id, clock=clock, new_id=new_id)
+        choices = choose_variants(release, request, inventory)
+        assignments = make_assignments(choices, signatures, source_id, clock=clock, new_id=new_id)
         run = _Run(connection, topics, assignments, observer, source, clock)
         outcomes = run.follow(request.timeout_s, watch) if request.wait else run.assign(request.timeout_s)
     finally:
@@ -96,7 +97,7 @@ def push_over(
     if not request.wait:
         outcomes = _read_back(transport, topics, assignments, outcomes, clock=clock, timeout_s=request.timeout_s)
     absent = tuple(member.device for member in inventory.absent) if ALL_DEVICES in request.devices else ()
-    return PushResult(bundle.manifest.reference, bundle.descriptor.digest, outcomes, inventory.doubt, absent)
+    return PushResult(release, choices, outcomes, inventory.doubt, absent)
 
 
 def _read_back(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from neo.contract.topics import DEFAULT_FLEET
 from neo.errors import DeviceError, NeoError
 from neo.fleet.records import DeviceRecord
+from neo.fleet.variants import Choice
+from neo.store.releases import Release, Variant
 
 ALL_DEVICES = "all"
 SHOWN_FAILURES = 5
@@ -64,24 +66,47 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    reference: str
-    digest: str
+    release: Release
+    #: device -> the variant it was assigned, and why that one
+    choices: Mapping[str, Choice]
     outcomes: tuple[Outcome, ...]
     #: why the list of devices may lack some, which were then not pushed to; "" if it does not
     doubt: str = ""
     #: devices of the roster that the broker shows nothing of, where all were wanted: they were not pushed to
     absent: tuple[str, ...] = ()
 
+    @property
+    def reference(self) -> str:
+        """Of the variant, if all devices were assigned the same one; otherwise of the release."""
+        only = self._only_variant
+        return self.release.reference if only is None else only.reference
+
+    @property
+    def digest(self) -> str:
+        """Of the manifest of the variant that all devices were assigned; "" if there are several."""
+        only = self._only_variant
+        return "" if only is None else only.digest
+
+    @property
+    def _only_variant(self) -> Variant | None:
+        found = {choice.variant.digest: choice.variant for choice in self.choices.values()}
+        return next(iter(found.values())) if len(found) == 1 else None
+
     def to_json(self) -> dict[str, Any]:
-        devices = [outcome.to_json() for outcome in self.outcomes]
         return {
             "reference": self.reference,
             "digest": self.digest,
-            "devices": devices,
+            "release": self.release.reference,
+            "devices": [self._device_json(outcome) for outcome in self.outcomes],
             "complete": not self.doubt,
             "doubt": self.doubt,
             "absent": list(self.absent),
         }
+
+    def _device_json(self, outcome: Outcome) -> dict[str, Any]:
+        choice = self.choices[outcome.device]
+        chosen = {"reference": choice.variant.reference, "digest": choice.variant.digest, "why": choice.why}
+        return {**outcome.to_json(), **chosen}
 
     def raise_failures(self) -> None:
         """Raises the error of a single failed device as it is; for several, one that names them all. Either carries

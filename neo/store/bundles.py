@@ -93,27 +93,48 @@ def find_bundle(store: Store, reference: str, fits: Callable[[Manifest], bool] |
     digits means the newest version, digits:1 that version; of several targets that have it, the only one for which fits
     is true, or, if there are more of them, the one for "host". Raises StoreError that lists what there is.
     """
+    found, _ = find_entries(store, reference)
+    if len(found) > 1 and fits is not None:
+        found = _fitting(store, found, fits) or found
+    if len(found) > 1:
+        raise _ambiguous(reference, found)
+    return open_bundle(store, found[0])
+
+
+def find_entries(store: Store, reference: str) -> tuple[list[Descriptor], bool]:
+    """-> (the index entries of all bundles that the reference means, whether it means a version with all its variants).
+
+    Raises StoreError that lists what there is.
+    """
     entries = bundle_entries(store)
     exact = [e for e in entries if reference in (e.annotations.get(REF_NAME), e.digest)]
     if len(exact) == 1:
-        return open_bundle(store, exact[0])
-    found = exact or _variants(store, entries, reference)
+        return exact, False
+    variants = [] if exact else _variants(store, entries, reference)
+    if variants:
+        return variants, True
+    digest = reference.removeprefix("sha256:")
+    found = exact or [e for e in entries if len(digest) >= 6 and e.digest.startswith(f"sha256:{digest}")]
+    if len(found) > 1:
+        raise _ambiguous(reference, found)
     if not found:
-        digest = reference.removeprefix("sha256:")
-        found = [e for e in entries if len(digest) >= 6 and e.digest.startswith(f"sha256:{digest}")]
-    if len(found) > 1 and fits is not None:
-        found = _fitting(store, found, fits) or found
-    if len(found) == 1:
-        return open_bundle(store, found[0])
-    names = sorted(e.annotations.get(REF_NAME, e.digest) for e in (found or entries))
-    if found:
+        names = _names(entries)
         raise StoreError(
-            f"{reference!r} could be any of {', '.join(names)}", hint=f"give the whole reference, as in {names[0]}"
+            f"there is no bundle {reference!r} in {store.root}",
+            hint=f"it holds: {', '.join(names)}" if names else "make one with: neo compile MODEL --target host",
         )
-    raise StoreError(
-        f"there is no bundle {reference!r} in {store.root}",
-        hint=f"it holds: {', '.join(names)}" if names else "make one with: neo compile MODEL --target host",
+    return found, False
+
+
+def _ambiguous(reference: str, found: Sequence[Descriptor]) -> StoreError:
+    names = _names(found)
+    return StoreError(
+        f"{reference!r} could be any of {', '.join(names)}", hint=f"give the whole reference, as in {names[0]}"
     )
+
+
+def _names(entries: Sequence[Descriptor]) -> list[str]:
+    return sorted(e.annotations.get(REF_NAME, e.digest) for e in entries)
 
 
 def _variants(store: Store, entries: Sequence[Descriptor], reference: str) -> list[Descriptor]:

@@ -27,6 +27,7 @@ from neo.contract.versions import NewerFormat
 from neo.errors import TransferError, TrustError
 from neo.store import Store
 from neo.trust import load_public_keys
+from neo.trust.authority import KeyAuthority
 from tests.edge_agent.devices import AgentProcess, answer_of
 from tests.edge_agent.rig import Rig
 from tests.edge_agent.workers import PASSES
@@ -106,11 +107,11 @@ def test_an_older_agent_finds_all_that_it_reads_in_what_is_written_today() -> No
 
 def test_both_bundles_of_a_golden_folder_are_whole(state_dir: Path) -> None:
     slots = Slots(state_dir, Store(state_dir / "store"))
-    keys = load_public_keys([state_dir.parent / "operator.pub"])
+    authority = KeyAuthority(load_public_keys([state_dir.parent / "operator.pub"]))
     assert slots.current is not None
     assert slots.previous is not None
-    assert slots.check(slots.current, keys).manifest.version == "2"
-    assert slots.check(slots.previous, keys).manifest.version == "1"
+    assert slots.check(slots.current, authority).manifest.version == "2"
+    assert slots.check(slots.previous, authority).manifest.version == "1"
 
 
 def test_an_agent_of_today_answers_from_a_golden_folder(state_dir: Path, agents: list[AgentProcess]) -> None:

@@ -19,6 +19,7 @@ from edge_agent.install.slots import Slots
 from edge_agent.worker.client import Worker
 from neo.contract.messages import RollCall
 from neo.store import Ingest, Store
+from neo.store.chunked import ChunkedIngest
 from tests.edge_agent.rig import Rig
 from tests.edge_agent.workers import PASSES
 
@@ -67,6 +68,8 @@ def test_a_roll_call_is_answered_during_every_sync_hash_and_clean_up_of_a_push(
                 (shutil, "rmtree"),
                 (Ingest, "close"),
                 (Ingest, "commit"),
+                (ChunkedIngest, "close"),
+                (ChunkedIngest, "commit"),
                 (Slots, "remove_all_but"),
                 (Slots, "switch"),
                 (Store, "collect_garbage"),

@@ -182,7 +182,8 @@ def test_the_commands_print_one_json_object_each(store, tmp_path):
         broker = ("--broker", str(running.url))
         code, pushed = neo("push", "tiny", "--to", "dev", "--store", str(store.root), *broker)
         assert (code, pushed["reference"]) == (0, "tiny:1-host")
-        assert set(pushed["devices"][0]) == {"device", "phase", "seconds", "transferred_bytes", "error"}
+        about = {"device", "phase", "seconds", "transferred_bytes", "error", "reference", "digest", "why"}
+        assert set(pushed["devices"][0]) == about
         code, status = neo("status", *broker)
         assert status["devices"][0]["live"]["digest"] == pushed["digest"]
         assert (code, status["devices"][0]["online"], status["devices"][0]["problems"]) == (0, True, [])
