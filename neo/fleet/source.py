@@ -192,7 +192,7 @@ def servable_blobs(store: Store) -> Mapping[str, Blob]:
     """Everything that belongs to a bundle in the index, by digest."""
     blobs: dict[str, Blob] = {}
     bundles: dict[str, int] = {}
-    entries = [entry for entry in store.index().manifests if entry.media_type == MANIFEST_TYPE]
+    entries = [entry for entry in store.manifests() if entry.media_type == MANIFEST_TYPE]
     for entry in entries:
         if entry.artifact_type == BUNDLE_TYPE and (image := _image(store, entry.digest)) is not None:
             parts = {part.digest: part.size for part in (entry, image.config, *image.layers)}
