@@ -91,6 +91,12 @@ class SubscriptionRefused(BrokerError):
 class _Client(mqtt.Client):
     """Bounds what a broker can make the library hold in memory, before it does. Raises BrokerError."""
 
+    def close(self) -> None:
+        """For when no thread uses the client any more. By itself it closes its sockets when it is collected, and in a
+        cycle of references the sockets may be collected first.
+        """
+        self._reset_sockets()
+
     def _sock_recv(self, bufsize: int) -> bytes:
         # called with what is left of the packet, first with all of it
         if bufsize > MAX_PACKET_BYTES:
@@ -222,8 +228,8 @@ class Link:
         self._thread.join(max(deadline - time.monotonic(), 0.5))
         self._abandoned.set()
         self._thread.join(TCP_TIMEOUT_S)
-        # the library closes its sockets when it is collected; a cycle would leave the order to chance
-        self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
+        if not self._thread.is_alive():
+            self._client.close()
 
     def _begin(self, tcp_timeout_s: float) -> None:
         self._client.connect_timeout = tcp_timeout_s
@@ -231,7 +237,7 @@ class Link:
         self._client.connect_async(self._url.host, self._url.port, keepalive=self._keepalive_s)
         self._thread.start()
 
-    def _make_client(self, client_id: str, will: tuple[str, bytes] | None, tls: Tls) -> mqtt.Client:
+    def _make_client(self, client_id: str, will: tuple[str, bytes] | None, tls: Tls) -> _Client:
         client = _Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=mqtt.MQTTv311)
         client.max_queued_messages_set(MAX_QUEUED)
         if self._url.user:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,12 @@ from neo.cli.options import json_option, open_store, store_option
 from neo.cli.output import emit
 from neo.cli.trust import broker_option, connect, fleet_option, keys_option, open_repository, tls_ca_option
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _EXAMPLE = """\b
 Examples:
+  neo release digits:1
   neo release digits:1-host
   neo release digits:1-host --withdraw
   neo release digits:1-host --no-publish
@@ -40,36 +45,41 @@ def release_command(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Add a bundle to the releases that the devices of a fleet with TUF keys accept.
+    """Add a model to the releases that the devices of a fleet with TUF keys accept.
 
-    Needs the release key and the online keys. REF is a bundle's name, or for --withdraw a released one.
+    Needs the release key and the online keys. REF is a release (digits:1), of which every variant is added, or one
+    variant (digits:1-host); for --withdraw a variant that is released.
     """
     from neo.fleet.clock import SYSTEM_CLOCK
     from neo.fleet.tuf import publish, synchronise
 
     repository = open_repository(keys, fleet)
-    from neo.store.bundles import find_bundle
+    from neo.store.releases import find_release
     from neo.trust.tuf.trusted import Release
 
-    bundle = None if withdraw else find_bundle(open_store(store), reference)
+    variants = () if withdraw else find_release(open_store(store), reference).variants
     if not no_publish:
         transport, topics = connect(broker, tls_ca, fleet)
         synchronise(transport, topics, repository, clock=SYSTEM_CLOCK)
-    if bundle is None:
+    if withdraw:
         repository.withdraw(reference)
-        digest, is_new = "", True
+        rows = [{"reference": reference, "digest": "", "new": True}]
     else:
-        reference, digest = bundle.manifest.reference, bundle.descriptor.digest
-        is_new = repository.release(reference, Release(digest, bundle.descriptor.size))
+        rows = [
+            {
+                "reference": variant.reference,
+                "digest": variant.digest,
+                "new": repository.release(variant.reference, Release(variant.digest, variant.bundle.descriptor.size)),
+            }
+            for variant in variants
+        ]
     if not no_publish:
         publish(transport, topics, repository, clock=SYSTEM_CLOCK)
-    result = {
-        "reference": reference,
-        "digest": digest,
-        "fleet": fleet,
-        "withdrawn": withdraw,
-        "new": is_new,
-        "published": not no_publish,
-    }
-    verb = "is withdrawn in" if withdraw else "is released to" if is_new else "was released before to"
-    emit(result, as_json, lambda out: out.print(f"{reference} {verb} fleet {fleet}", markup=False))
+    result = {"fleet": fleet, "withdrawn": withdraw, "published": not no_publish, "variants": rows}
+
+    def show(out: Console) -> None:
+        for row in rows:
+            verb = "is withdrawn in" if withdraw else "is released to" if row["new"] else "was released before to"
+            out.print(f"{row['reference']} {verb} fleet {fleet}", markup=False)
+
+    emit(result, as_json, show)

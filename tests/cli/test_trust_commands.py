@@ -47,15 +47,19 @@ def refreshed(folder: Path, keys: Path, url: BrokerUrl) -> TufClient:
 
 def test_a_release_reaches_devices_and_is_taken_back(capsys, url, keys, tmp_path):
     store = Store(tmp_path / "store")
-    bundle = make_bundle(store, tmp_path / "b")
+    bundles = [make_bundle(store, tmp_path / target, target=target) for target in ("board", "host")]
     assert run(capsys, "keys", "init")[0] == 0
     code, value, _ = run(capsys, "release", "tiny", "--store", str(store.root))
-    assert (code, value["new"], value["published"]) == (0, True, True)
+    names = [variant["reference"] for variant in value["variants"]]
+    assert (code, names, value["published"]) == (0, ["tiny:1-board", "tiny:1-host"], True)
+    assert all(variant["new"] for variant in value["variants"])
     device = refreshed(tmp_path / "device", keys, url)
-    name, _, version = value["reference"].partition(":")
-    assert device.trusted.releases[f"{name}/{version}"].digest == bundle.descriptor.digest
-    assert run(capsys, "release", "tiny", "--store", str(store.root))[1]["new"] is False
-    assert run(capsys, "release", value["reference"], "--withdraw")[0] == 0
+    released = {name.replace("/", ":", 1): release.digest for name, release in device.trusted.releases.items()}
+    assert released == {bundle.manifest.reference: bundle.descriptor.digest for bundle in bundles}
+    again = run(capsys, "release", "tiny:1-host", "--store", str(store.root))[1]["variants"]
+    assert [(variant["reference"], variant["new"]) for variant in again] == [("tiny:1-host", False)]
+    for name in names:
+        assert run(capsys, "release", name, "--withdraw")[0] == 0
     assert not refreshed(tmp_path / "device", keys, url).trusted.releases
 
 

@@ -28,9 +28,11 @@ TOPICS = Topics()
 INPUTS = (TensorSpec("x", "float32", (1, 4)),)
 
 
-def make_bundle(store: Store, folder: Path, *, signed: bool = True, ballast: bytes = bytes(300_000)) -> Bundle:
+def make_bundle(
+    store: Store, folder: Path, *, signed: bool = True, ballast: bytes = bytes(300_000), target: str = "host"
+) -> Bundle:
     requires = Requirements("x86_64", "linux", ("avx2",), "2.28")
-    manifest = Manifest("tiny", "1", "host", requires, "tvm", "1.0", "float32", "onnx", INPUTS, INPUTS, Tolerance())
+    manifest = Manifest("tiny", "1", target, requires, "tvm", "1.0", "float32", "onnx", INPUTS, INPUTS, Tolerance())
     (folder / "engine").mkdir(parents=True)
     (folder / "engine" / "weights.bin").write_bytes(ballast)
     (folder / "report.json").write_text('{"version": 1}')
