@@ -257,8 +257,13 @@ class Installer:
         return self._decided.assignment_id == assignment.id and self._decided.phase is phase
 
     def _is_live(self, assignment: Assignment) -> bool:
+        """With the name and the signature that its slot was verified with; with others it is verified anew."""
         model = self._serving.model
-        return model is not None and model.slot.digest == assignment.manifest.digest
+        if model is None:
+            return False
+        live = model.slot.assignment
+        wanted = (assignment.manifest.digest, assignment.signature.digest, assignment.reference)
+        return wanted == (model.slot.digest, live.signature.digest, live.reference)
 
     def _read_record(self) -> InstallRecord:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,23 @@ def test_a_fetch_that_waits_for_its_source_does_not_keep_the_processor_busy(
         before = len(rounds)
         time.sleep(2)
         assert 0 < len(rounds) - before <= 25
+
+
+@pytest.mark.parametrize("lie", ["the signature of another bundle", "another name"])
+def test_an_assignment_of_the_live_bundle_with_what_its_signature_does_not_say_is_refused(
+    tmp_path: Path, signer: CryptoSigner, lie: str
+) -> None:
+    rig = Rig(tmp_path, signer, PASSES)
+    with rig.running():
+        first = rig.push("1")
+        live = rig.push("2")
+        changes = {"signature": first.signature} if lie.startswith("the signature") else {"reference": "tiny:9-host"}
+        mixed = replace(live, id="mixed", **changes)  # type: ignore[arg-type]
+        rig.skip(1)
+        rig.send("assignment", mixed.to_bytes())
+        state = rig.wait_for_end(mixed)
+        assert state.phase == "failed"
+        assert state.error is not None
+        assert state.error["error"] == "TrustError"
+        assert state.live is not None
+        assert (state.live.digest, state.live.reference) == (live.manifest.digest, "tiny:2-host")
