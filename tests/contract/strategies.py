@@ -177,11 +177,10 @@ device_states = st.builds(
 nonces = st.from_regex(r"[0-9a-f]{16}", fullmatch=True)
 runs = st.lists(st.tuples(st.integers(0, 1 << 39), st.integers(1, 1 << 40)), max_size=4).map(tuple)
 missing_chunks = st.builds(MissingChunks, digests, runs)
-numbers = st.integers(0, (1 << 63) - 1)
 numbered_chunks = st.one_of(
-    st.builds(NumberedChunk, digests, numbers, numbers, st.binary(min_size=1, max_size=200)),
-    st.builds(NumberedChunk, digests, numbers, numbers, st.just(b""), asks=st.just(value=True)),
-    st.builds(NumberedChunk, digests, numbers, numbers, st.just(b""), absent=nonces),
+    st.builds(NumberedChunk, digests, sizes, sizes, st.binary(min_size=1, max_size=200)),
+    st.builds(NumberedChunk, digests, sizes, sizes, st.just(b""), asks=st.just(value=True)),
+    st.builds(NumberedChunk, digests, sizes, sizes, st.just(b""), absent=nonces),
 )
 chunks = st.builds(Chunk, digests, sizes, st.binary(max_size=200)) | st.builds(
     Chunk, digests, sizes, st.just(b""), st.just(value=True)
