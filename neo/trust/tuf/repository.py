@@ -19,16 +19,13 @@ import contextlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, TypeVar
+from datetime import datetime
 
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
-    Metadata,
     MetaFile,
     Root,
     Signed,
@@ -39,38 +36,30 @@ from tuf.api.metadata import (
 )
 
 from neo.contract.fields import dump_object
-from neo.contract.tuf import MAX_TIMESTAMP_BYTES, TufSet, file_name
+from neo.contract.tuf import TufSet, file_name
 from neo.durable import replace_file
 from neo.errors import TrustError
-from neo.trust.tuf.clock import SIGNED_AT, now
+from neo.trust.tuf.clock import now
+from neo.trust.tuf.files import KINDS, ONLINE_VALIDITY, SignedFiles
 from neo.trust.tuf.keyfolder import ASSIGNMENT, RELEASE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, KeyFolder
 from neo.trust.tuf.signers import KeyNotAtHand
 from neo.trust.tuf.trusted import (
     ASSIGNMENT_PATH,
     KEY_FIELD,
     Release,
-    delegated_roles,
     load_successor,
     load_verified,
     target_path,
 )
 
-# what is renewed by a program may expire soon: that is what shows a device that it is kept from the newest
-ONLINE_VALIDITY = timedelta(days=14)
-# what a person signs with a key from a safe: its expiry protects nobody from a thief of the key, and a fleet must not
-# stop because nobody opened the safe. Devices of today are retired within this time
-ROOT_VALIDITY = timedelta(days=10 * 365)
-TARGETS_VALIDITY = timedelta(days=5 * 365)
 #: of the paths in the delegation to the release role: a name and a version
 RELEASE_PATHS = ["*/*"]
 _RELEASE_ROLE = re.compile(r"release-([1-9][0-9]*)")
 _TOP = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
-_KINDS: dict[str, type[Any]] = {TARGETS: Targets, SNAPSHOT: Snapshot, TIMESTAMP: Timestamp}
 #: in the signed part of a snapshot: the version of the root that it was made under
 ROOT_VERSION = "x-neo-edge-root"
 #: what file names have room for
 MOST_VERSIONS = 999_999_999
-S = TypeVar("S", bound=Signed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +80,7 @@ class Repository:
     def __init__(self, keys: KeyFolder, *, clock: Callable[[], datetime] = now) -> None:
         self.keys = keys
         self._clock = clock
+        self._files = SignedFiles(keys, clock)
 
     def create(self, thresholds: Mapping[str, int], cross_signer: Signer | None = None) -> None:
         """The first version of everything, of the keys in the folder. thresholds: of root and targets, 1 if not given.
@@ -98,7 +88,7 @@ class Repository:
         cross_signer: a key that devices trust today; its signature below the first root lets them go over.
         """
         with self._changing():
-            if self._root_path(1).exists():
+            if self._files.root_path(1).exists():
                 raise TrustError(f"{self.keys.folder} has metadata already")
             root = Root(version=1, consistent_snapshot=True)
             for role in _TOP:
@@ -107,20 +97,20 @@ class Repository:
                 root.roles[role].threshold = thresholds.get(role, 1)
             targets = Targets(delegations=Delegations({}, {}))
             _name_assignment_keys(targets, self.keys.keys_of(ASSIGNMENT))
-            self._sign_root(root, root, cross_signer)
+            self._files.sign_root(root, root, cross_signer)
             self._delegate(targets, self.keys.keys_of(RELEASE), 1, {})
-            self._sign(TARGETS, targets, root)
+            self._files.sign(TARGETS, targets, root)
             self._settle()
 
     def releases(self) -> dict[str, Release]:
         """Target path -> what is released under it."""
-        _, release = self._release_role()
+        _, release = self._files.release_role()
         return {path: Release(f"sha256:{t.hashes['sha256']}", t.length) for path, t in release.targets.items()}
 
     def release(self, reference: str, release: Release) -> bool:
         """Add a release; -> was it new? Raises TrustError if the reference is released with another digest."""
         with self._changing():
-            role, signed = self._release_role()
+            role, signed = self._files.release_role()
             path = target_path(reference)
             known = signed.targets.get(path)
             target = TargetFile(release.size, {"sha256": release.digest.removeprefix("sha256:")}, path)
@@ -133,17 +123,17 @@ class Repository:
                     hint="a release never changes: compile it under a new version",
                 )
             signed.targets[path] = target
-            self._sign(role, signed, self._targets())
+            self._files.sign(role, signed, self._files.targets())
             self._settle()
             return True
 
     def withdraw(self, reference: str) -> None:
         """Take a release back: no device installs it any more. Raises TrustError if there is none."""
         with self._changing():
-            role, signed = self._release_role()
+            role, signed = self._files.release_role()
             if signed.targets.pop(target_path(reference), None) is None:
                 raise TrustError(f"{reference} is not released", hint="neo keys roles lists the releases")
-            self._sign(role, signed, self._targets())
+            self._files.sign(role, signed, self._files.targets())
             self._settle()
 
     def renew(self) -> None:
@@ -184,13 +174,13 @@ class Repository:
             self._change_keys(role, add=list(new), threshold=threshold)
 
     def roles(self) -> list[RoleState]:
-        root, targets = self._root(), self._targets()
+        root, targets = self._files.root(), self._files.targets()
         found = []
         for role in _TOP:
-            signed: Signed = root if role == ROOT else self._read(role, _KINDS[role])
+            signed: Signed = root if role == ROOT else self._files.read(role, KINDS[role])
             state = root.roles[role]
             found.append(RoleState(role, state.threshold, tuple(state.keyids), signed.version, signed.expires))
-        name, release = self._release_role()
+        name, release = self._files.release_role()
         delegated = targets.get_delegated_role(name)
         found.append(RoleState(RELEASE, delegated.threshold, tuple(delegated.keyids), release.version, release.expires))
         found.append(RoleState(ASSIGNMENT, 1, tuple(self._keyids(ASSIGNMENT)), targets.version, None))
@@ -198,18 +188,18 @@ class Repository:
 
     def root_bytes(self) -> bytes:
         """The newest root: what a new device is given."""
-        return self._root_path(self._root().version).read_bytes()
+        return self._files.root_path(self._files.root().version).read_bytes()
 
     def published(self) -> tuple[bytes, TufSet]:
         """The timestamp and the set, for devices. Raises TrustError if a change was cut short and not completed."""
-        root = self._root()
+        root = self._files.root()
         if not self._snapshot_is_current(root) or not self._timestamp_is_current(root):
             raise TrustError("a change of the fleet's keys was cut short", hint="complete it with: neo fleet renew")
-        name, _ = self._release_role()
-        files = {file_name(v, ROOT): self._root_path(v).read_bytes() for v in range(1, root.version + 1)}
+        name, _ = self._files.release_role()
+        files = {file_name(v, ROOT): self._files.root_path(v).read_bytes() for v in range(1, root.version + 1)}
         for role in (SNAPSHOT, TARGETS, name):
-            files[file_name(self._version(role), role)] = self._path(role).read_bytes()
-        return self._path(TIMESTAMP).read_bytes(), TufSet(files)
+            files[file_name(self._files.version(role), role)] = self._files.path(role).read_bytes()
+        return self._files.path(TIMESTAMP).read_bytes(), TufSet(files)
 
     def adopt(self, timestamp: bytes, published: TufSet) -> bool:
         """Take over what is newer and signed by this fleet's keys, from another place with some of them.
@@ -217,25 +207,25 @@ class Repository:
         -> did anything change? What does not verify is passed over: anybody may have published it.
         """
         with self._changing():
-            before = self._contents()
+            before = self._files.contents()
             with contextlib.suppress(RepositoryError, ValueError):
-                root = self._root()
+                root = self._files.root()
                 while (data := published.files.get(file_name(root.version + 1, ROOT))) is not None:
                     root = load_successor(data, root)
-                    replace_file(self._root_path(root.version), data)
+                    replace_file(self._files.root_path(root.version), data)
             by_role = {name.split(".")[1]: data for name, data in published.files.items()}
-            self._adopt(TARGETS, by_role.get(TARGETS, b""), self._root())
-            name, _ = self._release_role()
-            self._adopt(name, by_role.get(name, b""), self._targets())
-            self._adopt(SNAPSHOT, by_role.get(SNAPSHOT, b""), self._root())
-            self._adopt(TIMESTAMP, timestamp, self._root())
-            return before != self._contents()
+            self._adopt(TARGETS, by_role.get(TARGETS, b""), self._files.root())
+            name, _ = self._files.release_role()
+            self._adopt(name, by_role.get(name, b""), self._files.targets())
+            self._adopt(SNAPSHOT, by_role.get(SNAPSHOT, b""), self._files.root())
+            self._adopt(TIMESTAMP, timestamp, self._files.root())
+            return before != self._files.contents()
 
     def _adopt(self, role: str, data: bytes, delegator: Root | Targets) -> None:
         with contextlib.suppress(RepositoryError, ValueError):
-            signed: Signed = load_verified(_KINDS.get(role, Targets), data, delegator, role)
-            if self._version(role) < signed.version <= MOST_VERSIONS:
-                replace_file(self._path(role), data)
+            signed: Signed = load_verified(KINDS.get(role, Targets), data, delegator, role)
+            if self._files.version(role) < signed.version <= MOST_VERSIONS:
+                replace_file(self._files.path(role), data)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -246,26 +236,26 @@ class Repository:
         self, role: str, *, add: Collection[Key] = (), drop: Collection[str] = (), threshold: int | None = None
     ) -> None:
         if role == ASSIGNMENT:
-            targets = self._targets()
+            targets = self._files.targets()
             kept = [self.keys.records[keyid].key for keyid in self._keyids(ASSIGNMENT) if keyid not in drop]
             _name_assignment_keys(targets, [*kept, *add])
-            self._sign(TARGETS, targets, self._root())
+            self._files.sign(TARGETS, targets, self._files.root())
         elif role == RELEASE:
-            targets = self._targets()
-            name, release = self._release_role()
+            targets = self._files.targets()
+            name, release = self._files.release_role()
             state = targets.get_delegated_role(name)
             keys = [targets.get_key(keyid) for keyid in state.keyids if keyid not in drop] + list(add)
             self._delegate(targets, keys, threshold or state.threshold, release.targets)
-            self._sign(TARGETS, targets, self._root())
+            self._files.sign(TARGETS, targets, self._files.root())
         else:
-            old, new = self._root(), self._root()
+            old, new = self._files.root(), self._files.root()
             for keyid in drop:
                 new.revoke_key(keyid, role)
             for key in add:
                 new.add_key(key, role)
             new.roles[role].threshold = threshold or new.roles[role].threshold
             new.version += 1
-            self._sign_root(new, old)
+            self._files.sign_root(new, old)
         self._settle()
 
     def _delegate(
@@ -287,152 +277,63 @@ class Repository:
         targets.delegations = Delegations({}, {name: role})
         for key in keys:
             targets.add_key(key, name)
-        self._sign(name, Targets(targets=dict(releases)), targets)
+        self._files.sign(name, Targets(targets=dict(releases)), targets)
 
     def _settle(self, force: Collection[str] = ()) -> None:
         """Sign whatever no longer agrees with what it stands on."""
-        root = self._root()
-        if not self._verifies(TARGETS, root):
-            self._sign(TARGETS, self._targets(), root)
-        name, release = self._release_role()
-        if not self._verifies(name, self._targets()):
-            self._sign(name, release, self._targets())
+        root = self._files.root()
+        if not self._files.verifies(TARGETS, root):
+            self._files.sign(TARGETS, self._files.targets(), root)
+        name, release = self._files.release_role()
+        if not self._files.verifies(name, self._files.targets()):
+            self._files.sign(name, release, self._files.targets())
         if not self._snapshot_is_current(root) or self._is_half_over(SNAPSHOT):
-            self._sign(SNAPSHOT, self._next_snapshot(root), root)
+            self._files.sign(SNAPSHOT, self._next_snapshot(root), root)
         if TIMESTAMP in force or not self._timestamp_is_current(root) or self._is_half_over(TIMESTAMP):
-            data = self._path(SNAPSHOT).read_bytes()
-            meta = MetaFile.from_data(self._version(SNAPSHOT), data, ["sha256"])
-            self._sign(TIMESTAMP, Timestamp(snapshot_meta=meta), root)
+            data = self._files.path(SNAPSHOT).read_bytes()
+            meta = MetaFile.from_data(self._files.version(SNAPSHOT), data, ["sha256"])
+            self._files.sign(TIMESTAMP, Timestamp(snapshot_meta=meta), root)
 
     def _next_snapshot(self, root: Root) -> Snapshot:
         """What has been in a snapshot stays in it: devices refuse one that leaves out a name."""
-        before = dict(self._read(SNAPSHOT, Snapshot).meta) if self._path(SNAPSHOT).exists() else {}
+        before = dict(self._files.read(SNAPSHOT, Snapshot).meta) if self._files.path(SNAPSHOT).exists() else {}
         snapshot = Snapshot(meta={**before, **self._metas()})
         snapshot.unrecognized_fields[ROOT_VERSION] = root.version
         return snapshot
 
     def _metas(self) -> dict[str, MetaFile]:
-        name, _ = self._release_role()
+        name, _ = self._files.release_role()
         return {
-            f"{role}.json": MetaFile.from_data(self._version(role), self._path(role).read_bytes(), ["sha256"])
+            f"{role}.json": MetaFile.from_data(
+                self._files.version(role), self._files.path(role).read_bytes(), ["sha256"]
+            )
             for role in (TARGETS, name)
         }
 
     def _snapshot_is_current(self, root: Root) -> bool:
-        if not self._verifies(SNAPSHOT, root):
+        if not self._files.verifies(SNAPSHOT, root):
             return False
-        snapshot = self._read(SNAPSHOT, Snapshot)
+        snapshot = self._files.read(SNAPSHOT, Snapshot)
         # a device asks for the set, and with it for new roots, only when the snapshot is another
         is_of_root = snapshot.unrecognized_fields.get(ROOT_VERSION) == root.version
         return is_of_root and all(snapshot.meta.get(name) == meta for name, meta in self._metas().items())
 
     def _timestamp_is_current(self, root: Root) -> bool:
-        return self._verifies(TIMESTAMP, root) and self._read(
+        return self._files.verifies(TIMESTAMP, root) and self._files.read(
             TIMESTAMP, Timestamp
-        ).snapshot_meta.version == self._version(SNAPSHOT)
+        ).snapshot_meta.version == self._files.version(SNAPSHOT)
 
     def _is_half_over(self, role: str) -> bool:
-        signed: Signed = self._read(role, _KINDS[role])
+        signed: Signed = self._files.read(role, KINDS[role])
         return signed.expires - self._clock() < ONLINE_VALIDITY / 2
-
-    def _verifies(self, role: str, delegator: Root | Targets) -> bool:
-        try:
-            load_verified(_KINDS.get(role, Targets), self._path(role).read_bytes(), delegator, role)
-        except (OSError, RepositoryError):
-            return False
-        return True
-
-    def _sign_root(self, new: Root, old: Root, cross_signer: Signer | None = None) -> None:
-        self._date(ROOT, new)
-        metadata: Metadata[Any] = Metadata(new)
-        for root in (old, new):
-            self._add_signatures(metadata, root, ROOT)
-        if cross_signer is not None:
-            metadata.sign(cross_signer, append=True)
-        replace_file(self._root_path(new.version), metadata.to_bytes())
-
-    def _sign(self, role: str, signed: Signed, delegator: Root | Targets) -> None:
-        """The next version of a role's metadata, on disk."""
-        signed.version = self._version(role) + 1
-        self._date(role, signed)
-        metadata: Metadata[Any] = Metadata(signed)
-        self._add_signatures(metadata, delegator, role)
-        data = metadata.to_bytes()
-        if role == TIMESTAMP and len(data) > MAX_TIMESTAMP_BYTES:
-            raise TrustError(
-                f"the timestamp has {len(data)} bytes; devices read {MAX_TIMESTAMP_BYTES}",
-                hint="ask for fewer signatures: neo keys threshold timestamp 1",
-            )
-        replace_file(self._path(role), data)
-
-    def _date(self, role: str, signed: Signed) -> None:
-        moment = self._clock().replace(microsecond=0)
-        validity = {ROOT: ROOT_VALIDITY, SNAPSHOT: ONLINE_VALIDITY, TIMESTAMP: ONLINE_VALIDITY}
-        signed.expires = moment + validity.get(role, TARGETS_VALIDITY)
-        signed.unrecognized_fields[SIGNED_AT] = int(moment.timestamp())
-
-    def _add_signatures(self, metadata: Metadata[Any], delegator: Root | Targets, role: str) -> None:
-        state = delegator.get_delegated_role(role)
-        away: list[str] = []
-        signed = [keyid for keyid in state.keyids if keyid in metadata.signatures]
-        for keyid in state.keyids:
-            if len(signed) >= state.threshold or keyid in signed:
-                continue
-            try:
-                metadata.sign(self.keys.signer(keyid), append=True)
-            except KeyNotAtHand as error:
-                away.append(error.message)
-            else:
-                signed.append(keyid)
-        if len(signed) < state.threshold:
-            raise KeyNotAtHand(
-                f"{role} needs {state.threshold} of its {len(state.keyids)} keys, {len(signed)} of them at hand: "
-                f"{'; '.join(away)}",
-                hint="bring the folder or the device with the keys back to where they were, and run the command again",
-            )
 
     def _keyids(self, role: str) -> list[str]:
         if role == ASSIGNMENT:
-            paths = self._targets().targets
+            paths = self._files.targets().targets
             return [path.removeprefix(ASSIGNMENT_PATH) for path in paths if path.startswith(ASSIGNMENT_PATH)]
         if role == RELEASE:
-            return list(self._targets().get_delegated_role(self._release_role()[0]).keyids)
-        return list(self._root().roles[role].keyids)
-
-    def _root(self) -> Root:
-        """The newest. Always read anew: it is what the caller may change."""
-        versions = [int(path.name.split(".")[0]) for path in self.keys.metadata.glob("[1-9]*.root.json")]
-        if not versions:
-            raise TrustError(f"no metadata in {self.keys.folder}", hint="make it with: neo keys init")
-        return Metadata[Root].from_bytes(self._root_path(max(versions)).read_bytes()).signed
-
-    def _targets(self) -> Targets:
-        return self._read(TARGETS, Targets)
-
-    def _release_role(self) -> tuple[str, Targets]:
-        name = delegated_roles(self._targets())[-1].name
-        return name, self._read(name, Targets)
-
-    def _read(self, role: str, kind: type[S]) -> S:
-        signed = Metadata[Any].from_bytes(self._path(role).read_bytes()).signed
-        if not isinstance(signed, kind):
-            raise TrustError(f"{self._path(role)} is metadata of type {signed.type}")
-        return signed
-
-    def _version(self, role: str) -> int:
-        if not self._path(role).exists():
-            return 0
-        signed: Signed = self._read(role, _KINDS.get(role, Targets))
-        return signed.version
-
-    def _path(self, role: str) -> Path:
-        return self.keys.metadata / f"{role}.json"
-
-    def _root_path(self, version: int) -> Path:
-        return self.keys.metadata / file_name(version, ROOT)
-
-    def _contents(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.keys.metadata.glob("*.json")}
+            return list(self._files.targets().get_delegated_role(self._files.release_role()[0]).keyids)
+        return list(self._files.root().roles[role].keyids)
 
 
 def _name_assignment_keys(targets: Targets, keys: Collection[Key]) -> None:

@@ -252,7 +252,7 @@ def test_an_operator_killed_at_any_moment_leaves_a_folder_that_goes_on(tmp_path:
         "    left -= 1\n"
         "    real(*args)\n"
         "r.replace_file = k.replace_file = counting\n"
-        "import neo.trust.tuf.signers as s; s.replace_file = counting\n"
+        "import neo.trust.tuf.signers as s, neo.trust.tuf.files as f; s.replace_file = f.replace_file = counting\n"
         "from pathlib import Path\n"
         "keys = k.KeyFolder(Path(sys.argv[1]), str)\n"
         "repository = r.Repository(keys)\n"
