@@ -17,7 +17,7 @@ def test_a_name_that_only_others_wrote_to_is_told_from_a_device(broker, capsys):
         link.publish(TOPICS.device("real", "presence"), Presence(False, "s", 5.0).to_bytes(), retain=True)
         link.publish(TOPICS.device("ghost", "assignment"), b"{}", retain=True)
         link.publish(TOPICS.device("noise", "presence"), b"\x1b[31mnot JSON", retain=True)
-        link.publish(TOPICS.device("-impossible", "presence"), Presence(True, "s", 5.0).to_bytes(), retain=True)
+        link.publish("neo/v1/default/device/-impossible/presence", Presence(True, "s", 5.0).to_bytes(), retain=True)
     with pytest.raises(SystemExit):
         main(["status", "--broker", str(broker.url), "--json"])
     devices = json.loads(capsys.readouterr().out)["devices"]
