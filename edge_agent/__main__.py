@@ -18,9 +18,11 @@ import click
 import neo
 from edge_agent.core.agent import SUBSCRIBED, Agent, Identity
 from edge_agent.core.config import AgentConfig, make_config
+from edge_agent.core.device_key import open_device_key
 from edge_agent.core.events import AgentEvent, Stop, WorkerExited
 from edge_agent.core.logs import JsonLines, log_to_stderr
 from edge_agent.core.presence import offline_payload
+from edge_agent.core.reports import Reporter
 from edge_agent.core.state_dir import locked, noted
 from edge_agent.core.trust import TrustKeeper, read_given
 from edge_agent.install.deployment import Deployment
@@ -116,7 +118,13 @@ def run_agent(config: AgentConfig) -> None:
                     sources=MqttSources(link, identity.topics),
                 )
                 agent = Agent(
-                    identity, link=link, inbox=inbox, deployment=deployment, capabilities=capabilities, trust=authority
+                    identity,
+                    link=link,
+                    inbox=inbox,
+                    deployment=deployment,
+                    capabilities=capabilities,
+                    reporter=Reporter(config.fleet, config.device_id, open_device_key(config.state_dir)),
+                    trust=authority,
                 )
                 link.watch(identity.topics.tuf("timestamp"))
                 link.start()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edge_agent.core.events import AgentEvent, Stop, WorkerExited
 from edge_agent.core.presence import Outgoing, PresenceKeeper
+from edge_agent.core.reports import Reporter
 from edge_agent.core.trust import TrustKeeper
 from edge_agent.install.deployment import Deployment
 from edge_agent.tasks import TaskDone
@@ -71,6 +72,7 @@ class Agent:
         inbox: queue.SimpleQueue[AgentEvent],
         deployment: Deployment,
         capabilities: Callable[[], Capabilities],
+        reporter: Reporter,
         trust: TrustKeeper | None = None,
         clock: Clock = Clock(),
     ) -> None:
@@ -79,6 +81,7 @@ class Agent:
         self._inbox = inbox
         self._deployment = deployment
         self._capabilities = capabilities
+        self._reporter = reporter
         self._trust = trust
         self._clock = clock
         self._presence = PresenceKeeper(identity.device_id, identity.session, clock.unix, had_id=deployment.had_model)
@@ -166,7 +169,7 @@ class Agent:
             logger.warning("ignored a message on %s: %s", message.topic, error)
 
     def _report(self) -> None:
-        """Publish the state if it changed; mere progress not more than twice a second."""
+        """Publish the state if it changed, unsigned and signed; mere progress not more than twice a second."""
         if not self._presence.announced or not self._deployment.is_booted:
             return
         now, state = self._clock.monotonic(), self._state()
@@ -177,8 +180,14 @@ class Agent:
             progress_only = replace(state, at=old.at, done_bytes=old.done_bytes) == old
             if progress_only and now - self._reported_at < PROGRESS_S:
                 return
-        if self._publish("state", state.to_bytes(), retain=True):
+        if self._publish("state", state.to_bytes(), retain=True) and self._publish_signed(state, now):
             self._reported, self._reported_at = state, now
+
+    def _publish_signed(self, state: DeviceState, now: float) -> bool:
+        retry_at = self._deployment.retry_at
+        report = self._reporter.sign(state, None if retry_at is None else state.at + max(retry_at - now, 0.0))
+        topic = self._identity.topics.signed(self._identity.device_id, "report")
+        return report is None or self._publish_to(topic, report, retain=True)
 
     def _state(self) -> DeviceState:
         state = self._deployment.state
@@ -204,9 +213,12 @@ class Agent:
         self._publish(message.leaf, message.payload, retain=message.retain)
 
     def _publish(self, leaf: str, payload: bytes, *, retain: bool) -> bool:
+        return self._publish_to(self._identity.topic(leaf), payload, retain=retain)
+
+    def _publish_to(self, topic: str, payload: bytes, *, retain: bool) -> bool:
         """False if the link has no room for it; a state is then said again with the next tick."""
         try:
-            self._link.publish(self._identity.topic(leaf), payload, retain=retain, qos=1)
+            self._link.publish(topic, payload, retain=retain, qos=1)
         except QueueFull as error:
             if not self._unsent:
                 logger.warning("the broker takes no messages: %s", error.message)

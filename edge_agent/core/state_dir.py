@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edge_agent.core.device_key import EPOCH_FILE, KEY_FILE
 from edge_agent.documents import KEY, SCHEMA
 from neo.contract.fields import dump_object
 from neo.durable import replace_file, translating_os_errors
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = "lock"
 NOTE_FILE = "agent.json"
-WRITTEN = (NOTE_FILE, "install.json", "current", "previous")
+WRITTEN = (NOTE_FILE, "install.json", "current", "previous", KEY_FILE, EPOCH_FILE)
 
 
 @contextmanager

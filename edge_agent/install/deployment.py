@@ -79,6 +79,11 @@ class Deployment:
         error = record.error or self._supervisor.trouble
         return DeploymentState(record.phase, record.assignment_id, self._serving.live, self._installer.progress, error)
 
+    @property
+    def retry_at(self) -> float | None:
+        """When what failed is tried again by itself (monotonic, s); None: not before another assignment."""
+        return self._installer.retry_at
+
     def boot(self, now: float) -> None:
         self._now = now
         self._supervisor.boot()

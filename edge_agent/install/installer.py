@@ -61,7 +61,7 @@ class Installer:
         self._sources = sources
         self._download: Download | None = None
         self._progress = (0, 0)
-        self._retry_at: float | None = None
+        self.retry_at: float | None = None  #: monotonic, s; None: nothing is tried again by itself
         self._now = 0.0
         self._decided = self._read_record()
         self.record = self._decided  #: what is written down, and may be said
@@ -90,7 +90,7 @@ class Installer:
         elif record.phase is Phase.ACTIVE:
             self.give_up(error or NeoError(f"{assignment.reference} was live and is not there any more"), now)
         elif record.will_retry:
-            self._retry_at = now + RETRY_S
+            self.retry_at = now + RETRY_S
 
     def assign(self, payload: bytes, now: float) -> None:
         """A retained assignment has come, again or anew; empty: it was withdrawn."""
@@ -123,7 +123,7 @@ class Installer:
     def tick(self, now: float, *, connected: bool) -> None:
         self._now = now
         assignment = self._decided.assignment
-        if self._retry_at is not None and now >= self._retry_at and assignment is not None:
+        if self.retry_at is not None and now >= self.retry_at and assignment is not None:
             self._begin(assignment, self._decided.retries + 1, InstallEvent.RETRY)
         if connected and self._download is not None:
             self._download.tick(now)
@@ -139,7 +139,7 @@ class Installer:
             self._fail(error, InstallEvent.BROKE)
 
     def _begin(self, assignment: Assignment, retries: int, event: InstallEvent = InstallEvent.ASSIGNED) -> None:
-        self._retry_at, self._progress = None, (0, 0)
+        self.retry_at, self._progress = None, (0, 0)
         self._apply(event, lambda: self._start_download(assignment), assignment=assignment, retries=retries)
 
     def _start_download(self, assignment: Assignment) -> None:
@@ -212,7 +212,7 @@ class Installer:
         self._apply(event, error=error)
         if self._decided.will_retry:
             doublings = min(self._decided.retries, MAX_DOUBLINGS)
-            self._retry_at = self._now + min(RETRY_S * 2.0**doublings, RETRY_CAP_S)
+            self.retry_at = self._now + min(RETRY_S * 2.0**doublings, RETRY_CAP_S)
 
     def _apply(
         self,
@@ -243,7 +243,7 @@ class Installer:
         self._work.disk.submit(lambda: write_record(self._path, record), written)
 
     def _stop_fetching(self) -> None:
-        self._retry_at = None
+        self.retry_at = None
         if self._download is not None:
             self._progress = self._download.progress
             self._download.close()

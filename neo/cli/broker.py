@@ -46,6 +46,12 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--tls-key", type=_file, help="PEM key of the certificate.")
 @click.option("--fleet", default="default", show_default=True, help="The fleet whose devices get blobs from the store.")
 @keys_option
+@click.option(
+    "--rate-limit",
+    type=click.FloatRange(min=0.01),
+    metavar="MB/S",
+    help="Publish at most so many megabytes of the store a second. [default: what the broker takes]",
+)
 @click.option("--no-serve", is_flag=True, help="Do not serve the store's bundles to devices.")
 @store_option
 @json_option
@@ -63,6 +69,7 @@ def broker_command(
     tls_key: Path | None,
     fleet: str,
     keys: Path | None,
+    rate_limit: float | None,
     no_serve: bool,
     store: Path | None,
     as_json: bool,
@@ -91,7 +98,7 @@ def broker_command(
     with (
         _stopping_on_signals(stopping),
         running_broker(Settings(host, port, data_dir, password_file, tls_cert, tls_key), stopping.set) as listening,
-        contextlib.nullcontext() if no_serve else _serving(listening, fleet, store),
+        contextlib.nullcontext() if no_serve else _serving(listening, fleet, store, rate_limit),
         _renewing(listening, fleet, keys) if has_keys(keys, fleet) else contextlib.nullcontext(),
     ):
         ready = {"url": listening.url, "port": listening.port, "data_dir": str(data_dir)}
@@ -171,7 +178,9 @@ def _stopping_on_signals(stopping: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _serving(listening: Listening, fleet: str, store: Path | None) -> contextlib.AbstractContextManager[str]:
+def _serving(
+    listening: Listening, fleet: str, store: Path | None, rate_limit: float | None
+) -> contextlib.AbstractContextManager[str]:
     from neo.contract.topics import Topics
     from neo.fleet.source import serving
     from neo.link import BrokerUrl
@@ -179,7 +188,10 @@ def _serving(listening: Listening, fleet: str, store: Path | None) -> contextlib
     host, port, user, password = listening.inside
     # bundles may come later: a store that is not there yet is made, a folder of something else is left alone
     opened = open_store(store, create=store is None or not store.exists())
-    return serving(opened, Topics(fleet), BrokerUrl(host, port, user=user, password=password))
+    max_bytes_per_s = None if rate_limit is None else rate_limit * 1e6
+    return serving(
+        opened, Topics(fleet), BrokerUrl(host, port, user=user, password=password), max_bytes_per_s=max_bytes_per_s
+    )
 
 
 def _renewing(listening: Listening, fleet: str, keys: Path | None) -> contextlib.AbstractContextManager[None]:

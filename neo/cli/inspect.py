@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from neo.store.bundles import Bundle
 
 
-@click.command("inspect", epilog="Example: neo inspect            (all bundles)\n\nExample: neo inspect digits:1-host")
+@click.command(
+    "inspect",
+    epilog="Examples: neo inspect (all bundles), neo inspect digits:2 (its variants), neo inspect digits:1-host",
+)
 @click.argument("reference", metavar="[REF]", required=False)
 @store_option
 @json_option
 def inspect_command(reference: str | None, store: Path | None, as_json: bool) -> None:
-    """Show the bundle REF: inputs, outputs, engine, files, who signed it; without REF, list the store."""
+    """Show the bundle REF: inputs, outputs, engine, files, who signed it. A version with several variants is a list of
+    them; without REF, all bundles of the store are.
+    """
     from neo.settings import store_path
     from neo.store import is_store
-    from neo.store.bundles import bundle_entries, find_bundle, open_bundle
+    from neo.store.bundles import bundle_entries, open_bundle
+    from neo.store.releases import find_release
 
     if (reference, store) == (None, None) and not is_store(store_path()):  # nothing was compiled yet
         emit({"store": str(store_path()), "bundles": []}, as_json, lambda console: _list(console, []))
@@ -35,7 +41,12 @@ def inspect_command(reference: str | None, store: Path | None, as_json: bool) ->
         rows = [_summary(opened, bundle) for bundle in bundles]
         emit({"store": str(opened.root), "bundles": rows}, as_json, lambda console: _list(console, rows))
         return
-    details = _details(opened, find_bundle(opened, reference))
+    release = find_release(opened, reference)
+    if len(release.variants) > 1:
+        rows = [_summary(opened, variant.bundle) for variant in release.variants]
+        emit({"reference": release.reference, "bundles": rows}, as_json, lambda console: _list(console, rows))
+        return
+    details = _details(opened, release.variants[0].bundle)
     emit(details, as_json, lambda console: _show(console, details))
 
 

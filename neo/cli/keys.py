@@ -44,25 +44,31 @@ def show(key: Path | None, as_json: bool) -> None:
     _print(path, load_signer(path).public_key.keyid, as_json)
 
 
-@keys_command.command("sign", epilog="Example: neo keys sign digits:1-host")
+@keys_command.command("sign", epilog="Examples: neo keys sign digits, neo keys sign digits:1-host")
 @click.argument("reference", metavar="REF")
 @key_option
 @store_option
 @json_option
 def sign(reference: str, key: Path | None, store: Path | None, as_json: bool) -> None:
-    """Sign the bundle REF with the operator's key, in addition to signatures it may have."""
+    """Sign the bundle REF, or all variants of the version REF, in addition to signatures they may have."""
     from neo.compiler.bundle import sign_bundle
     from neo.settings import key_path
-    from neo.store.bundles import find_bundle
+    from neo.store.releases import find_release
     from neo.trust.keys import load_signer
 
     opened = open_store(store)
-    bundle = find_bundle(opened, reference)
+    release = find_release(opened, reference)
     signer = load_signer(key or key_path())
-    sign_bundle(opened, bundle, signer)
+    for variant in release.variants:
+        sign_bundle(opened, variant.bundle, signer)
     keyid = signer.public_key.keyid
-    result = {"reference": bundle.manifest.reference, "digest": bundle.descriptor.digest, "keyid": keyid}
-    emit(result, as_json, lambda console: console.print(f"signed {result['reference']} with key {keyid[:12]}"))
+    signed = [{"reference": variant.reference, "digest": variant.digest} for variant in release.variants]
+    names = ", ".join(variant.reference for variant in release.variants)
+    emit(
+        {**signed[0], "keyid": keyid, "signed": signed},
+        as_json,
+        lambda console: console.print(f"signed {names} with key {keyid[:12]}", markup=False),
+    )
 
 
 for command in COMMANDS:

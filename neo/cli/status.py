@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,14 +13,22 @@ from neo.cli.options import db_option, json_option, open_fleet_db
 from neo.cli.output import emit, one_line, print_table, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.text import Text
 
     from neo.errors import NeoError
     from neo.fleet.inventory import Inventory
+    from neo.fleet.keyring import KeyRing
     from neo.fleet.members import Member
     from neo.fleet.records import DeviceRecord
+    from neo.fleet.roster import Roster
     from neo.link import BrokerUrl
+
+T = TypeVar("T")
+
+_TRUST_STYLE = {"enrolled": "green", "pinned": "", "unsigned": "yellow"}
 
 _EXAMPLE = """\b
 Examples:
@@ -53,8 +62,10 @@ def status_command(
     from neo.settings import broker_url
 
     url = BrokerUrl.parse(broker or broker_url())
-    inventory = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca))
-    inventory = _held_against_roster(inventory, fleet, url, db)
+    keys = _with_roster(fleet, url, db, lambda roster: roster.keys())
+    inventory = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca), keys=keys)
+    if keys is not None:
+        inventory = _with_roster(fleet, url, db, partial(_check, inventory, keys)) or inventory
     records = [inventory.records[name] for name in sorted(inventory.records)]
     chosen = [record for record in records if device in (None, record.device)]
     absent = [member for member in inventory.absent if device in (None, member.device)]
@@ -74,8 +85,14 @@ def status_command(
     return IncompleteInventory.exit_code
 
 
-def _held_against_roster(inventory: Inventory, fleet: str, url: BrokerUrl, db: str | None) -> Inventory:
-    """Looking must not need a database that can be written: then the list is what the broker shows."""
+def _check(inventory: Inventory, keys: KeyRing, roster: Roster) -> Inventory:
+    checked = roster.check(inventory)
+    roster.remember(keys)
+    return checked
+
+
+def _with_roster(fleet: str, url: BrokerUrl, db: str | None, use: Callable[[Roster], T]) -> T | None:
+    """Looking must not need a database that can be written: None, and the list is what the broker shows."""
     from neo.contract.versions import NewerFormat
     from neo.errors import DatabaseError, DiskFull, MissingDependency
     from neo.fleet.clock import SYSTEM_CLOCK
@@ -83,10 +100,10 @@ def _held_against_roster(inventory: Inventory, fleet: str, url: BrokerUrl, db: s
 
     try:
         with open_fleet_db(db) as book:
-            return Roster(book, fleet, f"{url.host}:{url.port}", SYSTEM_CLOCK).check(inventory)
+            return use(Roster(book, fleet, f"{url.host}:{url.port}", SYSTEM_CLOCK))
     except (DatabaseError, DiskFull, MissingDependency, NewerFormat) as error:
         warn(f"not held against the roster: {error.message}")
-        return inventory
+        return None
 
 
 def _unknown(message: str, inventory: Inventory) -> NeoError:
@@ -101,11 +118,12 @@ def _unknown(message: str, inventory: Inventory) -> NeoError:
 def _to_json(record: DeviceRecord) -> dict[str, Any]:
     from neo.fleet.roster import has_spoken
 
-    state, capabilities = record.state, record.capabilities
+    state, capabilities = record.told, record.capabilities
     return {
         "device": record.device,
         "online": record.online,
         "last_seen": record.last_seen,
+        "trust": record.trust.value,
         "live": state.live.to_json() if state is not None and state.live is not None else None,
         "phase": state.phase if state is not None else None,
         "done_bytes": state.done_bytes if state is not None else 0,
@@ -135,22 +153,24 @@ def _print(records: list[DeviceRecord], absent: list[Member], is_complete: bool,
         out.print("no device has connected yet; start one with: neo-agent --broker URL --device-id ID --state-dir DIR")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("device", "", "live", "engine", "phase", "what is wrong"):
+    for column in ("device", "", "live", "engine", "phase", "trust", "what is wrong"):
         table.add_column(column, no_wrap=column in {"device", "live"}, overflow="fold")
     for record in records:
-        live = record.state.live if record.state is not None else None
+        told = record.told
+        live = told.live if told is not None else None
         table.add_row(
             record.device,
             _presence(record),
             _plain(f"{live.reference} {live.digest[7:19]}") if live is not None else "-",
             _plain(live.engine) if live is not None else "-",
             _phase(record),
+            Text(record.trust.value, _TRUST_STYLE.get(record.trust.value, "red")),
             _plain("; ".join(record.problems), "red"),
         )
     for member in absent:
         missed = "the broker holds nothing of it; `neo fleet forget` takes it off this list"
         table.add_row(
-            member.device, Text(f"{_seen(member.last_seen)}, not heard", "red"), "-", "-", "-", Text(missed, "red")
+            member.device, Text(f"{_seen(member.last_seen)}, not heard", "red"), "-", "-", "-", "-", Text(missed, "red")
         )
     print_table(out, table)
 
@@ -184,7 +204,7 @@ def _seen(at: float | None) -> str:
 
 
 def _phase(record: DeviceRecord) -> str:
-    state = record.state
+    state = record.told
     if state is None:
         return "-"
     if state.phase == "fetching" and state.total_bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,13 +13,21 @@ from typing import Any
 from securesystemslib.signer import Signer
 
 from neo.contract.chunks import CHUNK_BYTES, TABLE_TYPE, table_path, write_table
-from neo.contract.fields import dump_object
-from neo.contract.manifest import BUNDLE_TYPE, CONFIG_TYPE, FILE_TYPE, REPORT_PATH, ChunkTable, Manifest
-from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageManifest
-from neo.contract.variants import NO_TRAITS, PRECISION_ANNOTATION, TARGET_ANNOTATION, Traits
-from neo.errors import StoreError
+from neo.contract.fields import ContractError, dump_object
+from neo.contract.manifest import (
+    BUNDLE_TYPE,
+    CONFIG_TYPE,
+    FILE_TYPE,
+    RELEASE_TYPE,
+    REPORT_PATH,
+    ChunkTable,
+    Manifest,
+)
+from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageIndex, ImageManifest
+from neo.contract.variants import NO_TRAITS, PRECISION_ANNOTATION, TARGET_ANNOTATION, TYPE_ANNOTATION, Traits
+from neo.errors import BundleError, StoreError
 from neo.store import Store
-from neo.store.bundles import Bundle, parse_image
+from neo.store.bundles import Bundle, open_bundle, parse_image
 from neo.store.layout import list_entry
 from neo.trust import Statement, sign_statement
 from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
@@ -56,6 +65,8 @@ def publish(
 ) -> tuple[Bundle, ...]:
     """Number, sign and list the bundles, all in one step: whatever fails or is killed before, none of them is listed.
 
+    Beside each bundle (m:3-host) its release is listed (m:3): an OCI image index of all variants and their signatures.
+
     replace_listed: a bundle that is listed under the same reference gives way; otherwise StoreError is raised. Raises
     DiskFull, StoreError, and BundleError for what no device would take (too many files, a name that is no path).
     """
@@ -69,25 +80,23 @@ def publish(
                 refuse_listed(entries, [manifest.reference], store)
             bundle = _write(store, replace(draft, manifest=manifest))
             created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            annotations = {
-                REF_NAME: manifest.reference,
-                CREATED: created,
-                TARGET_ANNOTATION: manifest.target,
-                PRECISION_ANNOTATION: manifest.precision,
-                **draft.traits.to_annotations(),
-            }
+            annotations = {REF_NAME: manifest.reference, CREATED: created, **_annotations(manifest, draft.traits)}
             list_entry(entries, replace(bundle.descriptor, annotations=annotations, artifact_type=BUNDLE_TYPE))
             if signer is not None:
                 _, signature = _sign(store, bundle, signer)
                 list_entry(entries, signature)
             bundles.append(bundle)
+        for release in sorted({(b.manifest.name, b.manifest.version) for b in bundles}):
+            _list_release(store, entries, *release)
     return tuple(bundles)
 
 
 def sign_bundle(store: Store, bundle: Bundle, signer: Signer) -> Descriptor:
     """Put the signed statement about a listed bundle beside it, as an OCI referrer; -> the envelope's descriptor."""
-    envelope, entry = _sign(store, bundle, signer)
-    store.add_to_index(entry)
+    with store.changing_index() as entries:
+        envelope, entry = _sign(store, bundle, signer)
+        list_entry(entries, entry)
+        _list_release(store, entries, bundle.manifest.name, bundle.manifest.version)
     return envelope
 
 
@@ -129,6 +138,56 @@ def _with_tables(
 def _put_table(store: Store, blob: Descriptor) -> Descriptor:
     with store.path(blob.digest).open("rb") as file:
         return store.put(write_table(file), TABLE_TYPE).titled(table_path(blob.digest))
+
+
+def _annotations(manifest: Manifest, traits: Traits) -> dict[str, str]:
+    """What a chooser reads without opening the bundle."""
+    said = {TARGET_ANNOTATION: manifest.target, PRECISION_ANNOTATION: manifest.precision, **traits.to_annotations()}
+    return dict(sorted(said.items()))
+
+
+def _list_release(store: Store, entries: list[Descriptor], name: str, version: str) -> None:
+    """List the image index of all variants that the version has, followed by the signatures about them.
+
+    Other tools copy what an index lists, and no referrers: without the signatures in it, a copy would be unsigned.
+    """
+    reference = f"{name}:{version}"
+    if any(e.artifact_type == BUNDLE_TYPE and e.annotations.get(REF_NAME) == reference for e in entries):
+        return  # version "2-x" has the name of version 2 for the target x, which is to be found by it
+    listed = {entry.digest for entry in entries}
+    # those of a release that another tool copied here are in its index alone
+    elsewhere = [entry for entry in store.manifests() if entry.digest not in listed]
+    variants = dict(_members(store, elsewhere, name, version))
+    variants.update(_members(store, entries, name, version))
+    digests = {variant.digest for variant in variants.values()}
+    signatures = [entry for entry in (*elsewhere, *entries) if _subject(store, entry) in digests]
+    # as skopeo writes it again when it copies it, so that its digest stays: without artifact types, annotations sorted
+    members = tuple(replace(entry, artifact_type="") for entry in (*variants.values(), *signatures))
+    index = ImageIndex(members, annotations={TYPE_ANNOTATION: RELEASE_TYPE})
+    entry = replace(store.put_index(index), annotations={REF_NAME: reference}, artifact_type=RELEASE_TYPE)
+    list_entry(entries, entry)
+
+
+def _members(store: Store, entries: Iterable[Descriptor], name: str, version: str) -> Iterator[tuple[str, Descriptor]]:
+    """-> the target and the entry, as the version's image index has it, of each of its variants that is whole."""
+    for entry in entries:
+        if entry.artifact_type == BUNDLE_TYPE:
+            with suppress(BundleError, StoreError, ContractError):
+                manifest = open_bundle(store, entry).manifest
+                if (manifest.name, manifest.version) == (name, version):
+                    annotations = _annotations(manifest, Traits.from_annotations(entry.annotations))
+                    yield manifest.target, replace(entry, annotations=annotations)
+
+
+def _subject(store: Store, entry: Descriptor) -> str:
+    """The digest that a signature is about; "" for what is none."""
+    if entry.artifact_type != SIGNATURE_TYPE:
+        return ""
+    try:
+        subject = ImageManifest.from_bytes(store.read(entry)).subject
+    except (StoreError, ContractError):
+        return ""
+    return "" if subject is None else subject.digest
 
 
 def _write(store: Store, draft: Draft) -> Bundle:

@@ -17,6 +17,8 @@ from neo.contract.versions import VERSION_KEY, read_versioned
 
 BUNDLE_TYPE = "application/vnd.neo-edge.bundle.v1"
 CONFIG_TYPE = "application/vnd.neo-edge.bundle.config.v1+json"
+#: of the OCI image index with the variants of one release
+RELEASE_TYPE = "application/vnd.neo-edge.release.v1"
 FILE_TYPE = "application/vnd.neo-edge.file.v1"
 MANIFEST_VERSION = 2
 

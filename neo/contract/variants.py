@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+#: of the index itself: its artifact type, which some tools drop where OCI has it
+TYPE_ANNOTATION = "io.neo-edge.type"
 #: annotations of a variant's descriptor in the OCI image index of a release
 TARGET_ANNOTATION = "io.neo-edge.target"
 PRECISION_ANNOTATION = "io.neo-edge.precision"

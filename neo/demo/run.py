@@ -201,5 +201,6 @@ def _wait_until_online(url: BrokerUrl) -> None:
 
 def _live_digest(url: BrokerUrl) -> str:
     record = read_inventory(url, Topics()).records.get(DEVICE_ID)
-    live = record.state.live if record is not None and record.state is not None else None
+    told = None if record is None else record.told
+    live = None if told is None else told.live
     return "" if live is None else live.digest

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from neo.contract.messages import Assignment
 from neo.errors import DeviceError, NeoError, TrustError, WaitTimeout
 from neo.fleet.clock import Clock
+from neo.fleet.keyring import UNBELIEVED
 from neo.fleet.observe import Observation
 from neo.fleet.records import DeviceRecord, Leaf
 from neo.fleet.request import DeviceProgress, Outcome, Stage, Watcher
@@ -97,10 +98,17 @@ class Follower:
         self._heard_at[record.device] = self._clock.monotonic()
         progress = self._progress(record.device)
         self._watch(progress)
-        if progress.stage is Stage.ACTIVE and record.speaks:
+        if not record.speaks:
+            return
+        if progress.stage is Stage.ACTIVE and self._runs(record):
             self._finish(record.device, None)
-        elif progress.stage is Stage.FAILED and record.speaks:
+        elif progress.stage is Stage.FAILED and not _tries_again(record):
             self._finish(record.device, _device_error(record))
+
+    def _runs(self, record: DeviceRecord) -> bool:
+        """A signed report has to name what was assigned among what is live; an unsigned state proves nothing anyway."""
+        digest = self._assignments[record.device].manifest.digest
+        return record.report is None or any(model.digest == digest for model in record.report.live.values())
 
     def _finish(self, device: str, error: NeoError | None) -> None:
         seconds = self._clock.monotonic() - self._begun
@@ -111,19 +119,23 @@ class Follower:
     def _progress(self, device: str) -> DeviceProgress:
         record = self._records[device]
         finished = device in self._outcomes
-        state = record.state
+        state = record.told
         if state is None or state.assignment != self._assignments[device].id:
             return DeviceProgress(device, record, Stage.ASSIGNED, 0, 0, finished)
         return DeviceProgress(device, record, Stage(state.phase), state.done_bytes, state.total_bytes, finished)
 
     def _timeout(self, device: str, timeout_s: float) -> WaitTimeout:
         record, progress = self._records[device], self._progress(device)
-        if not record.online:
+        if record.trust in UNBELIEVED:
+            said = "; ".join(record.problems)
+        elif not record.online:
             seen = record.last_seen
             ago = "never seen" if seen is None else f"last seen {max(self._clock.unix() - seen, 0):.0f} s ago"
             said = f"it is offline ({ago})"
         elif progress.stage is Stage.ASSIGNED:
             said = "it is online but has not taken up the assignment"
+        elif progress.stage is Stage.FAILED:
+            said = f"it failed and tries again: {_device_error(record).message}"
         else:
             said = f"it last said: {progress.stage.value}, {progress.done_bytes} of {progress.total_bytes} bytes"
         return WaitTimeout(
@@ -132,8 +144,13 @@ class Follower:
         )
 
 
+def _tries_again(record: DeviceRecord) -> bool:
+    return record.report is not None and record.report.retry_at is not None
+
+
 def _device_error(record: DeviceRecord) -> NeoError:
-    error = NeoError.from_json((record.state.error if record.state is not None else None) or {})
+    told = record.told
+    error = NeoError.from_json((told.error if told is not None else None) or {})
     message = error.message or "it failed without saying why"
     # a wrong key is the operator's to mend and has an exit code of its own, whoever finds it
     kind = TrustError if isinstance(error, TrustError) else DeviceError

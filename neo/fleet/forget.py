@@ -8,10 +8,11 @@ from neo.contract.topics import Topics
 from neo.errors import DeviceError
 from neo.fleet.clock import Clock, NewId
 from neo.fleet.inventory import inventory_over
+from neo.fleet.observe import topic_of
 from neo.fleet.records import Leaf
 from neo.fleet.transport import Transport
 
-SIGNED_LEAVES = ("desired", "report")
+SIGNED_LEAVES = ("desired",)  # beside those of ``Leaf``
 POLL_S = 0.05
 
 
@@ -41,7 +42,7 @@ def forget_device(
             f"device {device} is online, and would be a new device at once",
             hint="stop its agent first, or take its user away at the broker; --force forgets it all the same",
         )
-    held = [topics.device(device, leaf.value) for leaf in Leaf]
+    held = [topic_of(topics, device, leaf) for leaf in Leaf]
     held += [topics.signed(device, leaf) for leaf in SIGNED_LEAVES]
     connection = transport.connect("forget", watched=[])
     try:

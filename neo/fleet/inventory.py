@@ -9,6 +9,7 @@ from neo.contract.topics import Topics
 from neo.errors import IncompleteInventory
 from neo.fleet.brokers import identify
 from neo.fleet.clock import SYSTEM_CLOCK, Clock, NewId, random_id
+from neo.fleet.keyring import KeyRing
 from neo.fleet.members import Member
 from neo.fleet.observe import Observer, device_topics
 from neo.fleet.reading import Reading
@@ -59,14 +60,25 @@ def take_inventory(
     return Inventory(dict(observer.records), reading.doubt)
 
 
-def read_inventory(url: BrokerUrl, topics: Topics, *, device: str | None = None, tls: Tls = SYSTEM_TLS) -> Inventory:
-    """Every device the broker remembers; device: one to ask for in particular. Raises BrokerError."""
+def read_inventory(
+    url: BrokerUrl, topics: Topics, *, device: str | None = None, tls: Tls = SYSTEM_TLS, keys: KeyRing | None = None
+) -> Inventory:
+    """Every device the broker remembers; device: one to ask for in particular. keys: whose reports are believed.
+
+    Raises BrokerError.
+    """
     transport = MqttTransport(url, tls, random_id)
-    return inventory_over(transport, topics, device=device, clock=SYSTEM_CLOCK, new_id=random_id)
+    return inventory_over(transport, topics, device=device, clock=SYSTEM_CLOCK, new_id=random_id, keys=keys)
 
 
 def inventory_over(
-    transport: Transport, topics: Topics, *, device: str | None, clock: Clock, new_id: NewId
+    transport: Transport,
+    topics: Topics,
+    *,
+    device: str | None,
+    clock: Clock,
+    new_id: NewId,
+    keys: KeyRing | None = None,
 ) -> Inventory:
     """As ``read_inventory``, over any transport."""
     broker = identify(transport, topics, clock=clock, new_id=new_id)
@@ -74,6 +86,6 @@ def inventory_over(
     named = [] if device is None else [device]
     connection = transport.connect("status", watched=[*device_topics(topics, *named), *reading.topics])
     try:
-        return take_inventory(connection, reading, Observer(topics))
+        return take_inventory(connection, reading, Observer(topics, keys))
     finally:
         connection.close()

@@ -43,6 +43,8 @@ class Member:
     key_since: float | None
     #: since when nothing of it is believed; None: it is
     revoked_at: float | None
+    #: of the newest report that was believed; older ones are replayed
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from neo.fleet.clock import SYSTEM_CLOCK, Clock, NewId, random_id
 from neo.fleet.confirm import not_kept, unconfirmed
 from neo.fleet.follow import Follower
 from neo.fleet.inventory import take_inventory
+from neo.fleet.keyring import KeyRing
 from neo.fleet.observe import Observer, device_topics
 from neo.fleet.reading import Reading
 from neo.fleet.records import Leaf
@@ -84,16 +85,20 @@ def push_over(
     watched = [*device_topics(topics, *named), *reading.topics]
     connection = transport.connect("push", watched=watched, subscriptions=source.topics)
     try:
-        observer = Observer(topics)
+        keys = KeyRing() if roster is None else roster.keys()
+        observer = Observer(topics, keys)
         inventory = take_inventory(connection, reading, observer, source.take)
         if roster is not None:
             inventory = roster.check(inventory)
+            roster.remember(keys)
         choices = choose_variants(release, request, inventory)
         assignments = make_assignments(choices, signatures, source_id, clock=clock, new_id=new_id)
         run = _Run(connection, topics, assignments, observer, source, clock)
         outcomes = run.follow(request.timeout_s, watch) if request.wait else run.assign(request.timeout_s)
     finally:
         connection.close()
+    if roster is not None:
+        roster.remember(keys)
     if not request.wait:
         outcomes = _read_back(transport, topics, assignments, outcomes, clock=clock, timeout_s=request.timeout_s)
     absent = tuple(member.device for member in inventory.absent) if ALL_DEVICES in request.devices else ()

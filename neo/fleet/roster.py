@@ -8,6 +8,7 @@ from typing import Protocol
 
 from neo.fleet.clock import Clock
 from neo.fleet.inventory import Inventory
+from neo.fleet.keyring import Heard, KeyRing
 from neo.fleet.listing import listed
 from neo.fleet.members import Member, Standing
 from neo.fleet.records import DeviceRecord
@@ -20,6 +21,8 @@ class Book(Protocol):
 
     def saw(self, fleet: str, names: Iterable[str], at: float, broker: str = "") -> None: ...
 
+    def note_reports(self, fleet: str, heard: Mapping[str, Heard], at: float) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Roster:
@@ -30,6 +33,14 @@ class Roster:
     #: "host:port": a device that was only ever seen elsewhere is not missed here
     broker: str
     clock: Clock
+
+    def keys(self) -> KeyRing:
+        """With which what devices say is looked at. Raises DatabaseError."""
+        return KeyRing(self.book.roster(self.fleet))
+
+    def remember(self, keys: KeyRing) -> None:
+        """Whose reports were believed. Raises DatabaseError, DiskFull."""
+        self.book.note_reports(self.fleet, keys.heard, self.clock.unix())
 
     def check(self, inventory: Inventory) -> Inventory:
         """Remember whom the broker shows, and say who is missing. Raises DatabaseError, DiskFull."""
@@ -43,7 +54,7 @@ def has_spoken(record: DeviceRecord) -> bool:
     """Something is retained that the device itself has published, and that can be read: more than an operator's
     assignment to a name that nobody has.
     """
-    return any(said is not None for said in (record.presence, record.capabilities, record.state))
+    return any(said is not None for said in (record.presence, record.capabilities, record.state, record.report))
 
 
 def hold_against(inventory: Inventory, members: Iterable[Member], broker: str) -> Inventory:

@@ -192,7 +192,7 @@ def servable_blobs(store: Store) -> Mapping[str, Blob]:
     """Everything that belongs to a bundle in the index, by digest."""
     blobs: dict[str, Blob] = {}
     bundles: dict[str, int] = {}
-    entries = [entry for entry in store.index().manifests if entry.media_type == MANIFEST_TYPE]
+    entries = [entry for entry in store.manifests() if entry.media_type == MANIFEST_TYPE]
     for entry in entries:
         if entry.artifact_type == BUNDLE_TYPE and (image := _image(store, entry.digest)) is not None:
             parts = {part.digest: part.size for part in (entry, image.config, *image.layers)}
@@ -228,15 +228,18 @@ def source_id_of(store: Store) -> str:
 
 
 @contextlib.contextmanager
-def serving(store: Store, topics: Topics, url: BrokerUrl) -> Iterator[str]:
+def serving(store: Store, topics: Topics, url: BrokerUrl, *, max_bytes_per_s: float | None = None) -> Iterator[str]:
     """Serve the store's blobs in a thread for as long as the ``with`` block lasts; -> the source id.
+
+    max_bytes_per_s: of all that is published, None for no limit.
 
     While the store cannot be read the source is offline, as its presence says, and the reason is logged; it comes back
     by itself.
     """
     source_id = source_id_of(store)
     stopping = threading.Event()
-    work = partial(_serve, store, topics, source_id, url, stopping)
+    source = BlobSource(store, topics, source_id, max_bytes_per_s=max_bytes_per_s)
+    work = partial(_serve, source, topics, source_id, url, stopping)
     thread = SupervisedThread("the source of blobs", work, stopping=stopping)
     thread.start()
     try:
@@ -246,8 +249,7 @@ def serving(store: Store, topics: Topics, url: BrokerUrl) -> Iterator[str]:
         thread.join()
 
 
-def _serve(store: Store, topics: Topics, source_id: str, url: BrokerUrl, stopping: threading.Event) -> None:
-    source = BlobSource(store, topics, source_id)
+def _serve(source: BlobSource, topics: Topics, source_id: str, url: BrokerUrl, stopping: threading.Event) -> None:
     source.refresh()  # before anybody is told that it is there
     presence = SourcePresence.new(topics, source_id)
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()

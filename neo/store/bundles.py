@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from neo.contract.fields import ContractError
@@ -83,8 +83,15 @@ def unpack_bundle(store: Store, bundle: Bundle, folder: Path) -> None:
 
 
 def bundle_entries(store: Store) -> tuple[Descriptor, ...]:
-    """The index entries of all bundles, oldest first."""
-    return tuple(e for e in store.index().manifests if e.artifact_type == BUNDLE_TYPE)
+    """The index entries of all bundles, oldest first, also of those that only a release lists."""
+    return tuple(_named(store, e) for e in store.manifests() if e.artifact_type == BUNDLE_TYPE)
+
+
+def _named(store: Store, entry: Descriptor) -> Descriptor:
+    """In an image index variants have no reference names: those are for index.json."""
+    if REF_NAME in entry.annotations or (manifest := _manifest(store, entry)) is None:
+        return entry
+    return replace(entry, annotations={**entry.annotations, REF_NAME: manifest.reference})
 
 
 def find_bundle(store: Store, reference: str, fits: Callable[[Manifest], bool] | None = None) -> Bundle:
@@ -172,7 +179,7 @@ def signatures_of(store: Store, digest: str, artifact_type: str) -> tuple[Descri
     Raises StoreError if a signature that the index lists is missing or damaged.
     """
     envelopes: list[Descriptor] = []
-    for entry in store.index().manifests:
+    for entry in store.manifests():
         if entry.artifact_type == artifact_type and entry.media_type == MANIFEST_TYPE:
             image = _parse_signature(store.read(entry))
             if image.subject is not None and image.subject.digest == digest:

@@ -23,6 +23,7 @@ from neo.contract.manifest import parse_path
 from neo.contract.oci import (
     EMPTY_BYTES,
     EMPTY_TYPE,
+    INDEX_TYPE,
     MANIFEST_TYPE,
     REF_NAME,
     Descriptor,
@@ -131,6 +132,9 @@ class Store:
     def put_manifest(self, manifest: ImageManifest) -> Descriptor:
         return self.put(manifest.to_bytes(), MANIFEST_TYPE)
 
+    def put_index(self, index: ImageIndex) -> Descriptor:
+        return self.put(index.to_bytes(), INDEX_TYPE)
+
     def index(self) -> ImageIndex:
         """Every manifest that is listed, with its artifact type: other tools drop that from the entries they write.
 
@@ -146,14 +150,36 @@ class Store:
             ) from error
         return replace(index, manifests=tuple(self._typed(entry) for entry in index.manifests))
 
+    def manifests(self) -> tuple[Descriptor, ...]:
+        """Every manifest that is listed, by itself or in an image index that is: a release that skopeo copied lists its
+        variants and their signatures there alone. Typed as in ``index``. Raises StoreError.
+        """
+        listed = self.index().manifests
+        own = [entry for entry in listed if entry.media_type != INDEX_TYPE]
+        digests = {entry.digest for entry in own}
+        nested = {
+            entry.digest: self._typed(entry)
+            for index in listed
+            if index.media_type == INDEX_TYPE
+            for entry in self._members(index)
+            if entry.digest not in digests
+        }
+        return (*own, *nested.values())
+
     def add_to_index(self, entry: Descriptor) -> None:
         """List a manifest. An entry with the same digest or the same reference name is replaced by it."""
         with self.changing_index() as entries:
             list_entry(entries, entry)
 
     def remove_from_index(self, digests: Collection[str]) -> None:
+        """List these manifests no more, nor the image indexes that have one of them."""
         with self.changing_index() as entries:
-            entries[:] = [entry for entry in entries if entry.digest not in digests]
+            entries[:] = [
+                entry
+                for entry in entries
+                if entry.digest not in digests
+                and not (entry.media_type == INDEX_TYPE and any(m.digest in digests for m in self._members(entry)))
+            ]
 
     @contextmanager
     def changing_index(self) -> Iterator[list[Descriptor]]:
@@ -253,6 +279,12 @@ class Store:
             return replace(entry, artifact_type=self._manifest(entry.digest).artifact_type)
         except (StoreError, OSError):
             return entry  # of no use to anybody, and none of our business
+
+    def _members(self, index: Descriptor) -> tuple[Descriptor, ...]:
+        try:
+            return ImageIndex.from_bytes(self.read(index)).manifests
+        except (StoreError, ContractError):
+            return ()  # as in _typed
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

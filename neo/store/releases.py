@@ -46,8 +46,8 @@ def find_release(store: Store, reference: str) -> Release:
     Raises StoreError that lists what there is, BundleError for a damaged variant.
     """
     entries, is_release = find_entries(store, reference)
-    bundles = [open_bundle(store, entry) for entry in entries]
-    if not is_release:
-        return Release.of(bundles[0])
-    traits = [Traits.from_annotations(entry.annotations) for entry in entries]
-    return Release(bundles[0].manifest.release, tuple(map(Variant, bundles, traits)))
+    variants = tuple(
+        Variant(open_bundle(store, entry), Traits.from_annotations(entry.annotations)) for entry in entries
+    )
+    first = variants[0]
+    return Release(first.bundle.manifest.release if is_release else first.reference, variants)

@@ -222,6 +222,7 @@ reports = st.builds(
     notes=st.lists(lines, max_size=3).map(tuple),
     url=lines,
     at=numbers,
+    assignment=lines,
 )
 DOCUMENTS: dict[type, st.SearchStrategy] = {
     Manifest: manifests,

@@ -15,7 +15,9 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 
 from edge_agent.core.agent import Agent, Clock, Identity
+from edge_agent.core.device_key import open_device_key
 from edge_agent.core.events import Stop, WorkerExited
+from edge_agent.core.reports import Reporter
 from edge_agent.install.asking import Ask
 from edge_agent.install.deployment import Deployment
 from edge_agent.install.fetch import FetchRules
@@ -32,6 +34,7 @@ from neo.contract.messages import Assignment, DeviceState, Missing, NumberedChun
 from neo.link import Connected, Message
 from neo.store import Store
 from neo.trust import KeyAuthority
+from neo.trust.documents import SignedReport, open_report
 from tests.edge_agent.devices import TOPICS, capabilities, make_assignment, make_bundle, sign_bundle
 from tests.edge_agent.workers import LIMITS, command_of
 
@@ -50,6 +53,7 @@ class Rig:
         self.operator = Store(folder / "operator")
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.states: list[DeviceState] = []
+        self.reports: list[SignedReport] = []
         self.roll_calls: queue.SimpleQueue[RollCall] = queue.SimpleQueue()
         self.skipped_s = 0.0
         self.answers_wants = True
@@ -77,7 +81,13 @@ class Rig:
         )
         clock = Clock(monotonic=lambda: time.monotonic() + self.skipped_s)
         self._agent = Agent(
-            IDENTITY, link=self, inbox=self.inbox, deployment=self.deployment, capabilities=capabilities, clock=clock
+            IDENTITY,
+            link=self,
+            inbox=self.inbox,
+            deployment=self.deployment,
+            capabilities=capabilities,
+            reporter=Reporter(TOPICS.fleet, IDENTITY.device_id, open_device_key(self.state_dir)),
+            clock=clock,
         )
         self._thread = threading.Thread(target=self._run)
 
@@ -98,6 +108,8 @@ class Rig:
         """What the agent says."""
         if topic.endswith("/state"):
             self.states.append(DeviceState.from_bytes(payload))
+        elif topic.endswith("/report"):
+            self.reports.append(open_report(payload))
         elif topic.endswith("/roll-call"):
             self.roll_calls.put(RollCall.from_bytes(payload))
 

@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from neo.compiler.bundle import publish, sign_bundle, stage
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.manifest import Manifest
-from neo.contract.messages import Assignment, Chunk, DeviceState, Live, Presence, Want
+from neo.contract.messages import Assignment, Chunk, DeviceState, Live, LiveModel, Presence, Report, Want
 from neo.contract.oci import digest_of
 from neo.contract.parity import Tolerance
 from neo.contract.tensors import TensorSpec
@@ -42,6 +42,32 @@ def make_bundle(store: Store, folder: Path, *, signed: bool = True, ballast: byt
 
 def make_capabilities(device_id: str, *, arch: str = "x86_64", glibc: str = "2.36") -> Capabilities:
     return Capabilities(device_id, "0.1", arch, "linux", glibc, ("avx2",), 4, 1 << 30, 1 << 30, {"tvm": "1.0"})
+
+
+def make_report(device: str, state: DeviceState, sequence: int, *, retry_at: float | None = None) -> Report:
+    live = {}
+    if state.live is not None:
+        live = {"tiny": LiveModel(state.live.digest, state.live.reference, state.live.engine, state.live.since)}
+    return Report(
+        fleet=TOPICS.fleet,
+        device=device,
+        session=state.session,
+        sequence=sequence,
+        phase=state.phase,
+        document=None,
+        live=live,
+        done_bytes=state.done_bytes,
+        total_bytes=state.total_bytes,
+        stalled=False,
+        error=state.error,
+        retry_at=retry_at,
+        refusal=None,
+        refused=0,
+        notes=(),
+        url=state.url,
+        at=state.at,
+        assignment=state.assignment,
+    )
 
 
 class FakeDevice:

@@ -8,13 +8,16 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from securesystemslib.signer import CryptoSigner
+
 from neo.contract.messages import Assignment, Chunk, DeviceState, Live, Presence, Want
 from neo.contract.topics import Topics
 from neo.fleet.brokers import VERSION_TOPIC
 from neo.fleet.clock import Clock
 from neo.link import Connected, Event, Message, SubscriptionRefused
 from neo.store.bundles import parse_image
-from tests.fleet.devices import make_capabilities
+from neo.trust.documents import sign_report
+from tests.fleet.devices import make_capabilities, make_report
 
 TOPICS = Topics()
 WHOLE = "neo-edge broker of the tests"
@@ -33,6 +36,11 @@ class MemoryDevice:
     device: str
     verdict: dict | None = None
     is_deaf: bool = False
+    #: None: says nothing signed, as agents before
+    signer: CryptoSigner | None = None
+    #: with its failures: it tries again by itself
+    retry_at: float | None = None
+    sequence: int = 0
     fetched: dict[str, bytearray] = field(default_factory=dict)
     _assignment: Assignment | None = None
     _missing: dict[str, int] = field(default_factory=dict)
@@ -85,6 +93,10 @@ class MemoryDevice:
         error = self.verdict if phase == "failed" else None
         state = DeviceState("s", phase, identity, live, done, done, error, "", 6.0)
         self.broker.publish(self._topic("state"), state.to_bytes(), retain=True)
+        if self.signer is not None:
+            self.sequence += 1
+            report = make_report(self.device, state, self.sequence, retry_at=self.retry_at)
+            self.broker.publish(TOPICS.signed(self.device, "report"), sign_report(report, self.signer), retain=True)
 
     def _topic(self, leaf: str) -> str:
         return TOPICS.device(self.device, leaf)
@@ -126,10 +138,10 @@ class MemoryBroker:
     def new_id(self) -> str:
         return f"id{next(self._ids)}"
 
-    def add_devices(self, count: int) -> None:
+    def add_devices(self, count: int, *, sign: bool = False) -> None:
         for number in range(count):
             name = f"dev-{number:05}"
-            self.devices[name] = MemoryDevice(self, name)
+            self.devices[name] = MemoryDevice(self, name, signer=CryptoSigner.generate_ed25519() if sign else None)
             self.devices[name].start()
 
     def connect(self, _purpose: str, *, watched: Sequence[str], subscriptions: Sequence[str] = ()) -> _MemoryConnection:

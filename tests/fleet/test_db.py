@@ -15,6 +15,7 @@ from neo.contract.oci import digest_of
 from neo.contract.versions import NewerFormat
 from neo.errors import DatabaseError, DiskFull
 from neo.fleet.db import FleetDb, Pin, Standing, WrittenDocument, schema
+from neo.fleet.keyring import Heard
 
 GOLDEN = Path(__file__).parent / "golden" / "fleet-v1.sql"
 KEY, OTHER_KEY = b'{"keyid": "one"}', b'{"keyid": "two"}'
@@ -168,6 +169,9 @@ def test_a_database_of_version_1_is_read(path: Path):
         assert roster["kitchen"].key == KEY
         assert roster["kitchen"].standing is Standing.ENROLLED
         assert roster["cellar"].revoked_at == 30.0
+        assert roster["kitchen"].sequence == 0
+        database.note_reports("home", {"kitchen": Heard(KEY, 1 << 62)}, 35.0)
+        assert database.roster("home")["kitchen"].sequence == 1 << 62
         assert database.last_document("home", "kitchen") == written("kitchen", 3)
         database.saw("home", ["attic"], 40.0)
         assert set(database.roster("home")) == {"attic", "cellar", "kitchen"}
@@ -196,8 +200,8 @@ def test_a_database_of_an_earlier_version_is_brought_forward_once(path: Path, mo
             [{"fleet": "home", "device": "x", "standing": "seen", "first_seen": 0, "broker": ""}],
         )
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {2: step})
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, schema.SCHEMA_VERSION: step})
     for _ in range(2):
         with FleetDb.open(path) as database:
             assert "x" in database.roster("home")

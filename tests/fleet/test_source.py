@@ -183,6 +183,20 @@ def test_the_source_id_is_made_once_and_a_broken_one_is_reported(store):
         TOPICS.source("a/b", "want")
 
 
+def test_a_source_with_a_rate_limit_takes_its_time(broker, store, tmp_path):
+    data = bytes(range(256)) * 4800
+    make_bundle(store, tmp_path / "b", ballast=data)
+    with (
+        serving(store, TOPICS, broker.url, max_bytes_per_s=400_000) as source_id,
+        asking(broker, source_id) as (ask, _),
+    ):
+        time.sleep(0.5)
+        begun = time.monotonic()
+        chunks = ask(digest_of(data), 0, len(data))
+        assert b"".join(chunk.data for chunk in chunks) == data
+        assert time.monotonic() - begun >= (len(data) - 400_000) / 400_000 - 0.5
+
+
 def test_the_broker_command_serves_the_store(tmp_path, store):
     bundle = make_bundle(store, tmp_path / "b")
     with (

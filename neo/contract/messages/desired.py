@@ -133,3 +133,8 @@ def parse_text(value: Any, what: str, most: int) -> str:
     if len(text) > most or not text.isprintable():
         raise ContractError(f"{what} is {text[:40]!r}...; a line of at most {most} printable characters is expected")
     return text
+
+
+def shorten_text(text: str, most: int) -> str:
+    """What ``parse_text`` takes, as near to text as that is."""
+    return "".join(char if char.isprintable() else "?" for char in text[:most])

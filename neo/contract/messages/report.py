@@ -122,6 +122,8 @@ class Report:
     #: where the device itself serves predictions, for a person who is on it
     url: str
     at: float
+    #: the id of the unsigned assignment that it is about; "" if there is none
+    assignment: str = ""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Report:
@@ -156,6 +158,7 @@ class Report:
             ),
             url=parse_text(obj.get("url"), f"{_WHAT}.url", MAX_URL),
             at=get_number(obj, "at", _WHAT),
+            assignment=parse_text(obj.get("assignment", ""), f"{_WHAT}.assignment", MAX_REFERENCE),
         )
 
     def to_bytes(self) -> bytes:
@@ -178,5 +181,6 @@ class Report:
                 "notes": list(self.notes),
                 "url": self.url,
                 "at": self.at,
+                "assignment": self.assignment,
             }
         )

@@ -21,6 +21,7 @@ from neo.contract.oci import parse_digest
 from neo.errors import DatabaseError, DiskFull, NeoError
 from neo.fleet.db import schema
 from neo.fleet.db.schema import devices, documents
+from neo.fleet.keyring import Heard
 from neo.fleet.members import Member, Pin, Standing, WrittenDocument
 
 BUSY_S = 30.0  # another command writes; it takes milliseconds
@@ -92,7 +93,7 @@ class FleetDb:
 
     def enrol(self, fleet: str, device: str, key: bytes, at: float) -> None:
         """The device has its key from an enrolment: whatever was believed of it before, this key is now."""
-        values = {"standing": Standing.ENROLLED.value, "key": key, "key_since": at, "revoked_at": None}
+        values = {"standing": Standing.ENROLLED.value, "key": key, "key_since": at, "revoked_at": None, "sequence": 0}
         with self._writing() as connection:
             if connection.execute(_device(fleet, device)).one_or_none() is None:
                 connection.execute(insert(devices), [_new_row(fleet, device, Standing.ENROLLED, at) | values])
@@ -112,6 +113,34 @@ class FleetDb:
                 connection.execute(insert(devices), [_new_row(fleet, device, Standing.SEEN, at, last_seen=at)])
             connection.execute(_change(fleet, device).values(key=key, key_since=at))
             return Pin.NEW
+
+    def note_reports(self, fleet: str, heard: Mapping[str, Heard], at: float) -> None:
+        """These reports were believed. The first key of a device is pinned; another command may have been faster, then
+        its key stays. What has no row gets one.
+        """
+        if not heard:
+            return
+        with self._writing() as connection:
+            rows = connection.execute(select(devices).where(devices.c.fleet == fleet))
+            known = {row.device: _member(row) for row in rows if row.device in heard}
+            fresh = [
+                _new_row(fleet, name, Standing.SEEN, at, last_seen=at) for name in sorted(heard) if name not in known
+            ]
+            if fresh:
+                connection.execute(insert(devices), fresh)
+            one = update(devices).where(devices.c.fleet == fleet, devices.c.device == bindparam("name"))
+            unpinned = [name for name in heard if name not in known or known[name].key is None]
+            if unpinned:
+                pins = [{"name": name, "k": heard[name].key, "n": heard[name].sequence} for name in unpinned]
+                values = {"key": bindparam("k"), "key_since": at, "sequence": bindparam("n")}
+                connection.execute(one.values(values), pins)
+            newer = [
+                {"name": name, "n": heard[name].sequence}
+                for name, member in known.items()
+                if member.key == heard[name].key and member.sequence < heard[name].sequence
+            ]
+            if newer:
+                connection.execute(one.values(sequence=bindparam("n")), newer)
 
     def key_of(self, fleet: str, device: str) -> bytes | None:
         """The key that is believed, None if there is none."""
@@ -322,6 +351,7 @@ def _member(row: Row[Any]) -> Member:
         key=row.key,
         key_since=row.key_since,
         revoked_at=row.revoked_at,
+        sequence=row.sequence,
     )
 
 

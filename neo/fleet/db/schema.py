@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Float,
@@ -23,7 +24,7 @@ from neo.contract.versions import NewerFormat
 from neo.errors import DatabaseError
 
 #: raised by every change of the tables; ``MIGRATIONS`` has a step to each version above 1
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -41,6 +42,7 @@ devices = Table(
     Column("key", LargeBinary),
     Column("key_since", Float),
     Column("revoked_at", Float),
+    Column("sequence", BigInteger, nullable=False, server_default="0"),
 )
 
 documents = Table(
@@ -53,8 +55,13 @@ documents = Table(
     Column("written_at", Float, nullable=False),
 )
 
+
+def _add_sequence(connection: Connection) -> None:
+    connection.exec_driver_sql("ALTER TABLE devices ADD COLUMN sequence BIGINT DEFAULT '0' NOT NULL")
+
+
 #: version -> what makes the one before into it
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: _add_sequence}
 
 
 def prepare(connection: Connection) -> None:
