@@ -116,6 +116,8 @@ def _unknown(message: str, inventory: Inventory) -> NeoError:
 
 
 def _to_json(record: DeviceRecord) -> dict[str, Any]:
+    from neo.fleet.roster import has_spoken
+
     state, capabilities = record.told, record.capabilities
     return {
         "device": record.device,
@@ -131,6 +133,7 @@ def _to_json(record: DeviceRecord) -> dict[str, Any]:
         "arch": capabilities.arch if capabilities is not None else None,
         "engines": capabilities.engines if capabilities is not None else {},
         "agent_version": capabilities.agent_version if capabilities is not None else None,
+        "heard": has_spoken(record),
         "problems": list(record.problems),
     }
 
@@ -157,7 +160,7 @@ def _print(records: list[DeviceRecord], absent: list[Member], is_complete: bool,
         live = told.live if told is not None else None
         table.add_row(
             record.device,
-            Text("online", "green") if record.online else Text(_seen(record.last_seen), "yellow"),
+            _presence(record),
             _plain(f"{live.reference} {live.digest[7:19]}") if live is not None else "-",
             _plain(live.engine) if live is not None else "-",
             _phase(record),
@@ -177,6 +180,17 @@ def _plain(text: str, style: str = "") -> Text:
     from rich.text import Text
 
     return Text(one_line(text), style)
+
+
+def _presence(record: DeviceRecord) -> Text:
+    from rich.text import Text
+
+    from neo.fleet.roster import has_spoken
+
+    if record.online:
+        return Text("online", "green")
+    # others wrote there, or what it said cannot be read: perhaps a name that no device has
+    return Text(_seen(record.last_seen), "yellow") if has_spoken(record) else Text("never heard", "red")
 
 
 def _seen(at: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from neo.errors import DeviceError
 from neo.fleet.inventory import Inventory
+from neo.fleet.listing import MOST_IN_A_HINT, listed
 from neo.fleet.records import DeviceRecord
 from neo.fleet.request import ALL_DEVICES, PushRequest
 from neo.fleet.variants import Choice, Misfits, choose_variant, misfits
@@ -88,8 +89,8 @@ def _by_variant(reasons: Misfits) -> str:
 
 
 def _unknown(devices: list[str], inventory: Inventory) -> Exception:
-    named = f"unknown device {', '.join(devices)}"
-    known = ", ".join(sorted(inventory.records))
+    named = f"unknown device {listed(devices, MOST_IN_A_HINT)}"
+    known = listed(sorted(inventory.records), MOST_IN_A_HINT)
     hint = (f"known are: {known}" if known else "no device has connected yet") + "; --force assigns all the same"
     if not inventory.is_complete:
         return inventory.incomplete(named, hint=hint)
