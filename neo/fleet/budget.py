@@ -37,7 +37,8 @@ class Bucket:
 class Budget:
     """Bytes that may be sent because of a device, within a minute and of one bundle: twice the bundle.
 
-    Ids cost nothing, so those that have not shown that they receive what is sent to them have one share together, which is no less than LEAST_SHARED_BYTES.
+    Ids cost nothing, so those that have not shown that they receive what is sent to them have one share together, which
+    is no less than LEAST_SHARED_BYTES.
     """
 
     def __init__(self) -> None:
