@@ -7,7 +7,9 @@ import collections
 MINUTE_S = 60.0
 #: times the bundle that one device may have in a minute: once, and once more for what is lost
 PER_DEVICE = 2
-#: what strangers share at least: the first kilobytes of a small bundle for some thousands of them
+#: of a small bundle, whose versions may follow each other in seconds
+LEAST_BYTES = 1 << 20
+#: the same for strangers together: the first kilobytes for some thousands of them
 LEAST_SHARED_BYTES = 4 << 20
 MAX_DEVICES = 20_000
 
@@ -35,10 +37,11 @@ class Bucket:
 
 
 class Budget:
-    """Bytes that may be sent because of a device, within a minute and of one bundle: twice the bundle.
+    """Bytes that may be sent because of a device, within a minute and of one bundle: twice the bundle, and no less
+    than LEAST_BYTES.
 
-    Ids cost nothing, so those that have not shown that they receive what is sent to them have one share together, which
-    is no less than LEAST_SHARED_BYTES.
+    Ids cost nothing, so those that have not shown that they receive what is sent to them have one share together, of no
+    less than LEAST_SHARED_BYTES.
     """
 
     def __init__(self) -> None:
@@ -52,9 +55,7 @@ class Budget:
         key = device, bundle_bytes
         bucket = self._buckets.pop(key, None)
         if bucket is None:
-            capacity = PER_DEVICE * bundle_bytes
-            if not device:
-                capacity = max(capacity, LEAST_SHARED_BYTES)
+            capacity = max(PER_DEVICE * bundle_bytes, LEAST_BYTES if device else LEAST_SHARED_BYTES)
             bucket = Bucket(capacity, capacity / MINUTE_S, now)
             while len(self._buckets) >= MAX_DEVICES:
                 self._buckets.popitem(last=False)
