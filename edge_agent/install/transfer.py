@@ -98,9 +98,13 @@ class Transfer:
         if self.done:
             return []
         if now - self._useful_at > self._limits.give_up_s:
+            wrong = f", and wrong bytes {self.wrong_chunks} times" if self.wrong_chunks else ""
             raise TransferError(
-                f"the source has sent nothing useful for {self._limits.give_up_s:.0f} s",
-                hint="keep a source running: neo broker, or neo push without --no-wait",
+                f"the source has sent nothing useful for {self._limits.give_up_s:.0f} s{wrong}",
+                hint="is its store damaged, or does somebody else publish chunks? compile the bundle again, or see "
+                "who may write there"
+                if wrong
+                else "keep a source running: neo broker, or neo push without --no-wait",
                 details={"wrong_chunks": self.wrong_chunks},
             )
         asks: list[Ask] = []
