@@ -134,7 +134,10 @@ def test_a_module_in_memory_becomes_a_prediction_on_a_device(site: Site, tmp_pat
 
 
 def demo(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "neo.cli", "demo", *arguments]
+    # a shell lets what it starts in the background ignore Ctrl-C, and that is inherited
+    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    script += "from neo.cli.__main__ import main; main()"
+    command = [sys.executable, "-c", script, "demo", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
