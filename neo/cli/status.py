@@ -62,8 +62,9 @@ def status_command(
     from neo.settings import broker_url
 
     url = BrokerUrl.parse(broker or broker_url())
+    topics = Topics(fleet)  # the name is checked before anything else is done with it
     keys = _with_roster(fleet, url, db, lambda roster: roster.keys())
-    inventory = read_inventory(url, Topics(fleet), device=device, tls=Tls(ca=tls_ca), keys=keys)
+    inventory = read_inventory(url, topics, device=device, tls=Tls(ca=tls_ca), keys=keys)
     if keys is not None:
         inventory = _with_roster(fleet, url, db, partial(_check, inventory, keys)) or inventory
     records = [inventory.records[name] for name in sorted(inventory.records)]

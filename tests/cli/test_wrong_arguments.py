@@ -40,6 +40,14 @@ LINES = {
     "keys generate": ["text"],
     "keys show": [],
     "keys sign": ["net"],
+    "keys init": ["--keys", "fresh"],
+    "keys export": ["root.json", "--keys", "tuf"],
+    "keys revoke": ["abcdef", "--keys", "tuf"],
+    "keys roles": ["--keys", "tuf"],
+    "keys rotate": ["timestamp", "--keys", "tuf"],
+    "keys threshold": ["root", "1", "--keys", "tuf"],
+    "release": ["net", "--keys", "tuf", "--no-publish"],
+    "fleet renew": ["--keys", "tuf", "--broker", PORT_OF_NOBODY],
     "doctor": ["--broker", PORT_OF_NOBODY],
 }
 SLOW = {"compile", "evaluate"}
@@ -99,6 +107,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         _set_environment(patch, folder)
         assert _exit_code(["compile", "net.onnx", "--engine", "onnxruntime"]) == 0
+        assert _exit_code(["keys", "init", "--keys", "tuf"]) == 0
     (folder / "folder").mkdir()
     (folder / "empty").touch()
     (folder / "text").write_text("this is a text\n")
@@ -120,6 +129,7 @@ def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _set_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.setenv("NEO_STORE", str(folder / "store"))
     patch.setenv("NEO_KEY", str(folder / "operator.key"))
+    patch.setenv("NEO_FLEET_KEYS", str(folder / "no fleet's keys"))
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     patch.setenv("XDG_DATA_HOME", str(folder / "data"))
     patch.delenv("NEO_BROKER", raising=False)

@@ -71,12 +71,12 @@ class KeyFolder:
     def create(cls, folder: Path, fleet: str, secret: SecretsHandler, offline: Path | None = None) -> KeyFolder:
         """Raises TrustError if there is one already."""
         parse_name(fleet, "fleet")
-        if (folder / KEYS_FILE).exists():
-            raise TrustError(
-                f"{folder} has keys already",
-                hint="show them with: neo keys show --fleet NAME; or give another folder: --keys DIR",
-            )
         with translating_os_errors(folder):
+            if (folder / KEYS_FILE).exists():
+                raise TrustError(
+                    f"{folder} has keys already",
+                    hint="show them with: neo keys roles --fleet NAME; or give another folder: --keys DIR",
+                )
             (folder / METADATA).mkdir(parents=True, exist_ok=True, mode=0o700)
         replace_file(folder / KEYS_FILE, dump_object({VERSION_KEY: SCHEMA, "fleet": fleet, "keys": {}}), 0o600)
         return cls(folder, secret, offline)
