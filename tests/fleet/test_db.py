@@ -17,7 +17,7 @@ from neo.errors import DatabaseError, DiskFull
 from neo.fleet.db import FleetDb, Pin, Standing, WrittenDocument, schema
 from neo.fleet.keyring import Heard
 
-GOLDEN = Path(__file__).parent / "golden" / "fleet-v1.sql"
+GOLDEN = Path(__file__).parent / "golden"
 KEY, OTHER_KEY = b'{"keyid": "one"}', b'{"keyid": "two"}'
 
 
@@ -155,10 +155,10 @@ def test_a_killed_writer_leaves_what_it_was_told_is_written(path: Path):
     assert last.counter in {said[-1], said[-1] + 1}
 
 
-def golden(path: Path) -> None:
+def golden(path: Path, version: int = 1) -> None:
     path.parent.mkdir(parents=True)
     with sqlite3.connect(path) as connection:
-        connection.executescript(GOLDEN.read_text(encoding="utf-8"))
+        connection.executescript((GOLDEN / f"fleet-v{version}.sql").read_text(encoding="utf-8"))
     connection.close()
 
 
@@ -175,6 +175,16 @@ def test_a_database_of_version_1_is_read(path: Path):
         assert database.last_document("home", "kitchen") == written("kitchen", 3)
         database.saw("home", ["attic"], 40.0)
         assert set(database.roster("home")) == {"attic", "cellar", "kitchen"}
+
+
+def test_a_database_of_version_2_is_read(path: Path):
+    golden(path, 2)
+    with FleetDb.open(path) as database:
+        roster = database.roster("home")
+        assert (roster["cellar"].key, roster["cellar"].sequence) == (OTHER_KEY, 7)
+        assert (roster["cellar"].broker, roster["cellar"].revoked_at) == ("broker:1883", 30.0)
+        assert (roster["kitchen"].key, roster["kitchen"].standing) == (KEY, Standing.ENROLLED)
+        assert database.last_document("home", "kitchen") == written("kitchen", 3)
 
 
 def test_a_database_of_a_later_version_is_left_alone_and_said_to_be_so(path: Path):
