@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from neo.contract.chunks import chunk_span, is_chunk
 from neo.durable import translating_os_errors
 from neo.errors import StoreError
-from neo.store.ingest import READ_BYTES, open_locked, publish
+from neo.store.ingest import digest_of_rest, open_locked, publish
 
 
 class ChunkedIngest:
@@ -67,10 +66,7 @@ class ChunkedIngest:
         with translating_os_errors(self._part):
             self._file.truncate(self.size)  # what was here before may have been longer
             self._file.seek(0)
-            sha256 = hashlib.sha256()
-            while piece := self._file.read(READ_BYTES):
-                sha256.update(piece)
-            found = "sha256:" + sha256.hexdigest()
+            found = digest_of_rest(self._file)
             if self.missing or found != self.digest:
                 self.discard()
                 raise StoreError(

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import IO
 
 from neo.durable import sync_directory, translating_os_errors
 from neo.errors import StoreError
@@ -103,6 +104,14 @@ class Ingest:
         self.offset = self._file.tell()
         if self.offset > self.size:
             self.restart()
+
+
+def digest_of_rest(file: IO[bytes]) -> str:
+    """Of what is from the file's position on, piece by piece. Raises OSError."""
+    sha256 = hashlib.sha256()
+    while piece := file.read(READ_BYTES):
+        sha256.update(piece)
+    return "sha256:" + sha256.hexdigest()
 
 
 def publish(file: io.FileIO, part: Path, final: Path) -> None:

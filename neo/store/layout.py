@@ -9,7 +9,6 @@ Source: https://github.com/opencontainers/image-spec, image-layout.md (v1.1). Th
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -35,7 +34,7 @@ from neo.contract.oci import (
 from neo.durable import replace_file, sync_directory, translating_os_errors
 from neo.errors import StoreError
 from neo.store.chunked import ChunkedIngest
-from neo.store.ingest import READ_BYTES, Ingest
+from neo.store.ingest import READ_BYTES, Ingest, digest_of_rest
 
 _LAYOUT_FILE = "oci-layout"
 LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
@@ -97,7 +96,7 @@ class Store:
         """Read the blob again, piece by piece. Raises StoreError if it is missing or damaged."""
         path = self.path(descriptor.digest)
         with translating_os_errors(path, "read"), path.open("rb") as file:
-            found = (_sha256_of(file), file.tell())
+            found = (digest_of_rest(file), file.tell())
         if found != (descriptor.digest, descriptor.size):
             raise StoreError(f"blob {descriptor.digest} is damaged on disk", hint="remove it and fetch it again")
 
@@ -120,7 +119,7 @@ class Store:
     def put_file(self, source: Path, media_type: str) -> Descriptor:
         """Copy a file of any size in. Raises DiskFull, StoreError. A blob that is here but damaged is replaced."""
         with translating_os_errors(source, "read"), source.open("rb") as file:
-            descriptor = Descriptor(media_type, _sha256_of(file), file.tell())
+            descriptor = Descriptor(media_type, digest_of_rest(file), file.tell())
             if not self._is_whole(descriptor):
                 file.seek(0)
                 self._copy_in(file, descriptor)
@@ -310,13 +309,6 @@ def is_store(root: Path) -> bool:
         return (root / _LAYOUT_FILE).is_file()
     except OSError:  # a name too long, say
         return False
-
-
-def _sha256_of(file: IO[bytes]) -> str:
-    sha256 = hashlib.sha256()
-    while piece := file.read(READ_BYTES):
-        sha256.update(piece)
-    return "sha256:" + sha256.hexdigest()
 
 
 def _link_or_copy(source: Path, place: Path) -> None:
