@@ -103,6 +103,7 @@ def run_agent(config: AgentConfig) -> None:
                 authority = TrustKeeper(
                     given,
                     config.state_dir,
+                    config.fleet,
                     work.disk,
                     lambda wanted: link.watch(set_topic) if wanted else link.unwatch(set_topic),
                 )

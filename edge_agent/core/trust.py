@@ -65,17 +65,20 @@ def _root_in(path: Path) -> bytes | None:
 class TrustKeeper:
     """An ``Authority`` that changes while the agent runs. ``take`` and ``tick`` belong to the event loop's thread.
 
-    state_dir: the agent's. watch_set: asked to subscribe to the set's topic, or to leave it.
+    state_dir, fleet: the agent's. watch_set: asked to subscribe to the set's topic, or to leave it.
 
     Raises TrustError for what --trust names if it is no root, StoreError, DiskFull.
     """
 
-    def __init__(self, given: Given, state_dir: Path, disk: Tasks, watch_set: Callable[[bool], None]) -> None:
+    def __init__(
+        self, given: Given, state_dir: Path, fleet: str, disk: Tasks, watch_set: Callable[[bool], None]
+    ) -> None:
         self._keys = given.keys
         self._folder = state_dir / TUF_FOLDER
+        self._fleet = fleet
         self._disk = disk
         self._watch_set = watch_set
-        self._client = _open(given, self._folder)
+        self._client = _open(given, self._folder, fleet)
         self._authority: Authority = KeyAuthority(given.keys)
         if self._client is not None:
             self._authority = self._made(self._client)
@@ -150,8 +153,10 @@ class TrustKeeper:
         from neo.trust.tuf.client import TufClient
 
         root = files.get(file_name(1, "root"), b"")
-        if not is_cross_signed(root, self._keys):
-            raise TrustError("the fleet's TUF root is not signed by a key that this device was given with --trust")
+        if not is_cross_signed(root, self._keys, self._fleet):
+            raise TrustError(
+                "the TUF root at the broker is of another fleet, or none of the keys of --trust has signed it"
+            )
         client = TufClient(self._folder, root)
         client.refresh(timestamp, files)
         self._client, self._authority = client, self._made(client)
@@ -176,17 +181,19 @@ class TrustKeeper:
         return TufAuthority(self._folder, client.trusted, KeyAuthority(self._keys) if self._keys else None)
 
 
-def _open(given: Given, folder: Path) -> TufClient | None:
+def _open(given: Given, folder: Path, fleet: str) -> TufClient | None:
     """None where keys alone are trusted: python-tuf is not even imported then."""
     if given.root is None and not (folder / "current").exists():
         return None
     from neo.trust.tuf.authority import is_cross_signed
     from neo.trust.tuf.client import TufClient
+    from neo.trust.tuf.trusted import load_root, require_fleet
 
     if given.root is not None:
+        require_fleet(load_root(given.root), fleet)
         return TufClient(folder, given.root)
     first = folder / "current" / "root_history" / file_name(1, "root")
-    if not first.exists() or not is_cross_signed(first.read_bytes(), given.keys):
+    if not first.exists() or not is_cross_signed(first.read_bytes(), given.keys, fleet):
         logger.warning("the keys of --trust have not signed the TUF root in %s: the keys alone are trusted", folder)
         return None
     return TufClient(folder)

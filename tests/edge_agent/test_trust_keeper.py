@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from edge_agent.core.trust import REFRESH_EVERY_S, SETTLE_S, Given, TrustKeeper, read_given
 from edge_agent.tasks import Tasks
 from neo.contract.tuf import MAX_TIMESTAMP_BYTES
 from neo.errors import TrustError, UsageError
 from neo.trust.tuf.clock import now
+from neo.trust.tuf.keyfolder import ROLES, KeyFolder
+from neo.trust.tuf.repository import Repository
 from tests.trust.tuf.fleet import Clock, Operator, a_release
 
 
 class Device:
-    def __init__(self, folder: Path, operator: Operator) -> None:
+    def __init__(self, folder: Path, given: Given) -> None:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.watched: list[bool] = []
-        given = Given(root=operator.repository.root_bytes())
-        self.keeper = TrustKeeper(given, folder, Tasks(self.inbox), self.watched.append)
+        self.keeper = TrustKeeper(given, folder, "default", Tasks(self.inbox), self.watched.append)
 
     def settle(self, jobs: int = 1) -> None:
         for _ in range(jobs):
@@ -42,16 +44,16 @@ def operator(tmp_path: Path) -> Operator:
 
 @pytest.fixture
 def device(operator: Operator, tmp_path: Path) -> Device:
-    return Device(tmp_path / "state", operator)
+    return Device(tmp_path / "state", Given(root=operator.repository.root_bytes()))
 
 
-def published(operator: Operator) -> tuple[bytes, bytes]:
-    timestamp, files = operator.repository.published()
+def published(repository: Repository) -> tuple[bytes, bytes]:
+    timestamp, files = repository.published()
     return timestamp, files.to_bytes()
 
 
 def test_the_set_is_asked_for_only_when_the_timestamp_names_a_newer_one(operator: Operator, device: Device) -> None:
-    timestamp, files = published(operator)
+    timestamp, files = published(operator.repository)
     device.keeper.take("timestamp", timestamp, 100.0)
     assert device.keeper.is_settling(100.0)
     device.settle()
@@ -62,7 +64,7 @@ def test_the_set_is_asked_for_only_when_the_timestamp_names_a_newer_one(operator
     assert not device.keeper.is_settling(100.5)
     assert not device.keeper.doubt
     operator.repository.renew()
-    device.keeper.take("timestamp", published(operator)[0], 110.0)
+    device.keeper.take("timestamp", published(operator.repository)[0], 110.0)
     device.settle()
     assert device.watched == [True, False]
     assert len(device.keeper.assignment_keys()) == 1
@@ -71,7 +73,7 @@ def test_the_set_is_asked_for_only_when_the_timestamp_names_a_newer_one(operator
 def test_a_flood_of_forgeries_costs_one_refresh_a_second_and_changes_nothing(
     operator: Operator, device: Device
 ) -> None:
-    timestamp, files = published(operator)
+    timestamp, files = published(operator.repository)
     device.keeper.take("timestamp", timestamp, 100.0)
     device.settle()
     device.keeper.take("set", files, 100.0)
@@ -102,3 +104,35 @@ def test_trust_is_told_apart_by_what_is_in_the_file(operator: Operator, tmp_path
         read_given([root, root])
     with pytest.raises(TrustError, match="cannot read the trusted key"):
         read_given([tmp_path / "nothing"])
+
+
+@pytest.mark.parametrize(("fleet", "goes_over"), [("default", True), ("other", False)])
+def test_the_root_of_another_fleet_is_not_gone_over_to_though_the_same_key_signed_it(
+    tmp_path: Path, fleet: str, goes_over: bool
+) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    keys = KeyFolder.create(tmp_path / "keys", fleet, str)
+    for role in ROLES:
+        keys.make(role, None)
+    repository = Repository(keys)
+    repository.create({}, signer)
+    device = Device(tmp_path / "state", Given(keys=(signer.public_key,)))
+    timestamp, files = published(repository)
+    device.keeper.take("timestamp", timestamp, 100.0)
+    device.settle()
+    device.keeper.take("set", files, 102.0)
+    device.settle()
+    assert (list(device.keeper.assignment_keys()) != [signer.public_key]) is goes_over
+    # and so it is after a restart
+    again = Device(tmp_path / "state", Given(keys=(signer.public_key,)))
+    assert (list(again.keeper.assignment_keys()) != [signer.public_key]) is goes_over
+
+
+def test_a_root_of_another_fleet_is_refused_at_the_start(tmp_path: Path) -> None:
+    keys = KeyFolder.create(tmp_path / "keys", "other", str)
+    for role in ROLES:
+        keys.make(role, None)
+    repository = Repository(keys)
+    repository.create({})
+    with pytest.raises(TrustError, match="of fleet 'other', the device is of 'default'"):
+        Device(tmp_path / "state", Given(root=repository.root_bytes()))

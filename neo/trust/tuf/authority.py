@@ -18,7 +18,7 @@ from neo.contract.versions import VERSION_KEY, require_version
 from neo.durable import replace_file
 from neo.errors import NotReleased, TrustError
 from neo.trust.authority import Authority
-from neo.trust.tuf.trusted import Release, Trusted, load_root, target_path
+from neo.trust.tuf.trusted import Release, Trusted, load_root, require_fleet, target_path
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,10 @@ class TufAuthority:
             return ()
 
 
-def is_cross_signed(root: bytes, keys: Sequence[Key]) -> bool:
-    """Is this the first root of a fleet, signed by one of the keys that were trusted before there was one?"""
+def is_cross_signed(root: bytes, keys: Sequence[Key], fleet: str) -> bool:
+    """Is this the first root of the fleet, signed by one of the keys that were trusted before there was one?"""
     try:
-        load_root(root)
+        require_fleet(load_root(root), fleet)
         metadata = Metadata[Root].from_bytes(root)
         found = [(key, metadata.signatures[key.keyid]) for key in keys if key.keyid in metadata.signatures]
         return any(_is_signature(key, signature, metadata.signed_bytes) for key, signature in found)

@@ -45,6 +45,7 @@ from neo.trust.tuf.keyfolder import ASSIGNMENT, RELEASE, ROOT, SNAPSHOT, TARGETS
 from neo.trust.tuf.signers import KeyNotAtHand
 from neo.trust.tuf.trusted import (
     ASSIGNMENT_PATH,
+    FLEET_FIELD,
     KEY_FIELD,
     Release,
     load_successor,
@@ -91,6 +92,7 @@ class Repository:
             if self._files.root_path(1).exists():
                 raise TrustError(f"{self.keys.folder} has metadata already")
             root = Root(version=1, consistent_snapshot=True)
+            root.unrecognized_fields[FLEET_FIELD] = self.keys.fleet
             for role in _TOP:
                 for key in self.keys.keys_of(role):
                     root.add_key(key, role)

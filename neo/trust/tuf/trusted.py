@@ -26,6 +26,8 @@ S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
 #: a target of the offline role "targets" below this path is a key that may sign desired states
 ASSIGNMENT_PATH = "keys/assignment/"
+#: in the signed part of a root: the name of its fleet
+FLEET_FIELD = "x-neo-edge-fleet"
 #: in a target's custom data
 KEY_FIELD = "neo-edge-key"
 
@@ -75,6 +77,16 @@ def load_root(data: bytes) -> Root:
         return load_verified(Root, data, claimed, Root.type)
     except (RepositoryError, ValueError, AttributeError) as error:  # AttributeError: metadata of another role
         raise TrustError(f"no root metadata of a fleet: {error}", hint="take what `neo keys export` wrote") from error
+
+
+def require_fleet(root: Root, fleet: str) -> None:
+    """Raises TrustError for the root of another fleet: one key may stand behind several."""
+    named = root.unrecognized_fields.get(FLEET_FIELD)
+    if named != fleet:
+        raise TrustError(
+            f"this is the TUF root of fleet {str(named)[:200]!r}, the device is of {fleet!r}",
+            hint="give the root.json that `neo keys export` wrote for this fleet, or start the agent with its --fleet",
+        )
 
 
 def load_successor(data: bytes, root: Root) -> Root:
