@@ -14,7 +14,7 @@ import pytest
 
 import neo
 from neo.compiler import cache
-from neo.compiler.cache import request_keys
+from neo.compiler.cache import request_keys, source_key
 from neo.compiler.pipeline import run
 from neo.compiler.request import CompileRequest
 from neo.contract.parity import Tolerance
@@ -37,7 +37,7 @@ def request_(tmp_path: Path, store: Store) -> CompileRequest:
 
 
 def key_of(request: CompileRequest, target: str = "host") -> str | None:
-    (key,) = request_keys(request, [load_target(target)], None)
+    (key,) = request_keys(request, [load_target(target)], source_key(request, None))
     return key
 
 

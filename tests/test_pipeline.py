@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 from neo.compiler import pipeline
-from neo.compiler.bundle import stage
+from neo.compiler.draft import stage
 from neo.compiler.pipeline import default_name, run
 from neo.compiler.request import CompileRequest
 from neo.compiler.result import CompiledBundle
@@ -99,6 +99,19 @@ def test_versions_count_up_for_each_target(store: Store, model: Path) -> None:
     request = CompileRequest(model, store, None, engine="onnxruntime", targets=("host", "x86-64-v2"), cache=False)
     references = [compiled.bundle.manifest.reference for _ in range(2) for compiled in run(request)]
     assert references == [f"my-model:{n}-{target}" for n in (1, 2) for target in ("host", "x86-64-v2")]
+
+
+def test_another_target_of_the_same_model_makes_a_version_that_has_both(store: Store, model: Path) -> None:
+    request = CompileRequest(model, store, None, engine="onnxruntime")
+    (first,) = run(request)
+    both = run(replace(request, targets=("host", "x86-64-v2")))
+    assert [compiled.reference for compiled in both] == ["my-model:2-host", "my-model:2-x86-64-v2"]
+    assert [compiled.cached for compiled in both] == [True, False]
+    assert first.reference == "my-model:1-host"
+    assert {v.reference for v in find_release(store, "my-model").variants} == {one.reference for one in both}
+    classifier(model, 7)  # trained again: the other target has to be compiled again, too
+    (again,) = run(request)
+    assert [v.reference for v in find_release(store, "my-model").variants] == [again.reference] == ["my-model:3-host"]
 
 
 def test_a_retrained_model_shares_the_code_of_the_old_one(tmp_path: Path, store: Store) -> None:

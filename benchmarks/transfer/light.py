@@ -12,7 +12,8 @@ from securesystemslib.signer import CryptoSigner
 
 from edge_agent.install.asking import Ask
 from edge_agent.install.fetch import Fetch, FetchRules, parse_chunk
-from neo.compiler.bundle import publish, sign_bundle, stage
+from neo.compiler.bundle import publish, sign_bundle
+from neo.compiler.draft import stage
 from neo.contract.chunks import is_chunk
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.manifest import Manifest

@@ -1,63 +1,30 @@
-"""Folders of files -> bundles in the store, signed."""
+"""Drafts -> bundles in the store: numbered, signed, listed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
 from securesystemslib.signer import Signer
 
-from neo.contract.chunks import CHUNK_BYTES, TABLE_TYPE, table_path, write_table
-from neo.contract.fields import ContractError, dump_object
+from neo.compiler.draft import Draft, draft_of, write_bundle
+from neo.contract.fields import ContractError
 from neo.contract.manifest import (
     BUNDLE_TYPE,
-    CONFIG_TYPE,
-    FILE_TYPE,
     RELEASE_TYPE,
-    REPORT_PATH,
-    ChunkTable,
     Manifest,
 )
 from neo.contract.oci import CREATED, REF_NAME, Descriptor, ImageIndex, ImageManifest
-from neo.contract.variants import NO_TRAITS, PRECISION_ANNOTATION, TARGET_ANNOTATION, TYPE_ANNOTATION, Traits
+from neo.contract.variants import PRECISION_ANNOTATION, TARGET_ANNOTATION, TYPE_ANNOTATION, Traits
 from neo.errors import BundleError, StoreError
 from neo.store import Store
-from neo.store.bundles import Bundle, open_bundle, parse_image
+from neo.store.bundles import Bundle, open_bundle
 from neo.store.layout import list_entry
 from neo.trust import Statement, sign_statement
 from neo.trust.statement import ENVELOPE_TYPE, SIGNATURE_TYPE
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A bundle whose files are in the store, and which nobody sees yet."""
-
-    #: with the version "" if the next number is to be taken, which is known when it is listed
-    manifest: Manifest
-    #: the files, titled, and the chunk tables of the large ones
-    layers: tuple[Descriptor, ...]
-    #: what report.json will say beside the reference; empty for no report
-    report: Mapping[str, Any]
-    #: by which it is chosen among the variants of a release
-    traits: Traits = NO_TRAITS
-
-
-def stage(
-    store: Store,
-    manifest: Manifest,
-    folder: Path,
-    report: Mapping[str, Any] | None = None,
-    traits: Traits = NO_TRAITS,
-) -> Draft:
-    """Put every file of folder into the store. The others: as ``Draft`` has them. Raises DiskFull, StoreError."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    layers = [store.put_file(path, FILE_TYPE).titled(path.relative_to(folder).as_posix()) for path in files]
-    return Draft(*_with_tables(store, manifest, layers), report or {}, traits)
 
 
 def publish(
@@ -65,20 +32,23 @@ def publish(
 ) -> tuple[Bundle, ...]:
     """Number, sign and list the bundles, all in one step: whatever fails or is killed before, none of them is listed.
 
-    Beside each bundle (m:3-host) its release is listed (m:3): an OCI image index of all variants and their signatures.
+    Those of one model get one number, the next of that model. Variants of the version before that are made of the same
+    source and are not among the drafts go on under it (decision 0053). Beside each bundle (m:3-host) its release is
+    listed (m:3): an OCI image index of all variants and their signatures.
+
+    -> the bundles of the drafts, in their order.
 
     replace_listed: a bundle that is listed under the same reference gives way; otherwise StoreError is raised. Raises
     DiskFull, StoreError, and BundleError for what no device would take (too many files, a name that is no path).
     """
     bundles: list[Bundle] = []
     with store.changing_index() as entries:
-        for draft in drafts:
+        given = tuple(drafts)
+        for draft in _numbered(entries, [*given, *_carried(store, entries, given)]):
             manifest = draft.manifest
-            if not manifest.version:
-                manifest = replace(manifest, version=next_version(entries, manifest.name, manifest.target))
             if not replace_listed:
                 refuse_listed(entries, [manifest.reference], store)
-            bundle = _write(store, replace(draft, manifest=manifest))
+            bundle = write_bundle(store, draft)
             created = datetime.now(timezone.utc).isoformat(timespec="seconds")
             annotations = {REF_NAME: manifest.reference, CREATED: created, **_annotations(manifest, draft.traits)}
             list_entry(entries, replace(bundle.descriptor, annotations=annotations, artifact_type=BUNDLE_TYPE))
@@ -88,7 +58,7 @@ def publish(
             bundles.append(bundle)
         for release in sorted({(b.manifest.name, b.manifest.version) for b in bundles}):
             _list_release(store, entries, *release)
-    return tuple(bundles)
+    return tuple(bundles[: len(given)])
 
 
 def sign_bundle(store: Store, bundle: Bundle, signer: Signer) -> Descriptor:
@@ -100,11 +70,9 @@ def sign_bundle(store: Store, bundle: Bundle, signer: Signer) -> Descriptor:
     return envelope
 
 
-def next_version(entries: Sequence[Descriptor], name: str, target: str) -> str:
-    """The whole number after the highest one that this model has for this target; "1" for a new model."""
-    pattern = re.compile(re.escape(name) + r":([0-9]{1,9})-" + re.escape(target))
-    matches = (pattern.fullmatch(reference) for reference in references(entries))
-    return str(1 + max((int(match[1]) for match in matches if match), default=0))
+def next_version(entries: Sequence[Descriptor], name: str) -> str:
+    """The whole number after the highest one that this model has for any target; "1" for a new model."""
+    return str(1 + max(_numbers(entries, name), default=0))
 
 
 def refuse_listed(entries: Sequence[Descriptor], wanted: Collection[str], store: Store) -> None:
@@ -122,22 +90,41 @@ def references(entries: Sequence[Descriptor]) -> frozenset[str]:
     return frozenset(e.annotations.get(REF_NAME, "") for e in entries if e.artifact_type == BUNDLE_TYPE)
 
 
-def _with_tables(
-    store: Store, manifest: Manifest, files: Sequence[Descriptor]
-) -> tuple[Manifest, tuple[Descriptor, ...]]:
-    """Put a chunk table beside every large file, and name it in the manifest.
+def _numbers(entries: Iterable[Descriptor], name: str) -> dict[int, list[Descriptor]]:
+    """The model's versions that are numbers -> the entries of their bundles."""
+    # a target may have a "-" too, and the first one ends the number
+    pattern = re.compile(re.escape(name) + r":([0-9]{1,9})-.+")
+    found: dict[int, list[Descriptor]] = {}
+    for entry in entries:
+        match = pattern.fullmatch(entry.annotations.get(REF_NAME, ""))
+        if match and entry.artifact_type == BUNDLE_TYPE:
+            found.setdefault(int(match[1]), []).append(entry)
+    return found
 
-    A table is a file of the bundle like any other: who copies, keeps or serves a bundle has its tables, too.
-    """
-    large = {file.digest: file for file in files if file.size > CHUNK_BYTES}
-    tables = {digest: _put_table(store, file) for digest, file in large.items()}
-    chunks = tuple(ChunkTable(digest, table.digest, CHUNK_BYTES) for digest, table in tables.items())
-    return replace(manifest, chunks=(*manifest.chunks, *chunks)), (*files, *tables.values())
+
+def _numbered(entries: Sequence[Descriptor], drafts: Sequence[Draft]) -> list[Draft]:
+    """With one number for all drafts of a model that have no version."""
+    numbers = {name: next_version(entries, name) for name in {draft.manifest.name for draft in drafts}}
+    return [
+        replace(draft, manifest=replace(draft.manifest, version=draft.manifest.version or numbers[draft.manifest.name]))
+        for draft in drafts
+    ]
 
 
-def _put_table(store: Store, blob: Descriptor) -> Descriptor:
-    with store.path(blob.digest).open("rb") as file:
-        return store.put(write_table(file), TABLE_TYPE).titled(table_path(blob.digest))
+def _carried(store: Store, entries: Sequence[Descriptor], drafts: Sequence[Draft]) -> list[Draft]:
+    """What goes on from the version before: variants of the drafts' own source, for other targets."""
+    carried: list[Draft] = []
+    for name in sorted({draft.manifest.name for draft in drafts if not draft.manifest.version}):
+        new = [draft for draft in drafts if draft.manifest.name == name]
+        sources = {draft.source_key for draft in new if draft.source_key is not None}
+        targets = {draft.manifest.target for draft in new}
+        numbers = _numbers(entries, name)
+        for entry in numbers[max(numbers)] if numbers else ():
+            with suppress(BundleError, StoreError, ContractError):  # what is damaged ends with its version
+                draft = draft_of(store, entry)
+                if draft.source_key in sources and draft.manifest.target not in targets:
+                    carried.append(draft)
+    return carried
 
 
 def _annotations(manifest: Manifest, traits: Traits) -> dict[str, str]:
@@ -188,19 +175,6 @@ def _subject(store: Store, entry: Descriptor) -> str:
     except (StoreError, ContractError):
         return ""
     return "" if subject is None else subject.digest
-
-
-def _write(store: Store, draft: Draft) -> Bundle:
-    manifest, layers = draft.manifest, draft.layers
-    if draft.report:
-        report = dump_object({"reference": manifest.reference, **draft.report})
-        file = store.put(report, FILE_TYPE).titled(REPORT_PATH)
-        manifest, added = _with_tables(store, manifest, [file])
-        layers = (*layers, *added)
-    config = store.put(manifest.to_bytes(), CONFIG_TYPE)
-    image = ImageManifest(BUNDLE_TYPE, config, layers)
-    parse_image(image.to_bytes())
-    return Bundle(store.put_manifest(image), image, manifest)
 
 
 def _sign(store: Store, bundle: Bundle, signer: Signer) -> tuple[Descriptor, Descriptor]:

@@ -51,6 +51,8 @@ _NO_PART_OF_THE_KEY = {
     *("model", "store", "signer", "cache", "name", "version", "targets", "debug_folder", "tune_s"),
     *("golden", "preprocess", "postprocess", "module", "weights"),
 }
+# what decides which numbers go in and come out
+_OF_THE_SOURCE = ("framework", "inputs", "dims", "signature", "outputs", "layouts")
 # other interpreters whose frameworks answer for a model
 _ENVIRONMENT = ("NEO_MXNET_PYTHON", "NEO_CHAINER_PYTHON")
 _EPOCH = re.compile(r"-[0-9]{4,9}$")
@@ -58,32 +60,47 @@ _EPOCH = re.compile(r"-[0-9]{4,9}$")
 _LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
 
 
-def request_keys(
-    request: CompileRequest, targets: Sequence[Target], processing: Processing | None
-) -> tuple[str | None, ...]:
-    """One for each target; None for what is compiled each time: what runs the user's code, which may read anything, and
-    what measures kernels.
+def source_key(request: CompileRequest, processing: Processing | None) -> str | None:
+    """Of what is compiled: the model's files and what makes it take and give what it does, whatever the target.
 
-    Everything else that an answer depends on is in the key: the model's files, the options, the target, the machine,
-    this package's own files, the versions of all packages, and what was measured before.
+    None if that is not known: where the user's code runs, which may read anything.
     """
-    none = tuple(None for _ in targets)
-    if not request.cache or request.model is None or request.trust_pickle:
-        return none
+    if request.model is None or request.trust_pickle:
+        return None
     try:
         files = _files_of(request.model.resolve())
         if not 0 < len(files) <= MOST_FILES:
-            return none
-        source = _digest_of(files, request.model.resolve().parent)
-        golden = None if request.golden is None else _digest_of([request.golden])
-        own, tuning = _folder_digest(Path(neo.__file__).parent), _folder_digest(tuning_path())
+            return None
+        return _sha256(
+            dump_object(
+                {
+                    "files": _digest_of(files, request.model.resolve().parent),
+                    "golden": None if request.golden is None else _digest_of([request.golden]),
+                    "processing": None if processing is None else processing.to_json(),
+                    "options": {name: _plain(getattr(request, name)) for name in _OF_THE_SOURCE},
+                }
+            )
+        )
     except (OSError, RuntimeError, _UnknownReference):  # whoever reads the file says what is wrong with it
+        return None
+
+
+def request_keys(request: CompileRequest, targets: Sequence[Target], source: str | None) -> tuple[str | None, ...]:
+    """One for each target; None for what is compiled each time: what has no ``source_key``, and what measures kernels.
+
+    Everything else that an answer depends on is in the key: the source, the options, the target, the machine, this
+    package's own files, the versions of all packages, and what was measured before.
+    """
+    none = tuple(None for _ in targets)
+    if not request.cache or source is None:
+        return none
+    try:
+        own, tuning = _folder_digest(Path(neo.__file__).parent), _folder_digest(tuning_path())
+    except OSError:
         return none
     common = {
         "source": source,
         "options": {f.name: _plain(getattr(request, f.name)) for f in fields(request) if _is_part(f.name)},
-        "golden": golden,
-        "processing": None if processing is None else processing.to_json(),
         "package": own,
         "installed": sorted(f"{found.name}=={found.version}" for found in importlib.metadata.distributions()),
         "environment": [os.environ.get(name) for name in _ENVIRONMENT],

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neo.compiler.bundle import Draft, publish, refuse_listed, sign_bundle, stage
-from neo.compiler.cache import KEY, find_cached, is_signed_by, request_keys
+from neo.compiler.bundle import publish, refuse_listed, sign_bundle
+from neo.compiler.cache import KEY, find_cached, is_signed_by, request_keys, source_key
 from neo.compiler.candidates import (
     Candidate,
     build_candidate,
@@ -20,6 +20,7 @@ from neo.compiler.candidates import (
     measure_candidates,
 )
 from neo.compiler.choice import UnmeasuredChoice, choose_unmeasured, find_kind
+from neo.compiler.draft import SOURCE_KEY, Draft, stage
 from neo.compiler.request import AUTO, CompileRequest
 from neo.compiler.result import CompiledBundle, CompiledBundles
 from neo.compiler.search import check_search
@@ -55,15 +56,25 @@ def run(request: CompileRequest, on_status: OnStatus = lambda _: None) -> Compil
     if request.debug_folder is not None:
         with translating_os_errors(request.debug_folder):
             request.debug_folder.mkdir(parents=True, exist_ok=True)
-    keys = request_keys(request, targets, processing)
-    compiled = [
-        None if key is None or request.debug_folder is not None else _cached(request, key, target)
-        for target, key in zip(targets, keys, strict=True)
-    ]
+    source = source_key(request, processing)
+    keys = request_keys(request, targets, source)
+
+    def look_up() -> list[CompiledBundle | None]:
+        return [
+            None if key is None or request.debug_folder is not None else _cached(request, key, target)
+            for target, key in zip(targets, keys, strict=True)
+        ]
+
+    compiled = look_up()
     missing = [(target, key) for target, key, found in zip(targets, keys, compiled, strict=True) if found is None]
     _check_references(request, [target for target, _ in missing])
-    built = iter(_compile(request, processing, missing, on_status) if missing else ())
-    return CompiledBundles(next(built) if found is None else found for found in compiled)
+    if not missing:
+        return CompiledBundles(found for found in compiled if found is not None)
+    built = iter(_compile(request, processing, source, missing, on_status))
+    # again: what was there before goes on under the number that the others have got
+    return CompiledBundles(
+        next(built) if before is None else now or before for before, now in zip(compiled, look_up(), strict=True)
+    )
 
 
 def _check(request: CompileRequest) -> list[Target]:
@@ -102,10 +113,11 @@ def _cached(request: CompileRequest, key: str, target: Target) -> CompiledBundle
 def _compile(
     request: CompileRequest,
     processing: Processing | None,
+    source: str | None,
     targets: Sequence[tuple[Target, str | None]],
     on_status: OnStatus,
 ) -> tuple[CompiledBundle, ...]:
-    """targets: each with the key of its compile."""
+    """source: the key of what is compiled. targets: each with the key of its compile."""
     seconds: dict[str, float] = {}
     with scratch_folder("neo-compile-") as scratch:
         with _timed(seconds, "convert"):
@@ -119,7 +131,7 @@ def _compile(
             model = rewrite_confined(conversion.onnx, scratch / "graph", options)
         conversion = _transposed(conversion, changed)
         builds = [
-            _TargetBuild(request, processing, target, key, conversion, model, scratch / f"target-{index}")
+            _TargetBuild(request, processing, source, target, key, conversion, model, scratch / f"target-{index}")
             for index, (target, key) in enumerate(targets)
         ]
         choices = [_choose_engine(build, dict(seconds), on_status) for build in builds]
@@ -225,6 +237,8 @@ class _TargetBuild:
 
     request: CompileRequest
     processing: Processing | None
+    #: Of what is compiled; None if it cannot be known whether something else is made of the same.
+    source_key: str | None
     target: Target
     #: Of this compile, for a later one of the same; None if it is not to be found again.
     cache_key: str | None
@@ -321,6 +335,7 @@ def _stage(choice: _Choice) -> Draft:
         "target": target.to_json(),
         "chosen": chosen.label,
         "unmeasured_choice": None if choice.unmeasured is None else choice.unmeasured.to_json(),
+        SOURCE_KEY: job.source_key,
         KEY: job.cache_key,
         "candidates": {candidate.label: candidate.to_json() for candidate in choice.candidates},
         "notes": list(choice.notes),

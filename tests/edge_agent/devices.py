@@ -26,7 +26,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import publish, stage
+from neo.compiler.bundle import publish
+from neo.compiler.draft import stage
 from neo.contract.chunks import TABLE_TYPE
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.fields import ContractError

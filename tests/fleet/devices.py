@@ -11,7 +11,8 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import publish, sign_bundle, stage
+from neo.compiler.bundle import publish, sign_bundle
+from neo.compiler.draft import stage
 from neo.contract.device import Capabilities, Requirements
 from neo.contract.manifest import Manifest
 from neo.contract.messages import Assignment, Chunk, DeviceState, Live, LiveModel, Presence, Report, Want

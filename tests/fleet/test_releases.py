@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import publish, stage
+from neo.compiler.bundle import publish
+from neo.compiler.draft import stage
 from neo.contract.device import Requirements
 from neo.errors import DeviceError
 from neo.fleet.push import PushRequest, push

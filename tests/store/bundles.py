@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neo.compiler.bundle import publish, stage
+from neo.compiler.bundle import publish
+from neo.compiler.draft import stage
 from neo.contract.device import Requirements
 from neo.contract.manifest import Manifest
 from neo.contract.oci import Descriptor, ImageManifest

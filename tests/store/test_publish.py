@@ -10,31 +10,40 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import Draft, publish, stage
+from neo.compiler.bundle import publish
+from neo.compiler.draft import Draft, stage
 from neo.contract.chunks import CHUNK_BYTES, table_path
 from neo.contract.manifest import REPORT_PATH, ChunkTable, Manifest
+from neo.contract.variants import Traits
 from neo.errors import BundleError, DiskFull, StoreError
+from neo.fleet.assign import signatures_by_variant
 from neo.store import Store
-from neo.store.bundles import bundle_entries, find_bundle, signatures_of
+from neo.store.bundles import Bundle, bundle_entries, find_bundle, signatures_of
+from neo.store.releases import find_release
 from neo.trust import verify_statement
 from neo.trust.statement import SIGNATURE_TYPE
 from tests.store.bundles import FILES, manifest_of
 
 TARGETS = ("host", "raspberry-pi-4")
 ROOT = Path(__file__).parents[2]
+REPORT = {"notes": ["x"]}
 
 
-def draft(store: Store, folder: Path, target: str = "host", version: str = "") -> Draft:
+def draft(
+    store: Store, folder: Path, target: str = "host", version: str = "", report: Mapping[str, Any] = REPORT
+) -> Draft:
     for title, data in FILES.items():
         (folder / target / title).parent.mkdir(parents=True, exist_ok=True)
         (folder / target / title).write_bytes(data + target.encode())
-    return stage(store, manifest_of(version=version, target=target), folder / target, {"notes": ["x"]})
+    return stage(store, manifest_of(version=version, target=target), folder / target, report)
 
 
 def references(store: Store) -> list[str]:
@@ -56,6 +65,73 @@ def test_the_report_says_the_number_that_the_bundle_got(store: Store, tmp_path: 
         (bundle,) = publish(store, [one])
         (report,) = (layer for layer in bundle.image.layers if layer.title == REPORT_PATH)
         assert json.loads(store.read(report)) == {"reference": f"digits:{number}-host", "notes": ["x"]}
+
+
+def report_of(store: Store, bundle: Bundle) -> dict[str, Any]:
+    (report,) = (layer for layer in bundle.image.layers if layer.title == REPORT_PATH)
+    value: dict[str, Any] = json.loads(store.read(report))
+    return value
+
+
+def test_all_of_a_call_get_one_number(store: Store, tmp_path: Path) -> None:
+    publish(store, [draft(store, tmp_path)])
+    bundles = publish(store, [draft(store, tmp_path, target) for target in TARGETS])
+    assert [b.manifest.reference for b in bundles] == ["digits:2-host", "digits:2-raspberry-pi-4"]
+
+
+@pytest.mark.parametrize("padding", [0, CHUNK_BYTES])  # a large report has a chunk table
+def test_variants_of_the_same_source_go_on_under_the_next_number(store: Store, tmp_path: Path, padding: int) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    report = {"source_key": "a", "padding": "x" * padding}
+    one = draft(store, tmp_path, "host", report=report)
+    (first,) = publish(store, [replace(one, traits=Traits("zen4", 1.5, "kind"))])
+    (second,) = publish(store, [draft(store, tmp_path, "raspberry-pi-4", report=report)], signer)
+    assert second.manifest.reference == "digits:2-raspberry-pi-4"
+    release = find_release(store, "digits")
+    assert {variant.reference for variant in release.variants} == {"digits:2-raspberry-pi-4", "digits:2-host"}
+    (carried,) = (variant for variant in release.variants if variant.bundle.manifest.target == "host")
+    assert carried.traits == Traits("zen4", 1.5, "kind")
+    assert report_of(store, carried.bundle) == {**report, "reference": "digits:2-host"}
+    files = [[layer for layer in b.image.layers if layer.title.startswith("engine")] for b in (first, carried.bundle)]
+    assert files[0] == files[1]
+    assert carried.bundle.manifest == replace(first.manifest, version="2", chunks=carried.bundle.manifest.chunks)
+    assert len(carried.bundle.manifest.chunks) == (padding > 0)
+    assert Manifest.from_bytes(store.read(carried.bundle.image.config)) == carried.bundle.manifest
+    assert signatures_by_variant(release, store).keys() == {variant.digest for variant in release.variants}
+    # what was listed stays as it was
+    assert [v.digest for v in find_release(store, "digits:1").variants] == [first.descriptor.digest]
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "version"),
+    [
+        ({"source_key": "a"}, {"source_key": "b"}, ""),  # trained again
+        ({"notes": ["x"]}, {"notes": ["x"]}, ""),  # nobody knows of what it is made
+        ({"source_key": None}, {"source_key": None}, ""),
+        ({"source_key": "a"}, {"source_key": "a"}, "7"),  # a version of the user's own is what it was given
+    ],
+)
+def test_nothing_else_goes_on(
+    store: Store, tmp_path: Path, before: dict[str, Any], then: dict[str, Any], version: str
+) -> None:
+    publish(store, [draft(store, tmp_path, "host", report=before)])
+    publish(store, [draft(store, tmp_path, "raspberry-pi-4", version, report=then)])
+    assert references(store) == ["digits:1-host", f"digits:{version or '2'}-raspberry-pi-4"]
+
+
+def test_only_what_the_newest_number_has_goes_on_and_what_is_damaged_does_not(store: Store, tmp_path: Path) -> None:
+    report = {"source_key": "a"}
+    publish(store, [draft(store, tmp_path, "x86-64-v2", report=report)])
+    publish(store, [draft(store, tmp_path, "x86-64-v3", report={"source_key": "b"})])
+    publish(store, [draft(store, tmp_path, "host", report=report)])
+    assert references(store)[-1] == "digits:3-host"
+    assert len(references(store)) == 3
+    host = find_bundle(store, "digits:3-host")
+    path = store.path(host.image.config.digest)
+    path.chmod(0o600)
+    path.write_bytes(b"{}")
+    publish(store, [draft(store, tmp_path, "raspberry-pi-4", report=report)])
+    assert [v.reference for v in find_release(store, "digits:4").variants] == ["digits:4-raspberry-pi-4"]
 
 
 def test_every_file_larger_than_a_chunk_has_a_table_that_is_a_file_of_the_bundle(store: Store, tmp_path: Path) -> None:

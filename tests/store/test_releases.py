@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from neo.compiler.bundle import publish, sign_bundle, stage
+from neo.compiler.bundle import publish, sign_bundle
+from neo.compiler.draft import stage
 from neo.contract.manifest import BUNDLE_TYPE, RELEASE_TYPE
 from neo.contract.oci import INDEX_TYPE, REF_NAME, ImageIndex, ImageManifest
 from neo.contract.variants import Traits
