@@ -239,9 +239,10 @@ def test_a_version_that_is_taken_is_refused_before_the_work_and_replaced_on_requ
     assert entry.digest == new.bundle.descriptor.digest != old.bundle.descriptor.digest
 
 
-def test_one_target_named_twice_cannot_have_one_version(store: Store, model: Path) -> None:
-    with pytest.raises(UsageError, match="two bundles would be my-model:7-host"):
-        run(CompileRequest(model, store, None, targets=("host", "host"), version="7"))
+@pytest.mark.parametrize("version", [None, "7"])
+def test_one_target_named_twice_cannot_have_one_version(store: Store, model: Path, version: str | None) -> None:
+    with pytest.raises(UsageError, match="two bundles would be for host"):
+        run(CompileRequest(model, store, None, targets=("host", "aarch64", "host"), version=version))
 
 
 def test_a_second_bundle_that_cannot_be_written_leaves_no_bundle(

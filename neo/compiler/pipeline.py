@@ -88,6 +88,9 @@ def _check(request: CompileRequest) -> list[Target]:
         raise UsageError(
             f"unknown precision {request.precision!r}", hint=f"choose one of: {AUTO}, {', '.join(PRECISIONS)}"
         )
+    names = [target.name for target in targets]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two bundles would be for {', '.join(twice)}", hint="name every target once")
     for target in targets:
         engine_variants(request.engine, request.precision, target)
     for what, name in (("--name", request.name), ("--version", request.version)):
@@ -143,15 +146,8 @@ def _compile(
 
 def _check_references(request: CompileRequest, targets: Sequence[Target]) -> None:
     """What is refused at the end is refused before the work, where it can be known."""
-    if request.version is None:
-        return
-    wanted = [f"{_bundle_name(request)}:{request.version}-{target.name}" for target in targets]
-    if len(set(wanted)) < len(wanted):
-        raise UsageError(
-            f"two bundles would be {', '.join(name for name in wanted if wanted.count(name) > 1)}",
-            hint="name every target once",
-        )
-    if not request.replace:
+    if request.version is not None and not request.replace:
+        wanted = [f"{_bundle_name(request)}:{request.version}-{target.name}" for target in targets]
         refuse_listed(request.store.index().manifests, wanted, request.store)
 
 

@@ -184,7 +184,8 @@ def test_a_bundle_is_replaced_where_that_is_asked_for(store: Store, tmp_path: Pa
 
 def test_one_bundle_that_no_device_would_take_keeps_the_other_out(store: Store, tmp_path: Path) -> None:
     good = draft(store, tmp_path)
-    bad = replace(good, layers=(good.layers[0].titled("../x"),))
+    bad = draft(store, tmp_path, "raspberry-pi-4")
+    bad = replace(bad, layers=(bad.layers[0].titled("../x"),))
     with pytest.raises(BundleError):
         publish(store, [good, bad])
     assert references(store) == []
