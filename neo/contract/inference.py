@@ -36,11 +36,14 @@ _FROM_V2 = {v2: name for name, v2 in _TO_V2.items()}
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """inputs: arrays by name. outputs: the names asked for, () for all. binary: answer with raw bytes."""
+    """What a client asks for."""
 
     id: str
+    #: Arrays by name.
     inputs: dict[str, Array]
+    #: The names asked for, () for all.
     outputs: tuple[str, ...]
+    #: Answer with raw bytes?
     binary: bool
 
 

@@ -19,14 +19,16 @@ MAX_LABEL_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class OutputLabels:
-    """output: its name. by: "value", every element is the number of a class; or "position", the last axis has one
-    element for each class. texts: of class 0, 1, ...
+    """What the classes of an output are called.
 
     Raises ContractError for another ``by`` and for texts of more than 256 KiB.
     """
 
+    #: Its name.
     output: str
+    #: "value": every element is the number of a class; "position": the last axis has one element for each class.
     by: str
+    #: Of class 0, 1, ...
     texts: tuple[str, ...]
 
     def __post_init__(self) -> None:

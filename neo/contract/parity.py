@@ -17,11 +17,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """max_abs: the largest |actual - expected|. max_rel: per output, that divided by the largest |expected| of
-    the output; the worst output counts. Both are inf where shapes differ, only one side is finite, or a string differs.
+    """How far answers are from those expected; the worst output counts.
+
+    Both numbers are inf where shapes differ, only one side is finite, or a string differs.
     """
 
+    #: The largest |actual - expected|.
     max_abs: float
+    #: That divided by the largest |expected| of the same output.
     max_rel: float
 
     def worst(self, other: Parity) -> Parity:

@@ -31,14 +31,16 @@ def is_dim_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """name; dtype as numpy names it, or "string"; shape with a whole number or a name (dynamic) per dimension.
+    """An input or output.
 
     Two dimensions with one name have one size. Raises ContractError for an unknown dtype, an empty name, a
     negative dimension or more than 32 dimensions.
     """
 
     name: str
+    #: As numpy names it, or "string".
     dtype: str
+    #: A whole number for each dimension, or a name if it is dynamic.
     shape: tuple[Dim, ...]
 
     def __post_init__(self) -> None:

@@ -24,10 +24,13 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """descriptor: of the OCI manifest. image: that manifest. manifest: the config blob."""
+    """A bundle in a store."""
 
+    #: Of the OCI manifest.
     descriptor: Descriptor
+    #: That OCI manifest.
     image: ImageManifest
+    #: The config blob.
     manifest: Manifest
 
     @property
