@@ -86,6 +86,8 @@ class SourceModel:
     reference: str = ""
     #: False if run only wraps the converted model, so that agreement with it proves nothing
     proves_conversion: bool = True
+    #: is onnx the original itself, with at most sizes added that follow from others, and run the way to run it?
+    is_original: bool = False
     #: (count, seed, largest integer) -> inputs; None: any random inputs will do
     draw: Callable[[int, int, int], tuple[Arrays, ...]] | None = None
     #: seed -> (kind, inputs) pairs; None: those of ``neo.frontends.special`` will do

@@ -12,7 +12,14 @@ import onnx
 from neo.contract.tensors import TensorSpec
 from neo.errors import ModelError, UnsupportedModel, UntrustedModel
 from neo.frontends.base import Arrays, ConversionRequest, SourceModel
-from neo.frontends.onnx_file import check, declared_inputs, fix_shapes, interface, open_in_onnxruntime
+from neo.frontends.onnx_file import (
+    check,
+    declared_inputs,
+    fix_shapes,
+    has_known_inputs,
+    interface,
+    open_in_onnxruntime,
+)
 from neo.frontends.onnx_interface import forget_empty, tidy_interface
 from neo.frontends.onnx_names import refuse_unknown_operators
 from neo.frontends.onnx_portable import answer, make_portable, reference_evaluator
@@ -20,8 +27,7 @@ from neo.frontends.recognise import require_format
 from neo.frontends.samples import random_inputs
 from neo.frontends.shapes import fix_inputs
 from neo.frontends.words import known_words
-from neo.onnx_tools.files import load
-from neo.onnx_tools.walk import tensors
+from neo.onnx_tools.files import LIGHT_BYTES, embedded_bytes, external_locations, load, save
 
 
 def convert(request: ConversionRequest) -> SourceModel:
@@ -36,51 +42,50 @@ def convert(request: ConversionRequest) -> SourceModel:
     external = _external_files(request.source, model)
     hint = "export the model with standard ONNX operators, or with the operator as a function in it"
     refuse_unknown_operators(request.source, hint, model)
-    path = _copy(request.source, external, request.scratch)
+    path = _copy(request.source, model, external, request.scratch)
     if tidy_interface(path, model):
         check(path)
     declared, nameless = declared_inputs(model)
     inputs = fix_inputs(declared, request.inputs, request.dims, nameless=nameless)
     if any(0 in spec.shape and 0 not in fixed.shape for spec, fixed in zip(declared, inputs, strict=True)):
         forget_empty(path)
-    run, reference = _original(request.source, path, inputs)
+    states_all = inputs == declared and not has_known_inputs(model)
+    run, reference, is_portable = _original(request.source, path, inputs, runs=not states_all)
     fix_shapes(path, inputs)
+    is_original = states_all and is_portable
+    if is_original:
+        run, _runtime = open_in_onnxruntime(path)
     _inputs, outputs = interface(path)
     draw = functools.partial(random_inputs, inputs, words=known_words(path))
-    return SourceModel(path, "onnx", inputs, outputs, run, reference, draw=draw)
+    return SourceModel(path, "onnx", inputs, outputs, run, reference, is_original=is_original, draw=draw)
 
 
 def _original(
-    source: Path, copy: Path, inputs: tuple[TensorSpec, ...]
-) -> tuple[Callable[[Arrays], Arrays] | None, str]:
-    """Who answers for the original file; where ONNX Runtime cannot open it, the copy is rewritten until it can.
+    source: Path, copy: Path, inputs: tuple[TensorSpec, ...], *, runs: bool
+) -> tuple[Callable[[Arrays], Arrays] | None, str, bool]:
+    """-> who answers for the original file, their name, and whether ONNX Runtime can open that file.
 
-    copy: differs from it only in sizes that it states and that are none.
+    If it cannot, the copy is rewritten until it can. copy: differs from the original only in sizes that it states and
+    that are none. runs: False if another file will answer; the function is slow then.
     """
     try:
-        run, runtime = open_in_onnxruntime(copy)
+        run, runtime = open_in_onnxruntime(copy, optimised=runs)
     except UnsupportedModel:
         make_portable(copy)
     else:
-        return run, f"{runtime} on the original file"
+        return run, f"{runtime} on the original file", True
     evaluator = reference_evaluator(source, inputs)
     if evaluator is None:
-        return None, ""
-    return functools.partial(answer, evaluator), f"onnx {onnx.__version__}'s reference on the original file"
+        return None, "", False
+    return functools.partial(answer, evaluator), f"onnx {onnx.__version__}'s reference on the original file", False
 
 
 def _external_files(source: Path, model: onnx.ModelProto) -> tuple[str, ...]:
     """Where the weights beside the model lie, relative to its folder."""
-    locations = dict.fromkeys(
-        entry.value
-        for tensor in tensors(model)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    )
+    locations = external_locations(model)
     for location in locations:
         _check_location(source, location)
-    return tuple(locations)
+    return locations
 
 
 def _check_location(source: Path, location: str) -> None:
@@ -104,7 +109,7 @@ def _check_location(source: Path, location: str) -> None:
         )
 
 
-def _copy(source: Path, external: tuple[str, ...], folder: Path) -> Path:
+def _copy(source: Path, model: onnx.ModelProto, external: tuple[str, ...], folder: Path) -> Path:
     # a true copy, no hard link: what comes later may write into the file
     for location in external:
         target = folder / location
@@ -112,5 +117,7 @@ def _copy(source: Path, external: tuple[str, ...], folder: Path) -> Path:
         shutil.copyfile(source.parent / location, target)
     # the name of a weight file could be the one we would choose for the model
     name = "model.onnx" if "model.onnx" not in external else f"graph-{source.name}"
+    if embedded_bytes(model) > LIGHT_BYTES:
+        return save(model, folder / name, most_bytes=LIGHT_BYTES)
     shutil.copyfile(source, folder / name)
     return folder / name

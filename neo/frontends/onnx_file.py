@@ -18,8 +18,9 @@ from neo.errors import ModelError, UnsupportedModel
 from neo.frontends.base import Arrays
 from neo.frontends.failures import first_line
 from neo.frontends.shapes import name_dims
-from neo.onnx_tools.files import load, save
+from neo.onnx_tools.files import LIGHT_BYTES, load, save
 from neo.runtime.extensions import extensions_library, register_extensions
+from neo.runtime.integers import open_exact_session
 
 # from this version on, weights need not be listed among the inputs
 _IR_WITH_PLAIN_CONSTANTS = 4
@@ -100,7 +101,7 @@ def fix_shapes(path: Path, inputs: Iterable[TensorSpec]) -> None:
     for value in model.graph.output:
         if value.type.WhichOneof("value") == "tensor_type":
             _rename_dims(value, renamed)
-    save(model, path)
+    save(model, path, most_bytes=LIGHT_BYTES)
     try:
         onnx.shape_inference.infer_shapes_path(str(path), str(path), strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -136,10 +137,16 @@ def _close_outputs(path: Path) -> None:
 
 def _opens(path: Path) -> bool:
     try:
-        open_in_onnxruntime(path)
+        open_in_onnxruntime(path, optimised=False)
     except UnsupportedModel:
         return False
     return True
+
+
+def has_known_inputs(model: onnx.ModelProto) -> bool:
+    """Do some of the inputs have a value in the file? Before IR version 4 every weight was one of them."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    return any(value.name in known for value in model.graph.input)
 
 
 def _close_known_inputs(model: onnx.ModelProto) -> None:
@@ -187,14 +194,14 @@ def check(path: Path) -> None:
         raise ModelError(f"{path.name} is no valid ONNX model: {first_line(error)}") from error
 
 
-def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
-    """A function that runs the model on one thread, and the version that does.
+def open_in_onnxruntime(path: Path, *, optimised: bool = True) -> tuple[Callable[[Arrays], Arrays], str]:
+    """A function that runs the model on one thread, and the version that does. optimised: False opens it faster.
 
     Raises UnsupportedModel if ONNX Runtime lacks an operator or cannot build the graph.
     """
     import onnxruntime
 
-    session = _session(path)
+    session = _session(path, optimised=optimised)
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Arrays) -> Arrays:
@@ -203,7 +210,7 @@ def open_in_onnxruntime(path: Path) -> tuple[Callable[[Arrays], Arrays], str]:
     return run, f"onnxruntime {onnxruntime.__version__}"
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, *, optimised: bool = True) -> Any:
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph
     from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
@@ -211,9 +218,11 @@ def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if extensions_library() is not None:  # a model that reads text may have them put before it
         register_extensions(options)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_exact_session(path, options)
     except (Fail, InvalidArgument, InvalidGraph, NotImplementedByRuntime) as error:
         raise UnsupportedModel(f"ONNX Runtime cannot build this model: {first_line(error)}") from error

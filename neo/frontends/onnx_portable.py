@@ -42,7 +42,7 @@ def make_portable(path: Path) -> None:
         _convert(path, OLDEST_OPSET)
     for _ in range(_MAX_STEPS):
         try:
-            open_in_onnxruntime(path)
+            open_in_onnxruntime(path, optimised=False)
         except UnsupportedModel as error:
             lacking = _LACKING.search(error.message)
             if lacking is None or not _replace(path, _canonical(lacking[1] or ""), lacking[2]):

@@ -54,6 +54,7 @@ def with_processing(source: SourceModel, processing: Processing) -> SourceModel:
         run=whole.answer,
         reference=f"{reference}, with pre- and post-processing by numpy",
         proves_conversion=source.run is not None,
+        is_original=False,
         draw=draw,
         # special samples have near ties, whose order differs between engines; ``draw`` avoids them
         special=None if processing.postprocess is None else lambda _seed: (),

@@ -18,6 +18,8 @@ from neo.onnx_tools.walk import tensors
 MODEL_FILE = "model.onnx"
 # half of what protobuf can write: a rewritten graph may be somewhat larger than the one it comes from
 LARGEST_EMBEDDED_BYTES = 1 << 30
+# for a file that is read and written several times: with the weights beside it, that costs nothing
+LIGHT_BYTES = 1 << 20
 
 
 def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
@@ -39,16 +41,34 @@ def load_weights(model: onnx.ModelProto, folder: Path) -> None:
     onnx.external_data_helper.load_external_data_for_model(model, str(folder))
 
 
-def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Writes path, and path.data beside it with the weights if these are larger than LARGEST_EMBEDDED_BYTES; -> path.
-    References to external data that was not loaded stay as they are.
+def save(model: onnx.ModelProto, path: Path, *, most_bytes: int | None = None) -> Path:
+    """Writes path, and a file beside it with the weights if these are larger than most_bytes; -> path.
+
+    most_bytes: LARGEST_EMBEDDED_BYTES if None. References to external data that was not loaded stay as they are, and
+    so does that data. Weights that are written beside it are in the model no longer, which refers to them.
     """
+    external = embedded_bytes(model) > (LARGEST_EMBEDDED_BYTES if most_bytes is None else most_bytes)
     data = path.with_name(f"{path.name}.data")
-    external = embedded_bytes(model) > LARGEST_EMBEDDED_BYTES
     if external:
+        kept = external_locations(model)
+        while data.name in kept:
+            data = data.with_name(f"_{data.name}")
         data.unlink(missing_ok=True)  # onnx appends to what is there
     onnx.save_model(model, path, save_as_external_data=external, location=data.name)
     return path
+
+
+def external_locations(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Of weights that are not in the model itself: paths, relative to the model's folder."""
+    return tuple(
+        dict.fromkeys(
+            entry.value
+            for tensor in tensors(model)
+            if tensor.data_location == onnx.TensorProto.EXTERNAL
+            for entry in tensor.external_data
+            if entry.key == "location"
+        )
+    )
 
 
 def embedded_bytes(model: onnx.ModelProto) -> int:

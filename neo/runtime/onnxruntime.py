@@ -12,6 +12,7 @@ from neo.contract.tensors import TensorSpec
 from neo.errors import EngineError
 from neo.runtime.engine_folder import EngineFolder
 from neo.runtime.extensions import register_extensions
+from neo.runtime.integers import open_exact_session
 
 MODEL_FILE = "model.onnx"
 _ERRORS_ONLY = 3
@@ -62,6 +63,7 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     try:
-        return onnxruntime.InferenceSession(folder / MODEL_FILE, options, providers=["CPUExecutionProvider"])
+        session: onnxruntime.InferenceSession = open_exact_session(folder / MODEL_FILE, options)
     except Exception as error:  # as above
         raise EngineError(f"onnxruntime cannot load {folder / MODEL_FILE}: {error}") from error
+    return session

@@ -168,3 +168,36 @@ def test_an_input_of_a_type_that_numpy_lacks_is_refused_by_name(tmp_path: Path, 
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     with pytest.raises(UnsupportedModel, match="'short' has the type"):
         through_sandbox(path)
+
+
+def of_one_matrix(path: Path, size: int, nodes: list[onnx.NodeProto], rows: int | str = 1) -> Path:
+    weight = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["product"]), *nodes],
+        "product",
+        [value("x", [rows, size])],
+        [value("y", [rows, size])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("rows", [1, "batch"])
+def test_large_weights_leave_the_graph_and_the_answers_stay(
+    tmp_path: Path, through_sandbox: Convert, rows: int | str
+) -> None:
+    """1 states every size, and the file answers for itself; with "batch" it is compared with the original."""
+    path = of_one_matrix(tmp_path / "big.onnx", 600, [helper.make_node("Tanh", ["product"], ["y"])], rows)
+    converted = through_sandbox(path)
+    assert converted.onnx.stat().st_size < 10_000
+    (weight,) = onnx.load(converted.onnx).graph.initializer
+    matrix = numpy_helper.to_array(weight)
+    np.testing.assert_array_equal(matrix, numpy_helper.to_array(onnx.load(path).graph.initializer[0]))
+    assert converted.parity is not None
+    assert converted.parity.max_abs == 0
+    assert converted.reference.endswith("on the original file")
+    assert len(converted.samples) == 4
+    for sample in converted.samples:
+        np.testing.assert_allclose(sample.outputs["y"], np.tanh(sample.inputs["x"] @ matrix), rtol=1e-4, atol=1e-5)
+    assert {sample.kind for sample in converted.special} >= {"zeros", "NaN", "infinities"}

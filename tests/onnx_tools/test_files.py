@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from neo.errors import ModelError
 from neo.onnx_tools import files
-from neo.onnx_tools.files import embedded_bytes, load, save
+from neo.onnx_tools.files import embedded_bytes, external_locations, load, save
 
 WEIGHT = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
 
@@ -69,3 +69,16 @@ def test_a_damaged_file_is_a_model_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match="is damaged"):
         load(tmp_path / "m.onnx")
+
+
+def test_weights_of_a_file_that_has_the_usual_name_already_are_not_overwritten(tmp_path: Path) -> None:
+    """As torch names it, in a model whose other weights are in the graph."""
+    model = product()
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+    mixed = load(tmp_path / "m.onnx", weights=False)
+    mixed.graph.initializer.append(numpy_helper.from_array(2 * WEIGHT, "v"))
+    save(mixed, tmp_path / "m.onnx", most_bytes=0)
+    assert external_locations(mixed) == ("m.onnx.data", "_m.onnx.data")
+    first, second = load(tmp_path / "m.onnx").graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(first), WEIGHT)
+    np.testing.assert_array_equal(numpy_helper.to_array(second), 2 * WEIGHT)
