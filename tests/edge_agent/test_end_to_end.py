@@ -33,6 +33,7 @@ from tests.edge_agent.devices import (
     sign_bundle,
 )
 from tests.edge_agent.site import Site
+from tests.thorough import times
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +231,7 @@ def test_killed_at_any_moment_of_a_push_the_old_or_the_new_model_answers_and_at_
     site.start()
     site.push("100")
     old = "100"
-    for number, moment in enumerate(["fetching", "testing", "switching", "active", *["random"] * 8]):
+    for number, moment in enumerate(["fetching", "testing", "switching", "active", *["random"] * times(3, 200)]):
         new = str(101 + number)
         site.operator.wait_for_presence(lambda presence: presence.online)
         assignment = site.operator.push(*site.bundle(new, ballast=1_500_000))

@@ -12,6 +12,7 @@ from onnx import helper
 from neo.contract.precision import BF16, FP32, Precision
 from tests.engines.conftest import Check
 from tests.models import build
+from tests.thorough import times
 
 SIZE = (10, 12)
 CHANNELS = 16
@@ -71,7 +72,7 @@ def network(layers: list[tuple[str, int, int]]) -> onnx.ModelProto:
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "max_rel"), [(FP32, 1e-4), (BF16, 5e-2)])
 @settings(
-    max_examples=150,
+    max_examples=times(40, 1000),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # not shrunk: every example is a build
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -26,6 +26,7 @@ from neo.engines.tvm.tvm_private import PARALLEL_REGION
 from neo.targets import load_target
 from tests.engines.conftest import Check, build_engine_here, imported
 from tests.models import build
+from tests.thorough import times
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 ODD = st.sampled_from([1, 2, 3, 7, 15, 16, 17, 33, 48, 100])
@@ -74,7 +75,7 @@ def test_a_recurrent_cell_answers_as_onnx_runtime(agrees: Check, cell: str, attr
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(10, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cell=st.sampled_from(["LSTM", "GRU", "RNN"]),
     direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
