@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from neo.contract.precision import BF16, FP32, Precision
-from tests.engines.conftest import Check, kernels
+from tests.engines.conftest import Check, kernels, schedule
 from tests.models import build
+from tests.thorough import times
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=times(10, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LENGTHS = st.sampled_from([2, 3, 7, 16, 17, 31, 64, 129])
 MASKS = st.sampled_from(["", "keys", "pairs", "all"])
 ALL_HEADS = [0, 2, 1, 3]
@@ -130,7 +131,7 @@ def test_it_is_one_kernel_and_one_for_the_keys(keys_turned_twice: bool) -> None:
 
 
 def test_a_width_of_hardly_a_vector_is_left_to_two_products_and_a_softmax() -> None:
-    names = kernels(attention(33, 40, 6))
+    names = schedule(attention(33, 40, 6), "x86-64-v4")
     assert sum("matmul" in name for name in names) == 2
 
 

@@ -109,7 +109,8 @@ def test_a_cut_graph_shows_the_kernels_of_both_engines_and_where_they_run(tmp_pa
     assert {kernel.operator for kernel in kernels} >= {None, "TopK"}
     (product,) = (kernel for kernel in kernels if "matmul" in kernel.name)
     assert product.name.startswith("0: ")
-    assert product.flops == 2 * 3 * 16 * 64
+    # rows may be filled up to those of a register tile, which depend on the processor
+    assert 2 * 3 * 16 * 64 <= product.flops <= 2 * 4 * 16 * 64
 
 
 def test_the_time_inside_a_loop_is_not_counted_twice(tmp_path: Path) -> None:
