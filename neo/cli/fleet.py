@@ -61,6 +61,30 @@ def forget(
     emit({"device": device, "fleet": fleet}, as_json, lambda out: out.print(f"{device} is forgotten", markup=False))
 
 
+@fleet_command.command("revoke", epilog="Example: neo fleet revoke kitchen")
+@click.argument("device")
+@click.option("--fleet", default="default", show_default=True)
+@db_option
+@json_option
+def revoke(*, device: str, fleet: str, db: str | None, as_json: bool) -> None:
+    """Believe nothing of DEVICE any more, and push nothing to it: its key or its disk is in other hands.
+
+    What it runs it goes on running. `neo fleet forget` ends this, and the key that is seen next is believed.
+    """
+    from neo.contract.topics import Topics
+    from neo.errors import DeviceError
+    from neo.fleet.clock import SYSTEM_CLOCK
+
+    Topics(fleet).device(device, "report")  # checks the names
+    with open_fleet_db(db) as book:
+        if not book.revoke(fleet, device, SYSTEM_CLOCK.unix()):
+            raise DeviceError(
+                f"no device {device!r} is in the roster of fleet {fleet!r}",
+                hint="neo status puts there whom it sees; --db names another database",
+            )
+    emit({"device": device, "fleet": fleet}, as_json, lambda out: out.print(f"{device} is revoked", markup=False))
+
+
 @fleet_command.command("renew", epilog="Example: neo fleet renew --broker mqtts://me:secret@broker.example")
 @keys_option
 @fleet_option

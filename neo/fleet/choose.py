@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from neo.errors import DeviceError
 from neo.fleet.inventory import Inventory
+from neo.fleet.keyring import Trust
 from neo.fleet.listing import MOST_IN_A_HINT, listed
 from neo.fleet.records import DeviceRecord
 from neo.fleet.request import ALL_DEVICES, PushRequest
@@ -18,8 +19,8 @@ _UNTOLD = "the device has not said what it is"
 def choose_variants(release: Release, request: PushRequest, inventory: Inventory) -> dict[str, Choice]:
     """The ids to assign to, each once, with the best variant that fits the device.
 
-    Raises IncompleteInventory if all devices are wanted, or one that is not in the list, and the list may lack some;
-    DeviceError for an unknown device, or one that no variant fits.
+    All devices are those that were not revoked. Raises IncompleteInventory if all are wanted, or one that is not in the
+    list, and the list may lack some; DeviceError for an unknown or revoked device, or one that no variant fits.
     """
     records = inventory.records
     wanted = _wanted_devices(release, request, inventory)
@@ -44,7 +45,13 @@ def _wanted_devices(release: Release, request: PushRequest, inventory: Inventory
             f"{release.reference} is not assigned to all devices",
             hint="name the devices, or add --partial to assign it to those that are listed; see docs/brokers.md",
         )
-    wanted = sorted(records) if wants_all else list(dict.fromkeys(request.devices))
+    revoked = {device for device, record in records.items() if record.trust is Trust.REVOKED}
+    wanted = sorted(records.keys() - revoked) if wants_all else list(dict.fromkeys(request.devices))
+    if refused := [device for device in wanted if device in revoked]:
+        raise DeviceError(
+            f"nothing is assigned to {listed(refused, MOST_IN_A_HINT)}, whose key was revoked",
+            hint="once the device has a new key: neo fleet forget DEVICE, and its next key is believed",
+        )
     if not wanted:
         raise DeviceError(
             f"no device has connected in fleet {request.fleet!r} yet",

@@ -15,17 +15,6 @@ class Standing(str, enum.Enum):
     ENROLLED = "enrolled"
 
 
-class Pin(enum.Enum):
-    """What became of a public key that was seen with a device."""
-
-    #: it is the first one, and from now on the only one that is believed
-    NEW = "new"
-    #: it is the one that is believed
-    SAME = "same"
-    #: another one is believed
-    OTHER = "other"
-
-
 @dataclass(frozen=True, slots=True)
 class Member:
     """One device of the roster. Times are Unix times in seconds, by the operator's clock."""

@@ -36,6 +36,7 @@ LINES = {
     "push": ["net", "--to", "device", "--broker", PORT_OF_NOBODY],
     "status": ["device", "--broker", PORT_OF_NOBODY],
     "fleet forget": ["device", "--broker", PORT_OF_NOBODY],
+    "fleet revoke": ["device"],
     "broker": ["--port", "0", "--tls-cert", "missing", "--tls-key", "missing"],
     "broker config": ["mosquitto"],
     "keys generate": ["text"],

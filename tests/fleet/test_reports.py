@@ -215,7 +215,7 @@ def test_a_revoked_device_is_not_believed_and_a_forgotten_one_may_have_a_new_key
 def test_the_key_of_an_enrolment_is_believed_and_the_first_seen_is_not(book):
     broker = one_device()
     look(broker, book)
-    key = book.key_of("default", DEVICE)
+    key = book.roster("default")[DEVICE].key
     book.enrol("default", DEVICE, key, 8.0)
     assert look_at(broker, book).trust is Trust.ENROLLED
     book.enrol("default", DEVICE, b"{}", 9.0)

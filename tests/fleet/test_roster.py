@@ -173,6 +173,13 @@ def test_status_names_who_was_there_before_and_forget_takes_it_off(broker, capsy
     assert "not heard" in capsys.readouterr().out
     assert run("fleet", "forget", "d1")[:2] == (0, {"device": "d1", "fleet": "default"})
     assert run("status")[1]["absent"] == []
+    code, value, _ = run("fleet", "revoke", "d1")
+    assert (code, value["error"]) == (DeviceError.exit_code, "DeviceError")
+    assert run("fleet", "revoke", "d0")[:2] == (0, {"device": "d0", "fleet": "default"})
+    assert [device["trust"] for device in run("status")[1]["devices"]] == ["revoked"]
+    assert run("fleet", "forget", "d0", "--force")[0] == 0
+    retain(broker.url, 1)
+    assert [device["trust"] for device in run("status")[1]["devices"]] == ["unsigned"]
     code, value, _ = run("fleet", "forget", "d1")
     assert (code, value["error"]) == (DeviceError.exit_code, "DeviceError")
     damaged = tmp_path / "damaged.db"

@@ -18,6 +18,7 @@ from neo.contract.variants import Traits, machine_kind
 from neo.errors import DeviceError
 from neo.fleet.choose import choose_variants
 from neo.fleet.inventory import Inventory
+from neo.fleet.keyring import Trust
 from neo.fleet.records import DeviceRecord
 from neo.fleet.request import PushRequest
 from neo.fleet.variants import choose_variant, misfits
@@ -204,6 +205,16 @@ def test_a_device_that_has_not_said_what_it_is_gets_a_variant_by_name_only() -> 
         choices_for(RELEASE, None)
     assert raised.value.hint == "name the variant, as in: neo push m:3-x86-64-v3 --to d0"
     assert choices_for(Release("m:3", RELEASE.variants[:1]), None) == {"d0": "m:3-x86-64-v3"}
+
+
+def test_a_revoked_device_is_left_out_of_all_and_refused_by_name() -> None:
+    said = device_of("x86-64-v4")
+    records = {name: DeviceRecord(name, capabilities=said) for name in ("kitchen", "stolen")}
+    records["stolen"] = replace(records["stolen"], trust=Trust.REVOKED)
+    assert set(choose_variants(RELEASE, PushRequest(("all",)), Inventory(records))) == {"kitchen"}
+    for devices in (("stolen",), ("kitchen", "stolen")):
+        with pytest.raises(DeviceError, match="nothing is assigned to stolen, whose key was revoked"):
+            choose_variants(RELEASE, PushRequest(devices, force=True), Inventory(records))
 
 
 @pytest.mark.parametrize("text", ["", "nan", "inf", "-1", "0", "fast", "1e999"])

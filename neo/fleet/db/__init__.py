@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from neo.fleet.db.database import FleetDb
-from neo.fleet.members import Member, Pin, Standing, WrittenDocument
+from neo.fleet.members import Member, Standing, WrittenDocument
 
-__all__ = ["FleetDb", "Member", "Pin", "Standing", "WrittenDocument"]
+__all__ = ["FleetDb", "Member", "Standing", "WrittenDocument"]

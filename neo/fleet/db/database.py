@@ -22,7 +22,7 @@ from neo.errors import DatabaseError, DiskFull, NeoError
 from neo.fleet.db import schema
 from neo.fleet.db.schema import devices, documents
 from neo.fleet.keyring import Heard
-from neo.fleet.members import Member, Pin, Standing, WrittenDocument
+from neo.fleet.members import Member, Standing, WrittenDocument
 
 BUSY_S = 30.0  # another command writes; it takes milliseconds
 _FULL = "database or disk is full"
@@ -92,27 +92,16 @@ class FleetDb:
                 connection.execute(one.values(last_seen=at, broker=broker), [{"name": name} for name in wanted & known])
 
     def enrol(self, fleet: str, device: str, key: bytes, at: float) -> None:
-        """The device has its key from an enrolment: whatever was believed of it before, this key is now."""
-        values = {"standing": Standing.ENROLLED.value, "key": key, "key_since": at, "revoked_at": None, "sequence": 0}
+        """The device has its key from an enrolment: whatever was believed of it before, this key is now.
+
+        A revoked device stays revoked: it has to be forgotten first.
+        """
+        values = {"standing": Standing.ENROLLED.value, "key": key, "key_since": at, "sequence": 0}
         with self._writing() as connection:
             if connection.execute(_device(fleet, device)).one_or_none() is None:
                 connection.execute(insert(devices), [_new_row(fleet, device, Standing.ENROLLED, at) | values])
             else:
                 connection.execute(_change(fleet, device).values(values))
-
-    def pin_key(self, fleet: str, device: str, key: bytes, at: float) -> Pin:
-        """The key that came with a report of the device. The first one is believed from now on."""
-        known = self.member(fleet, device)
-        if known is not None and known.key is not None:
-            return Pin.SAME if known.key == key else Pin.OTHER
-        with self._writing() as connection:
-            row = connection.execute(_device(fleet, device)).one_or_none()
-            if row is not None and row.key is not None:  # another command was faster
-                return Pin.SAME if row.key == key else Pin.OTHER
-            if row is None:
-                connection.execute(insert(devices), [_new_row(fleet, device, Standing.SEEN, at, last_seen=at)])
-            connection.execute(_change(fleet, device).values(key=key, key_since=at))
-            return Pin.NEW
 
     def note_reports(self, fleet: str, heard: Mapping[str, Heard], at: float) -> None:
         """These reports were believed. The first key of a device is pinned; another command may have been faster, then
@@ -142,16 +131,10 @@ class FleetDb:
             if newer:
                 connection.execute(one.values(sequence=bindparam("n")), newer)
 
-    def key_of(self, fleet: str, device: str) -> bytes | None:
-        """The key that is believed, None if there is none."""
-        member = self.member(fleet, device)
-        return None if member is None else member.key
-
-    def revoke(self, fleet: str, device: str, at: float) -> None:
-        """From now on nothing of the device is believed. Raises DatabaseError if it is not in the roster."""
+    def revoke(self, fleet: str, device: str, at: float) -> bool:
+        """From now on nothing of the device is believed. -> was it in the roster?"""
         with self._writing() as connection:
-            if connection.execute(_change(fleet, device).values(revoked_at=at)).rowcount == 0:
-                raise DatabaseError(f"no device {device!r} of fleet {fleet!r} is in {self._name}")
+            return connection.execute(_change(fleet, device).values(revoked_at=at)).rowcount > 0
 
     def forget(self, fleet: str, device: str) -> bool:
         """Remove the device and its last document; -> was there anything? Its next key is pinned as a new one."""
