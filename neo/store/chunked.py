@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Sequence
 from pathlib import Path
 
 from neo.contract.chunks import chunk_span, is_chunk
 from neo.durable import translating_os_errors
 from neo.errors import StoreError
-from neo.store.ingest import digest_of_rest, open_locked, publish
+from neo.store.ingest import PartFile, digest_of_rest, publish
 
 
-class ChunkedIngest:
-    """``write`` chunks, end with ``commit``; leave the ``with`` block to go on later.
+class ChunkedIngest(PartFile):
+    """``write`` chunks, end with ``commit``.
 
     digests: the sha256 of every chunk. missing: indices of those that are not here. What is here from before was read
     and checked again: nothing else says which parts of the file are written, and a power cut may have taken some.
     """
 
     def __init__(self, part: Path, final: Path, digest: str, size: int, digests: Sequence[bytes]) -> None:
-        self.digest = digest
-        self.size = size
         self.missing = set(range(len(digests)))
         self._digests = digests
-        self._part = part
-        self._final = final
-        with translating_os_errors(part):
-            self._file = open_locked(part, digest, wait=False)
-            try:
-                self._read_what_is_here()
-            except OSError:
-                self._file.close()
-                raise
-
-    def __enter__(self) -> ChunkedIngest:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(part, final, digest, size, wait=False)
 
     @property
     def missing_bytes(self) -> int:
@@ -74,20 +57,6 @@ class ChunkedIngest:
                     "what came was dropped"
                 )
             publish(self._file, self._part, self._final)
-
-    def discard(self) -> None:
-        """Remove what is here; nothing can be written any more. Raises StoreError."""
-        with translating_os_errors(self._part):
-            self._part.unlink(missing_ok=True)
-        self.close()
-
-    def close(self) -> None:
-        """What was written stays, for another ingest to go on from. Raises DiskFull, StoreError."""
-        if self._file.closed:
-            return
-        with translating_os_errors(self._part):
-            fcntl.flock(self._file, fcntl.LOCK_UN)  # as in ``Ingest.close``
-            self._file.close()
 
     def _read_what_is_here(self) -> None:
         for index in range(len(self._digests)):

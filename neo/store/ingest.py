@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import abc
 import fcntl
 import hashlib
 import io
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from neo.durable import sync_directory, translating_os_errors
 from neo.errors import StoreError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 READ_BYTES = 1 << 20
 
 
-class Ingest:
-    """Append with ``write``, end with ``commit``; leave the ``with`` block to go on later.
+class PartFile(abc.ABC):
+    """The file of a blob that is not whole yet, for one process at a time. Leave the ``with`` block to go on later.
 
-    offset: how many bytes are already here; the next ``write`` must start there. One ingest of a blob at a time:
-    another one, in whatever process, raises StoreError, or waits for its turn if it asked for that (wait).
+    A second one, in whatever process, raises StoreError, or waits for its turn if it asked for that (wait).
     """
 
-    def __init__(self, part: Path, final: Path, digest: str, size: int, *, wait: bool = False) -> None:
+    def __init__(self, part: Path, final: Path, digest: str, size: int, *, wait: bool) -> None:
         self.digest = digest
         self.size = size
-        self.offset = 0
         self._part = part
         self._final = final
-        self._sha256 = hashlib.sha256()
         with translating_os_errors(part):
-            # unbuffered: what is counted in offset and sha256 is in the file, also after a write that failed
+            # unbuffered: what is counted as written is in the file, also after a write that failed
             self._file = open_locked(part, digest, wait=wait)
             try:
                 self._read_what_is_here()
@@ -38,20 +39,42 @@ class Ingest:
                 self._file.close()
                 raise
 
-    def __enter__(self) -> Ingest:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """What was written stays, for another ingest to go on from. Raises DiskFull, StoreError."""
+        """What was written stays, for another one to go on from. Raises DiskFull, StoreError."""
         if self._file.closed:
             return
         with translating_os_errors(self._part):
             # a child being started at this moment may hold a copy of the descriptor, and with it the lock
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
+
+    def discard(self) -> None:
+        """Remove what is here; nothing can be written any more. Raises StoreError."""
+        with translating_os_errors(self._part):
+            self._part.unlink(missing_ok=True)
+        self.close()
+
+    @abc.abstractmethod
+    def _read_what_is_here(self) -> None:
+        """Find out what an earlier one has written. The file is at its beginning. Raises OSError."""
+
+
+class Ingest(PartFile):
+    """Append with ``write``, end with ``commit``.
+
+    offset: how many bytes are already here; the next ``write`` must start there.
+    """
+
+    def __init__(self, part: Path, final: Path, digest: str, size: int, *, wait: bool = False) -> None:
+        self.offset = 0
+        self._sha256 = hashlib.sha256()
+        super().__init__(part, final, digest, size, wait=wait)
 
     def restart(self) -> None:
         """Forget what is here and begin at offset 0. Raises StoreError."""
@@ -91,14 +114,7 @@ class Ingest:
                 )
             publish(self._file, self._part, self._final)
 
-    def discard(self) -> None:
-        """Remove what is here; nothing can be written any more. Raises StoreError."""
-        with translating_os_errors(self._part):
-            self._part.unlink(missing_ok=True)
-        self.close()
-
     def _read_what_is_here(self) -> None:
-        self._file.seek(0)
         while piece := self._file.read(READ_BYTES):
             self._sha256.update(piece)
         self.offset = self._file.tell()
