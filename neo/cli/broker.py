@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neo.cli.options import PathArgument, json_option, open_store, store_option
+from neo.cli.options import PathArgument, json_option, open_store, rate_limit_option, store_option
 from neo.cli.output import emit, progress_console, shortened
 from neo.cli.trust import has_keys, keys_option, open_repository
 
@@ -46,12 +46,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--tls-key", type=_file, help="PEM key of the certificate.")
 @click.option("--fleet", default="default", show_default=True, help="The fleet whose devices get blobs from the store.")
 @keys_option
-@click.option(
-    "--rate-limit",
-    type=click.FloatRange(min=0.01),
-    metavar="MB/S",
-    help="Publish at most so many megabytes of the store a second. [default: what the broker takes]",
-)
+@rate_limit_option
 @click.option("--no-serve", is_flag=True, help="Do not serve the store's bundles to devices.")
 @store_option
 @json_option
@@ -69,7 +64,7 @@ def broker_command(
     tls_key: Path | None,
     fleet: str,
     keys: Path | None,
-    rate_limit: float | None,
+    max_bytes_per_s: float | None,
     no_serve: bool,
     store: Path | None,
     as_json: bool,
@@ -98,7 +93,7 @@ def broker_command(
     with (
         _stopping_on_signals(stopping),
         running_broker(Settings(host, port, data_dir, password_file, tls_cert, tls_key), stopping.set) as listening,
-        contextlib.nullcontext() if no_serve else _serving(listening, fleet, store, rate_limit),
+        contextlib.nullcontext() if no_serve else _serving(listening, fleet, store, max_bytes_per_s),
         _renewing(listening, fleet, keys) if has_keys(keys, fleet) else contextlib.nullcontext(),
     ):
         ready = {"url": listening.url, "port": listening.port, "data_dir": str(data_dir)}
@@ -179,7 +174,7 @@ def _stopping_on_signals(stopping: threading.Event) -> Iterator[None]:
 
 
 def _serving(
-    listening: Listening, fleet: str, store: Path | None, rate_limit: float | None
+    listening: Listening, fleet: str, store: Path | None, max_bytes_per_s: float | None
 ) -> contextlib.AbstractContextManager[str]:
     from neo.contract.topics import Topics
     from neo.fleet.source import serving
@@ -188,7 +183,6 @@ def _serving(
     host, port, user, password = listening.inside
     # bundles may come later: a store that is not there yet is made, a folder of something else is left alone
     opened = open_store(store, create=store is None or not store.exists())
-    max_bytes_per_s = None if rate_limit is None else rate_limit * 1e6
     return serving(
         opened, Topics(fleet), BrokerUrl(host, port, user=user, password=password), max_bytes_per_s=max_bytes_per_s
     )

@@ -43,6 +43,14 @@ db_option = click.option(
     metavar="FILE|URL",
     help="The operator's database: the roster of the fleet. [default: NEO_DB, or fleet.db in the user's data folder]",
 )
+rate_limit_option = click.option(
+    "--rate-limit",
+    "max_bytes_per_s",
+    type=click.FloatRange(min=0.01),
+    callback=lambda _context, _parameter, megabytes: None if megabytes is None else megabytes * 1e6,
+    metavar="MB/S",
+    help="Publish at most so many megabytes of the store a second. [default: what the broker takes]",
+)
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads to use. [default: all cores]")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neo.cli.options import db_option, json_option, open_fleet_db, open_store, store_option
+from neo.cli.options import db_option, json_option, open_fleet_db, open_store, rate_limit_option, store_option
 from neo.cli.output import emit, progress_console, warn
 from neo.cli.trust import connect, has_keys, open_repository
 
@@ -43,6 +43,7 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Assign also to a device that was never seen.")
 @click.option("--partial", is_flag=True, help="With --to all: go on although the list of devices may be incomplete.")
+@rate_limit_option
 @store_option
 @db_option
 @json_option
@@ -57,6 +58,7 @@ def push_command(
     no_wait: bool,
     force: bool,
     partial: bool,
+    max_bytes_per_s: float | None,
     store: Path | None,
     db: str | None,
     as_json: bool,
@@ -73,7 +75,7 @@ def push_command(
     from neo.link import BrokerUrl, Tls
     from neo.settings import broker_url
 
-    request = PushRequest(devices, fleet, timeout_s, not no_wait, force, partial)
+    request = PushRequest(devices, fleet, timeout_s, not no_wait, force, partial, max_bytes_per_s)
     url = BrokerUrl.parse(broker or broker_url())
     opened = open_store(store)
     if has_keys(None, fleet):

@@ -76,7 +76,7 @@ def push_over(
     signatures = signatures_by_variant(release, store)
     topics = Topics(request.fleet)
     source_id = source_id_of(store)
-    source = StandbySource(store, topics, source_id)
+    source = StandbySource(store, topics, source_id, max_bytes_per_s=request.max_bytes_per_s)
     broker = identify(transport, topics, clock=clock, new_id=new_id)
     reading = Reading(broker, topics, clock=clock, new_id=new_id)
     named = [device for device in request.devices if device != ALL_DEVICES]

@@ -42,6 +42,8 @@ class PushRequest:
     force: bool = False
     #: with "all": go on although the list of devices may be incomplete
     partial: bool = False
+    #: that this push publishes of the store, if no other source serves it; None for no limit
+    max_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

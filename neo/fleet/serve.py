@@ -14,10 +14,13 @@ from neo.store import Store
 
 
 class StandbySource:
-    """Answers wants itself until it hears that another source is online, and again when that one is gone."""
+    """Answers wants itself until it hears that another source is online, and again when that one is gone.
 
-    def __init__(self, store: Store, topics: Topics, source_id: str) -> None:
-        self._source = BlobSource(store, topics, source_id)
+    max_bytes_per_s: of all that it sends itself, None for no limit.
+    """
+
+    def __init__(self, store: Store, topics: Topics, source_id: str, *, max_bytes_per_s: float | None = None) -> None:
+        self._source = BlobSource(store, topics, source_id, max_bytes_per_s=max_bytes_per_s)
         self._presence_topic = topics.source(source_id, "presence")
         self._serving = True
         self._held: collections.deque[Message] = collections.deque(maxlen=64)  # what was left to another source

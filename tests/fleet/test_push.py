@@ -36,6 +36,16 @@ def test_a_push_serves_the_device_and_ends_when_it_is_live(broker, store, tmp_pa
     assert result.to_json()["devices"][0]["device"] == "dev"
 
 
+def test_a_push_with_a_rate_limit_takes_its_time(broker, store, tmp_path):
+    bundle = make_bundle(store, tmp_path / "b", ballast=bytes(range(256)) * 4800)
+    with FakeDevice(broker.url, "dev"):
+        time.sleep(0.3)
+        request = PushRequest(("dev",), timeout_s=20, max_bytes_per_s=400_000)
+        result = push("tiny", request, store=store, url=broker.url)
+    result.raise_failures()
+    assert result.outcomes[0].seconds >= (bundle.size_bytes - 400_000) / 400_000 - 0.5
+
+
 def test_several_devices_at_once_and_the_failure_of_one_names_it(broker, store, tmp_path):
     make_bundle(store, tmp_path / "b")
     verdict = BundleError("golden samples differ by 0.5", hint="compile it again")
