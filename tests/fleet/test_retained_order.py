@@ -28,6 +28,11 @@ def retain(url, count: int) -> None:
                     time.sleep(0.001)
                 payload = make_capabilities(f"d{number}").to_bytes() if leaf == "capabilities" else b"{}" + bytes(300)
                 writer.publish(TOPICS.device(f"d{number}", leaf), payload, retain=True)
+        # closed before that, a slow machine's broker would never get the last ones
+        deadline = time.monotonic() + 60
+        while writer.backlog and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not writer.backlog
 
 
 @pytest.mark.parametrize("attempt", range(3))
